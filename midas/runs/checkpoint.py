@@ -1,0 +1,68 @@
+"""Checkpoints under a fingerprint: a killed stage goes on where it was, a changed one starts afresh.
+
+They live in a git-ignored folder outside the stage's outs, because DVC deletes plain outs before it runs a stage again
+and `persist: true` would bypass the run cache (DESIGN: "Rules of the pipeline").
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from midas.runs import files
+
+
+def fingerprint(parameters: Mapping[str, Any], paths: Iterable[Path]) -> str:
+    """A hash of everything a stage's result follows from.
+
+    Args:
+        parameters: the stage's parameters, JSON values.
+        paths: files and folders of code and data, each hashed by name and content (folders: their files, `__pycache__`
+            left out).
+    """
+    digest = hashlib.sha256()
+    digest.update(json.dumps({"torch": torch.__version__, **parameters}, sort_keys=True).encode())
+    for path in sorted(paths):
+        members = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        for member in members:
+            if "__pycache__" not in member.parts:
+                digest.update(f"\n{member.name}:{files.sha256(member)}".encode())
+    return digest.hexdigest()[:16]
+
+
+class Checkpoint:
+    """The newest state of one run, in a file of its own.
+
+    Args:
+        folder: where this stage's checkpoints live, e.g. ``.checkpoints/search-0``.
+        print_: the run's fingerprint; checkpoints under another one are never read, and are removed on the first save.
+    """
+
+    def __init__(self, folder: Path, print_: str) -> None:
+        self.folder = folder
+        self.path = folder / f"{print_}.pt"
+
+    def load(self) -> dict[str, Any] | None:
+        """The saved state, or None where there is none that can be read (a damaged file counts as none)."""
+        if not self.path.is_file():
+            return None
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception:  # whatever a damaged or foreign file raises, the answer is to start afresh
+            return None
+        return state if isinstance(state, dict) else None
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the saved state; `state` holds tensors and plain Python values only."""
+        files.write_with(self.path, lambda file: torch.save(dict(state), file))
+        for other in self.folder.glob("*.pt"):
+            if other != self.path:
+                other.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove what was saved: the run is complete and its results are written."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,37 @@
+"""Errors for people: each is one line that says what was wrong, where, and what to do.
+
+Everything that a user can mend is a `MidasError`. The command line prints its text alone and exits with 1 (a traceback
+comes with ``--debug``); any other exception is a fault of this project and keeps its traceback.
+"""
+
+
+class MidasError(Exception):
+    """Something the user can mend."""
+
+
+class ParamsError(MidasError):
+    """An unknown key or a value out of range in the parameters."""
+
+
+class DataError(MidasError):
+    """Data that are missing, broken or contradictory."""
+
+
+class GenotypeError(MidasError):
+    """A genotype that cannot be read or that does not fit its space."""
+
+
+class ModelFolderError(MidasError):
+    """A model folder that is incomplete or contradicts itself."""
+
+
+class ExportError(MidasError):
+    """An exported file that is not equal to the model it was made from."""
+
+
+class TrainingDiverged(MidasError):
+    """The loss stopped being a number; the last good checkpoint was kept."""
+
+
+class Interrupted(MidasError):
+    """The run was asked to stop and has written a checkpoint: exit code 75, run it again to go on."""

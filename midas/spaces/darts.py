@@ -1,0 +1,27 @@
+"""The DARTS space (arXiv 1806.09055, section 3.1): two inputs, four nodes, eight operations, two edges kept a node."""
+
+from collections.abc import Sequence
+
+from midas.spaces.space import Space, complete_edges
+
+OPERATIONS = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+INPUTS, NODES = 2, 4
+CONCAT = (2, 3, 4, 5)
+
+
+def darts_like(name: str, candidates: Sequence[str]) -> Space:
+    """A space on the DARTS cell with the same candidates on every edge of both types of cell."""
+    edges = complete_edges(INPUTS, NODES, candidates)
+    return Space(name, "darts", INPUTS, {"normal": edges, "reduce": edges}, CONCAT, keep=2)
+
+
+DARTS = darts_like("darts", OPERATIONS)

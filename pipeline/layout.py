@@ -1,0 +1,11 @@
+"""Where the stages' files lie, relative to the root of the clone; dvc.yaml says the same."""
+
+from pathlib import Path
+
+DATA = Path("artifacts/data")  # train, val and test.safetensors, meta.json
+SEARCH = Path("artifacts/search")  # seed-0/, seed-1/, ...
+GENOTYPE = Path("artifacts/genotype")  # genotype.json, provenance.json, decode.json, cells.svg
+TRAIN = Path("artifacts/train")  # one folder a target
+EVALUATE = Path("artifacts/evaluate")  # one folder a target
+MODELS = Path("models")  # one deployable folder a target
+CHECKPOINTS = Path(".checkpoints")  # git-ignored, outside every stage's outs

@@ -1,0 +1,65 @@
+"""Reading params.yaml: each section is checked by the typed configuration of the room that uses it."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from midas.runs.errors import ParamsError
+
+Config = TypeVar("Config", bound=BaseModel)
+PARAMS = Path("params.yaml")
+
+
+def read(path: Path = PARAMS) -> dict[str, Any]:
+    """The whole file as a mapping.
+
+    Raises:
+        ParamsError: the file is missing, is not YAML, or is not a mapping.
+    """
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ParamsError(f"{path}: there is no such file here; stages run in the root of the clone") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ParamsError(f"{path}: is not readable as YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(value, dict):
+        raise ParamsError(f"{path}: must be a mapping of sections")
+    return value
+
+
+def value(name: str, kind: Any, path: Path = PARAMS) -> Any:
+    """The checked value under a dotted name, e.g. ``value("seeds", list[int])``.
+
+    Raises:
+        ParamsError: it is missing or not of that type; the message names the key, the value and what is allowed.
+    """
+    node: Any = read(path)
+    for part in name.split("."):
+        if not isinstance(node, dict) or part not in node:
+            known = f"; {name.rpartition('.')[0] or path} has {', '.join(map(str, node))}" if isinstance(node, dict) else ""
+            raise ParamsError(f"{path}: {name}: is missing{known}")
+        node = node[part]
+    try:
+        return TypeAdapter(kind).validate_python(node)
+    except ValidationError as error:
+        raise ParamsError(f"{path}: {'; '.join(_lines(name, kind, error))}") from error
+
+
+def section(name: str, config: type[Config], path: Path = PARAMS) -> Config:
+    """A section as its typed configuration; raises ParamsError as `value` does."""
+    result: Config = value(name, config, path)
+    return result
+
+
+def _lines(name: str, kind: Any, error: ValidationError) -> list[str]:
+    """For each fault: the key, the value, and what is allowed."""
+    lines = []
+    for fault in error.errors():
+        key = ".".join([name, *map(str, fault["loc"])])
+        if fault["type"] == "extra_forbidden" and hasattr(kind, "model_fields"):
+            lines.append(f"{key}: unknown key; allowed are {', '.join(kind.model_fields)}")
+        else:
+            lines.append(f"{key}: {fault['input']!r} is not allowed: {fault['msg']}")
+    return lines
