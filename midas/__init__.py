@@ -1,0 +1,28 @@
+"""MIDAS: mosaic input-specific differentiable architecture search (arXiv 2602.17700), from images to a verified ONNX file.
+
+Importing the package registers its models with timm. The search, which a found network does not need, is imported only
+when one of its names is used.
+"""
+
+import os
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads stall beside any busy process
+
+from midas import nets  # noqa: E402 - registers the models
+from midas.genotype import Genotype, load_genotype  # noqa: E402
+from midas.nets.build import build_network  # noqa: E402
+
+_LAZY = {"run_search": "midas.search.bilevel", "decode": "midas.search.decode"}
+
+
+def __getattr__(name: str) -> Any:
+    """`midas.run_search` and `midas.decode`, on first use."""
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'midas' has no attribute {name!r}")
+
+
+__all__ = ["Genotype", "build_network", "decode", "load_genotype", "nets", "run_search"]

@@ -151,3 +151,16 @@ def stacked_names(candidates: Sequence[Sequence[str]]) -> list[str]:
     """All operations that occur in the candidates of a cell's edges, each once, in the order of `OPERATIONS`."""
     used = {name for names in candidates for name in names}
     return [name for name in OPERATIONS if name in used]
+
+
+class ResidualReduction(nn.Module):
+    """The NAS-Bench-201 reduction between stages: a residual block of stride 2 (arXiv 2001.00326, section 2)."""
+
+    def __init__(self, c_in: int, c_out: int, norm: Norm) -> None:
+        super().__init__()
+        self.body = nn.Sequential(relu_conv_norm(norm, c_in, c_out, 3, 2), relu_conv_norm(norm, c_out, c_out, 3))
+        self.shortcut = nn.Sequential(nn.AvgPool2d(2, 2, ceil_mode=True), nn.Conv2d(c_in, c_out, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, c_in, H, W] to [B, c_out, ceil(H/2), ceil(W/2)]."""
+        return cast(Tensor, self.shortcut(x) + self.body(x))

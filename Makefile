@@ -1,0 +1,40 @@
+# make repro  runs the pipeline of params.yaml and prints what came out       (make repro PRESET=name: that preset first)
+# make test   style, types, floors and the quick tests                        (make test-all: the slow ones too)
+SHELL := /bin/bash
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export OMP_WAIT_POLICY ?= PASSIVE
+export HF_HUB_OFFLINE ?= 1
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: repro test test-all check setup clean
+
+setup: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {sys.version.split()[0]}; say make PYTHON=python3.11")'
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+repro: setup
+ifdef PRESET
+	midas init $(PRESET)
+endif
+	dvc repro
+	@midas summary
+
+check: setup
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+test: check
+	pytest -n 2 -m 'not slow'
+
+test-all: check
+	pytest -n 2
+
+clean:
+	rm -rf artifacts .checkpoints .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Judging: how fast networks are."""

@@ -1,0 +1,86 @@
+"""A source that is a folder of image files: a sub-folder for each class, perhaps within train/, val/ and test/."""
+
+import os
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from midas.data.pool import Pool
+from midas.runs.errors import DataError
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+_NAMES = ("train", "val", "test")
+
+
+def folder(root: Path) -> Pool:
+    """An image folder.
+
+    With train/ beside val/ or test/, these are the splits: test/ is the test split, or val/ where there is no test/.
+    Else the sub-folders of `root` are the classes. Hidden files and files that are no images by their suffix are passed
+    over; symbolic links to files are followed.
+
+    Raises:
+        DataError: there is no such folder, no class folder or no image in it, or the splits' classes differ.
+    """
+    parts = _parts(root)
+    listed = {split: _classes(part) for split, part in parts.items()}
+    classes = list(listed["train"])
+    for split, members in listed.items():
+        if unlike := sorted(set(classes) ^ set(members)):
+            place, other = ("train", split) if unlike[0] in classes else (split, "train")
+            raise DataError(
+                f"{parts[place]}: class {unlike[0]!r} is missing in {parts[other]}; both need the same classes"
+            )
+    files = [(split, i, path) for split in listed for i, name in enumerate(classes) for path in listed[split][name]]
+    if not files:
+        raise DataError(f"data.root: {root}: holds no images ({', '.join(sorted(SUFFIXES))}) in its class folders")
+    paths = [path for _, _, path in files]
+    splits = {
+        split: torch.tensor([i for i, (s, _, _) in enumerate(files) if s == split], dtype=torch.int64)
+        for split in listed
+    }
+    return Pool(
+        f"data.root: {root}", tuple(classes), torch.tensor([label for _, label, _ in files]), splits,
+        lambda i: Image.open(paths[i]), lambda i: paths[i].relative_to(root).as_posix(),
+    )  # fmt: skip
+
+
+def _parts(root: Path) -> dict[str, Path]:
+    """The folder of each split that the source names; a plain folder of classes is all `train`."""
+    if not root.is_dir():
+        raise DataError(
+            f"data.root: {root}: there is no such folder; put one sub-folder of images for each class there"
+        )
+    names = _subfolders(root)
+    given = [name for name in _NAMES if name in names]
+    if names and names == sorted(given) and "train" not in given:
+        raise DataError(f"data.root: {root}: has {'/, '.join(given)}/ and no train/")
+    if "train" not in given or (len(given) == 1 and len(names) > 1):
+        return {"train": root}
+    parts = {name: root / name for name in given}
+    if "test" not in parts and "val" in parts:
+        parts["test"] = parts.pop("val")
+    return parts
+
+
+def _classes(part: Path) -> dict[str, list[Path]]:
+    """The image files of each class folder, sorted by path."""
+    names = _subfolders(part)
+    if not names:
+        raise DataError(f"data.root: {part}: has no sub-folders; put one sub-folder of images for each class there")
+    return {name: _images(part / name) for name in names}
+
+
+def _subfolders(path: Path) -> list[str]:
+    """The names of the visible folders in a folder, sorted."""
+    return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _images(path: Path) -> list[Path]:
+    """The visible image files at any depth below a folder, sorted."""
+    found = []
+    for parent, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(file for file in found if file.suffix.lower() in SUFFIXES)

@@ -1,0 +1,1 @@
+"""Shipping: ONNX export, its verification, the model folder, prediction and evaluation."""

@@ -1,0 +1,106 @@
+"""The test: a network and its ONNX file on the same images, which must give the same classes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from midas.data.augment import normalise
+from midas.data.batches import sequential_batches
+from midas.data.prepared import DataMeta, Split
+from midas.deploy.parity import (
+    DifferentClasses,
+    DifferentValues,
+    class_agreement,
+    largest_difference,
+    run_onnx,
+    run_torch,
+)
+from midas.runs.errors import DataError
+
+CHUNK, BATCH = 2048, 64  # images normalised at a time, and images in a forward pass
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found.
+
+    Attributes:
+        metrics: accuracies (also of each class), agreement and difference, JSON values.
+        predictions: for each image a row with the names of its ``actual`` and its ``predicted`` class.
+    """
+
+    metrics: dict[str, Any]
+    predictions: list[dict[str, object]]
+
+
+def evaluate(model: nn.Module, path: Path, split: Split, meta: DataMeta, tolerance: float) -> Evaluation:
+    """Classify every image of a split by the network and by the ONNX file.
+
+    Args:
+        model: the network, in evaluation mode.
+        path: the ONNX file that was made from it.
+        split: the images; none is left out.
+        meta: class names and statistics.
+        tolerance: the largest logit difference allowed, as a part of the range of the network's logits.
+
+    Raises:
+        DataError: the split is empty.
+        ExportError: an image gets another class from the file, or a logit differs by more than the tolerance.
+    """
+    if len(split) == 0:
+        raise DataError("the split to evaluate on is empty; run the data stage again")
+    expected, got = _logits(model, path, split, meta)
+    agreement, difference = class_agreement(expected, got), largest_difference(expected, got)
+    span = float(expected.max() - expected.min())
+    _check(path, len(split), agreement, difference, tolerance * span)
+    predicted = got.argmax(1)
+    metrics = {
+        "images": len(split),
+        "accuracy_torch": class_accuracy(expected.argmax(1), split.labels),
+        "accuracy_onnx": class_accuracy(predicted, split.labels),
+        "class_agreement": agreement,
+        "relative_difference": difference / span if span else 0.0,
+        "accuracy_by_class": _by_class(predicted, split.labels, meta.classes),
+    }
+    pairs = zip(split.labels.tolist(), predicted.tolist(), strict=True)
+    rows: list[dict[str, object]] = [{"actual": meta.classes[a], "predicted": meta.classes[p]} for a, p in pairs]
+    return Evaluation(metrics, rows)
+
+
+def class_accuracy(predicted: Tensor, labels: Tensor) -> float:
+    """The part of predicted classes [N] that are the labels [N]."""
+    return float((predicted == labels).double().mean())
+
+
+def _logits(model: nn.Module, path: Path, split: Split, meta: DataMeta) -> tuple[Tensor, Tensor]:
+    """Logits [N, classes] of the network and of the file, a chunk of images in float at a time."""
+    pairs = []
+    for index in sequential_batches(len(split), CHUNK):
+        images = normalise(split.images[index], meta.mean, meta.std)
+        pairs.append((run_torch(model, images, BATCH), run_onnx(path, images, BATCH)))
+    expected, got = zip(*pairs, strict=True)
+    return torch.cat(expected), torch.cat(got)
+
+
+def _check(path: Path, images: int, agreement: float, difference: float, limit: float) -> None:
+    """Raise the ExportError that says in what, and by how much, the file differs from the network."""
+    if agreement < 1:
+        raise DifferentClasses(
+            f"{path}: {round((1 - agreement) * images)} of {images} test images get another class than from the network; "
+            f"largest logit difference {difference:.3g}",
+            difference,
+        )
+    if not difference <= limit:
+        raise DifferentValues(
+            f"{path}: on the test images a logit differs by {difference:.3g}, {limit:.3g} is allowed (export.tolerance)",
+            difference,
+        )
+
+
+def _by_class(predicted: Tensor, labels: Tensor, classes: tuple[str, ...]) -> dict[str, float]:
+    """The accuracy on the images of each class that has any."""
+    present = [(label, name) for label, name in enumerate(classes) if bool((labels == label).any())]
+    return {name: class_accuracy(predicted[labels == label], labels[labels == label]) for label, name in present}

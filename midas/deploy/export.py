@@ -1,0 +1,115 @@
+"""A network as one ONNX file that says what it is: dynamic batch, classes and preprocessing in its metadata.
+
+The same network gives the same bytes in every process and folder. torch's exporter leaves stack traces with the paths
+of the exporting machine in the file, a quarter of its size; they are taken out.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from midas.runs import files
+from midas.runs.errors import ExportError
+
+INPUT, OUTPUT, BATCH = "image", "logits", "batch"  # names in the graph; DESIGN fixes them
+
+
+class ExportConfig(BaseModel):
+    """How a network is exported and how equal the file must be.
+
+    Attributes:
+        opset: the ONNX operator set; 18 is the least that torch's exporter writes.
+        tolerance: the largest logit difference allowed, as a part of the range of the logits.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    opset: int = Field(default=20, ge=18, le=23)
+    tolerance: float = Field(default=1e-4, gt=0, le=1)
+
+
+def export_onnx(
+    model: nn.Module, path: Path, *, input_size: tuple[int, int, int], metadata: Mapping[str, str], opset: int = 20
+) -> None:
+    """Write a network as one ONNX file, whole or not at all.
+
+    Args:
+        model: images float32 [B, 3, H, W] to logits [B, classes]; in evaluation mode, parameters float32, on the CPU.
+        path: the file.
+        input_size: (3, H, W) of an image.
+        metadata: written into the file as it is, e.g. from `describe`.
+        opset: the ONNX operator set.
+
+    Raises:
+        ExportError: the model is in training mode or not float32, or the exporter did not give the opset.
+    """
+    _refuse_unfit(model)
+    example = torch.zeros(2, *input_size)  # two images, for a batch of one would be taken for a constant
+    program = torch.onnx.export(
+        model, (example,), dynamo=True, opset_version=opset, input_names=[INPUT], output_names=[OUTPUT],
+        dynamic_shapes=({0: BATCH},), external_data=False, verbose=False,
+    )  # fmt: skip
+    assert program is not None  # it is None only where torch writes the file itself
+    proto = program.model_proto
+    _strip(proto)
+    for key, value in sorted(metadata.items()):
+        proto.metadata_props.add(key=key, value=value)
+    got = {entry.domain: entry.version for entry in proto.opset_import}.get("")
+    if got != opset:  # where the exporter cannot write an opset, it silently writes another
+        raise ExportError(
+            f"{path}: opset {opset} was asked for and torch {torch.__version__} wrote {got}; set export.opset"
+        )
+    files.write_bytes(path, proto.SerializeToString(deterministic=True))
+
+
+def describe(config: Mapping[str, Any], genotype_hash: str, version: str) -> dict[str, str]:
+    """The metadata with which a file can be used without anything else; `predict.py` reads it.
+
+    Args:
+        config: a model folder's config.json: label_names, and in pretrained_cfg input_size, mean, std, crop_pct.
+        genotype_hash: hash of the network's genotype.
+        version: this package's version.
+    """
+    image = config["pretrained_cfg"]
+    preprocessing = {
+        "size": list(image["input_size"]),
+        "mean": list(image["mean"]),
+        "std": list(image["std"]),
+        "resize": int(min(image["input_size"][1:]) / image["crop_pct"]),  # of the shorter side, before the crop
+        "interpolation": "bilinear",
+        "crop": "center",
+    }
+    return {
+        "midas_classes": json.dumps(list(config["label_names"]), ensure_ascii=False),
+        "midas_input": json.dumps(preprocessing),
+        "midas_genotype_hash": genotype_hash,
+        "midas_version": version,
+    }
+
+
+def _refuse_unfit(model: nn.Module) -> None:
+    """Raise ExportError for a model whose file could not equal it."""
+    if any(module.training for module in model.modules()):
+        raise ExportError(
+            "export: the model is in training mode, where batch norm and dropout differ; call model.eval()"
+        )
+    tensors: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            raise ExportError(f"export: {name} is {tensor.dtype}, not torch.float32; call model.float()")
+
+
+def _strip(message: Any) -> None:
+    """Clear documentation and metadata of a protobuf message and of everything in it."""
+    for name in ("doc_string", "metadata_props"):
+        if name in message.DESCRIPTOR.fields_by_name:
+            message.ClearField(name)
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type is not None:
+            for part in [value] if hasattr(value, "DESCRIPTOR") else value:
+                _strip(part)

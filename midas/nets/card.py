@@ -1,0 +1,97 @@
+"""The model card: README.md of a model folder, for the person who receives nothing but the folder."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from midas.data.prepared import DataMeta
+from midas.genotype import Genotype
+from midas.nets.complexity import count_macs, count_parameters
+from midas.nets.network import MidasNet
+from midas.runs import files
+
+SHOWN_CLASSES = 20
+
+_TEMPLATE = """\
+---
+library_name: timm
+tags: [image-classification, timm, neural-architecture-search]
+---
+# {name}
+
+An image classifier whose cells were found by MIDAS (Mosaic Input-Specific Differentiable Architecture Search) in the
+space `{space}` and trained from scratch.
+
+| | |
+|---|---|
+| classes | {count}: {classes} |
+| input | {size} x {size} RGB, shorter side scaled to {size} (bilinear), centre crop, mean {mean}, deviation {std} |
+| parameters | {parameters:,} |
+| multiply-adds | {macs:,} an image (convolutions and linear layers) |
+| validation accuracy | {accuracy:.4f} in epoch {epoch} of {epochs}, which was chosen by it |
+| genotype | `genotype.json`, SHA-256 {genotype} |
+
+## Data
+`{source}`: {images}. Fingerprint {fingerprint}.
+
+## Use it in timm
+```python
+import midas  # registers the models
+import timm
+
+model = timm.create_model("local-dir:models/{name}", pretrained=True).eval()
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+```
+
+## Use it without PyTorch
+`model.onnx` takes `image` (float32, N x 3 x {size} x {size}, normalised as above) and gives `logits` (N x {count}).
+Class names and preprocessing stand in its metadata. From the command line: `midas predict model.onnx picture.png`.
+
+## Where it comes from
+```json
+{provenance}```
+"""
+
+
+def model_card(
+    name: str,
+    model: MidasNet,
+    genotype: Genotype,
+    meta: DataMeta,
+    metrics: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> str:
+    """The card's Markdown; equal inputs give equal text.
+
+    Args:
+        name: the model folder's name.
+        model: the trained network.
+        genotype: its cells.
+        meta: the data it was trained on.
+        metrics: the training's metrics: best_val_accuracy, best_epoch, epochs.
+        provenance: printed as it is, e.g. hashes, seeds, versions.
+    """
+    shown = ", ".join(meta.classes[:SHOWN_CLASSES]) + (", ..." if len(meta.classes) > SHOWN_CLASSES else "")
+    return _TEMPLATE.format(
+        name=name,
+        space=genotype.space,
+        count=len(meta.classes),
+        classes=shown.replace("|", "\\|"),
+        size=meta.size,
+        mean=_numbers(meta.mean),
+        std=_numbers(meta.std),
+        parameters=count_parameters(model),
+        macs=count_macs(model, (3, meta.size, meta.size)),
+        accuracy=metrics["best_val_accuracy"],
+        epoch=metrics["best_epoch"],
+        epochs=metrics["epochs"],
+        genotype=genotype.hash,
+        source=meta.source,
+        images=", ".join(f"{count:,} {split} images" for split, count in meta.counts.items()),
+        fingerprint=meta.fingerprint,
+        provenance=files.dump_json(dict(provenance)),
+    )
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    """Three numbers to four places."""
+    return "(" + ", ".join(f"{value:.4f}" for value in values) + ")"

@@ -1,0 +1,144 @@
+"""`MidasNet`: the network of a genotype, as timm expects a model to behave.
+
+The auxiliary head of the training recipe is a module of its own (`midas.nets.auxiliary`), because a registered model
+may hold no parameter that its logits do not use.
+"""
+
+from typing import Any, cast
+
+from timm.layers import DropPath, create_classifier
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from midas.genotype import Genotype
+from midas.nets import skeletons
+from midas.spaces import get_space
+
+
+class MidasNet(nn.Module):
+    """A stack of the genotype's cells with a classifier; made by `midas.nets.build.build_network`, which checks.
+
+    Args:
+        genotype: the cells.
+        channels: channels of the first cells' nodes; they double at each reduction.
+        cells: how many cells in all (DARTS skeletons), or in each of three stages (NAS-Bench-201).
+        skeleton: ``cifar`` or ``imagenet`` for DARTS cells; a NAS-Bench-201 cell has its own.
+        num_classes: classes; 0 leaves the classifier out.
+        in_chans: channels of the image.
+        global_pool: timm's name of a pooling, ``avg`` as published, or empty for none.
+        drop_rate: dropout before the classifier.
+        drop_path_rate: drop path of every operation, the same at every depth.
+    """
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        *,
+        channels: int,
+        cells: int,
+        skeleton: str = "cifar",
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.in_chans, self.drop_rate = num_classes, in_chans, drop_rate
+        self.grad_checkpointing = False
+        self.pretrained_cfg: dict[str, Any] = {}  # timm fills it, also under its old name
+        self.default_cfg = self.pretrained_cfg
+        if get_space(genotype.space).skeleton == "nasbench201":
+            parts = skeletons.nasbench201(genotype, channels, cells, in_chans)
+        else:
+            parts = skeletons.darts(genotype, channels, cells, skeleton, in_chans)
+        self.stem0, self.stem1 = parts.stem0.module, parts.stem1.module
+        self.cells = nn.ModuleList(block.module for block in parts.blocks)
+        self.norm = parts.norm
+        self.auxiliary_index = parts.auxiliary
+        self.auxiliary_channels = parts.blocks[parts.auxiliary].channels
+        self.feature_info = _feature_info(parts)
+        self.num_features = parts.blocks[-1].channels
+        self.global_pool, self.head_drop, self.classifier = create_classifier(
+            self.num_features, num_classes, pool_type=global_pool, drop_rate=drop_rate
+        )
+        self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
+        self.set_drop_path(drop_path_rate)
+
+    def set_drop_path(self, probability: float) -> None:
+        """Set the probability with which each operation's output is dropped, a sample at a time, in training."""
+        self.drop_path_rate = probability
+        for module in self.modules():
+            if isinstance(module, DropPath):
+                module.drop_prob = probability
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Keep only the cells' outputs for the backward pass and compute the rest again: less memory, more time."""
+        self.grad_checkpointing = enable
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Parameter names by depth, for layer-wise learning rates; `coarse` puts all cells into one group."""
+        return {
+            "stem": r"^stem[01]",
+            "blocks": r"^cells" if coarse else [(r"^cells\.(\d+)", None), (r"^norm", (99999,))],
+        }
+
+    def get_classifier(self) -> nn.Module:
+        """The last linear layer."""
+        return cast(nn.Module, self.classifier)
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Put a new classifier in place, by default behind the same pooling; 0 classes leave it out."""
+        self.num_classes = num_classes
+        pool = self.global_pool.pool_type if global_pool is None else global_pool
+        weight = next(self.parameters())
+        self.global_pool, self.classifier = create_classifier(
+            self.num_features, num_classes, pool_type=pool, device=weight.device, dtype=weight.dtype
+        )
+        self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
+        self.global_pool.train(self.training)
+        self.classifier.train(self.training)
+
+    def forward_cells(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The last features and those an auxiliary head reads.
+
+        Args:
+            x: images [B, in_chans, H, W], normalised.
+
+        Returns:
+            features [B, num_features, H', W'] and auxiliary features [B, auxiliary_channels, H'', W''].
+        """
+        before = self.stem0(x)
+        previous = auxiliary = self.stem1(before)
+        for index, cell in enumerate(self.cells):
+            if self.grad_checkpointing and self.training:
+                before, previous = previous, checkpoint(cell, before, previous, use_reentrant=False)
+            else:
+                before, previous = previous, cell(before, previous)
+            if index == self.auxiliary_index:
+                auxiliary = previous
+        return self.norm(previous), auxiliary
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Images [B, in_chans, H, W] to the last features [B, num_features, H', W']."""
+        return self.forward_cells(x)[0]
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Features [B, num_features, H', W'] to logits [B, num_classes], or to what the classifier reads."""
+        x = self.head_drop(self.global_pool(x))
+        return x if pre_logits else cast(Tensor, self.classifier(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images [B, in_chans, H, W] to logits [B, num_classes]."""
+        return self.forward_head(self.forward_features(x))
+
+
+def _feature_info(parts: skeletons.Skeleton) -> list[dict[str, Any]]:
+    """The last module of each map size, in timm's form."""
+    names = {"stem0": parts.stem0, "stem1": parts.stem1}
+    names |= {f"cells.{index}": block for index, block in enumerate(parts.blocks)}
+    last = {block.reduction: (name, block) for name, block in names.items()}
+    return [
+        {"num_chs": block.channels, "reduction": reduction, "module": name}
+        for reduction, (name, block) in sorted(last.items())
+    ]

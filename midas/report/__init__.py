@@ -1,0 +1,1 @@
+"""Seeing: pictures of what was found and measured."""

@@ -1,0 +1,74 @@
+"""Mosaic attention: input-specific operation logits, one set for each patch of a node's output map.
+
+Source: our reading, METHOD.md section 2; patchwise dot-product attention is MIDAS, arXiv 2602.17700, figure 1. What the
+paper leaves open (one key projection for all candidates of a node, layer-normalised queries and keys) follows METHOD.md
+section 3.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def patch_means(x: Tensor, patch: int | None) -> Tensor:
+    """Mean over each patch.
+
+    Args:
+        x: a map [B, C, H, W].
+        patch: the patch's side in pixels; the last row and column of patches may be smaller. None, or a side no smaller
+            than the map, takes the whole map as one patch.
+
+    Returns:
+        [B, Ph, Pw, C] with Ph = ceil(H / patch), Pw = ceil(W / patch).
+    """
+    if patch is None or patch >= max(x.shape[-2:]):
+        return x.mean(dim=(2, 3))[:, None, None, :]
+    means = F.avg_pool2d(x, patch, ceil_mode=True, count_include_pad=False)
+    return means.permute(0, 2, 3, 1)
+
+
+def spread(weights: Tensor, size: tuple[int, int], patch: int | None) -> Tensor:
+    """Give every pixel the weight of its patch: [B, Ph, Pw] to [B, H, W] (or [B, 1, 1] where one patch covers the map)."""
+    if patch is None or patch >= max(size):
+        return weights
+    return weights.repeat_interleave(patch, 1)[:, : size[0]].repeat_interleave(patch, 2)[:, :, : size[1]]
+
+
+class MosaicAttention(nn.Module):
+    """The query and key projections of one node.
+
+    Args:
+        channels: channels of the node's inputs and candidate maps.
+        inputs: the number n of the node's inputs.
+        width: the dimension d of queries and keys.
+        normalise: layer-normalise (no affine) each pooled input and candidate over its channels before its projection.
+    """
+
+    def __init__(self, channels: int, inputs: int, width: int, normalise: bool) -> None:
+        super().__init__()
+        self.channels, self.width, self.normalise = channels, width, normalise
+        self.query = nn.Linear(inputs * channels, width)
+        # Its bias would add the same constant to every logit of the node and cancel everywhere: there is none.
+        self.key = nn.Linear(channels, width, bias=False)
+
+    def forward(self, inputs: Sequence[Tensor], candidates: Sequence[Tensor]) -> Tensor:
+        """Logits of all candidates of the node.
+
+        Args:
+            inputs: the patch means of the n inputs, each [B, Ph, Pw, C].
+            candidates: the patch means of the E candidate maps, each [B, Ph, Pw, C].
+
+        Returns:
+            l_e = q . k_e / sqrt(d), [B, Ph, Pw, E].
+        """
+        query = self.query(torch.cat([self._normal(x) for x in inputs], dim=-1))  # [B, Ph, Pw, d]
+        # q . (W k) = (W^T q) . k: one projection of the query in place of one of each of the E keys
+        back = query @ self.key.weight / math.sqrt(self.width)  # [B, Ph, Pw, C]
+        keys = torch.stack([self._normal(x) for x in candidates], dim=-2)  # [B, Ph, Pw, E, C]
+        return torch.einsum("bhwec,bhwc->bhwe", keys, back)
+
+    def _normal(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, (self.channels,)) if self.normalise else x

@@ -1,0 +1,43 @@
+"""The two halves of the training set, as a search sees them: stratified, perhaps fewer, perhaps smaller images."""
+
+import torch
+from torch.nn import functional as F
+
+from midas.data.prepared import Split
+from midas.data.splits import halves
+from midas.runs import seeding
+from midas.search.config import SearchConfig
+
+
+class Halves:
+    """Half of the training images for the weights, half for the architecture.
+
+    Args:
+        train: all training images.
+        config: `images` (how many are used) and `size` (averaged down to it).
+
+    The split is the same for every search seed, so that sub-networks of several seeds are compared on the same images.
+    """
+
+    def __init__(self, train: Split, config: SearchConfig) -> None:
+        first, second = halves(train.labels, seeding.derive(0, "halves"))
+        limit = None if config.images is None else max(1, config.images // 2)
+        self.weights = _take(train, first, config.size, limit)
+        self.architecture = _take(train, second, config.size, limit)
+
+
+def _take(train: Split, index: torch.Tensor, size: int | None, limit: int | None) -> Split:
+    """A shuffled part of the images, averaged down where asked."""
+    order = torch.randperm(len(index), generator=seeding.generator(0, "order"))
+    index = index[order][:limit]
+    return Split(resized(train.images[index], size), train.labels[index])
+
+
+def resized(images: torch.Tensor, size: int | None) -> torch.Tensor:
+    """Area-average uint8 images [N, 3, H, W] down to [N, 3, size, size]; None, or their own size, leaves them."""
+    if size is None or size == images.shape[-1]:
+        return images
+    parts = [
+        F.adaptive_avg_pool2d(part.float(), size).round().to(torch.uint8) for part in images.split(4096)
+    ]
+    return torch.cat(parts).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,99 @@
+"""The choice between seeds, with its evidence.
+
+Each seed is decoded by itself. The genotype kept is the one whose sub-network (supernet weights, batch norm on batch
+statistics) does best on the architecture half; ties go to the lowest seed. All are written down.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import torch
+
+from midas.data.prepared import DataMeta, Split
+from midas.genotype import Genotype
+from midas.runs import seeding
+from midas.search.arms import Arm
+from midas.search.bilevel import decode_batches, indicators, subnetwork_accuracy, supernet_accuracy
+from midas.search.config import DecodeConfig, SearchConfig
+from midas.search.decode import Distributions, decode, distributions
+from midas.search.halves import Halves
+from midas.search.supernet import Supernet
+from midas.spaces.space import Space
+
+
+class Decoded(NamedTuple):
+    """One seed's cell and what speaks for it; accuracies are of the architecture half, in [0, 1]."""
+
+    seed: int
+    genotype: Genotype
+    found: Distributions
+    subnetwork_accuracy: float
+    supernet_accuracy: float
+
+
+def decode_seed(
+    seed: int, space: Space, supernet: Supernet, arm: Arm, config: SearchConfig, how: DecodeConfig, train: Split, meta: DataMeta
+) -> Decoded:
+    """Decode one trained search on `how.samples` images of the architecture half and judge the result on all of it."""
+    half = Halves(train, config).architecture
+    order = torch.randperm(len(half), generator=seeding.generator(how.seed, "decode"))[: how.samples]
+    sample = Split(half.images[order], half.labels[order])
+    seeding.seed_torch(how.seed, "decode")  # `noise` draws from here
+    found = distributions(supernet, arm, decode_batches(sample, meta, how.batch_size))
+    genotype = decode(found, space.without(config.exclude))
+    accuracies = (
+        subnetwork_accuracy(supernet, genotype, half, meta, how.batch_size),
+        supernet_accuracy(supernet, arm, half, meta, how.batch_size),
+    )
+    return Decoded(seed, genotype, found, *accuracies)
+
+
+def select(decoded: Sequence[Decoded], space: Space, how: DecodeConfig) -> tuple[Decoded, dict[str, Any]]:
+    """The seed to keep, and the JSON that says why (`decode.json`).
+
+    Args:
+        decoded: one entry for each seed.
+        space: the space without what the search left out.
+        how: stands in the JSON, so that the numbers can be made again.
+    """
+    chosen = max(sorted(decoded, key=lambda d: d.seed), key=lambda d: d.subnetwork_accuracy)
+    return chosen, {
+        "rule": "mean over samples and patches in a cell, then over cells of a type; best pair, best operation",
+        "batch_norm": "batch statistics",
+        **how.model_dump(),
+        "kept_seed": chosen.seed,
+        "agreement": round(agreement([d.genotype for d in decoded]), 6),
+        "seeds": [_evidence(d, space, kept=d is chosen) for d in decoded],
+    }
+
+
+def agreement(genotypes: Sequence[Genotype]) -> float:
+    """How far genotypes agree: the mean over pairs of the share of edges (with operation) that both have, in [0, 1].
+
+    A single genotype agrees with itself: 1.
+    """
+    shares = []
+    for one, other in combinations(genotypes, 2):
+        edges, others = ({(kind, *e) for kind, cell in g.cells.items() for e in cell.edges} for g in (one, other))
+        shares.append(len(edges & others) / max(1, len(edges), len(others)))
+    return sum(shares) / len(shares) if shares else 1.0
+
+
+def _evidence(decoded: Decoded, space: Space, kept: bool) -> dict[str, Any]:
+    """One seed's entry in `decode.json`."""
+    nodes = {
+        kind: [node.to_value(specs) for specs, node in zip(space.nodes(kind), of_kind, strict=True)]
+        for kind, of_kind in decoded.found.items()
+    }
+    return {
+        "seed": decoded.seed,
+        "kept": kept,
+        "reason": "best sub-network on the architecture half" if kept else "another seed's sub-network did at least as well",
+        "subnetwork_accuracy": round(decoded.subnetwork_accuracy, 6),
+        "supernet_accuracy": round(decoded.supernet_accuracy, 6),
+        "discretisation_gap": round(decoded.supernet_accuracy - decoded.subnetwork_accuracy, 6),
+        **indicators(decoded.found, decoded.genotype),
+        "genotype": {kind: [list(edge) for edge in cell.edges] for kind, cell in decoded.genotype.cells.items()},
+        "distributions": nodes,
+    }

@@ -1,0 +1,40 @@
+"""A finished search on disk: one safetensors file with the supernet's and the arm's weights."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from midas.runs import files
+from midas.runs.errors import MidasError
+from midas.search.arms import DartsArm, MidasArm
+from midas.search.bilevel import SearchResult, build_search
+from midas.search.config import SearchConfig
+from midas.search.supernet import Supernet
+from midas.spaces.space import Space
+
+
+def save_search(path: Path, result: SearchResult) -> None:
+    """Write the weights of supernet and arm, whole or not at all."""
+    parts = {"supernet": result.supernet, "arm": result.arm}
+    tensors = {f"{part}.{name}": t.contiguous() for part, module in parts.items() for name, t in module.state_dict().items()}
+    files.write_bytes(path, save(tensors))
+
+
+def load_search(path: Path, space: Space, config: SearchConfig, num_classes: int) -> tuple[Supernet, MidasArm | DartsArm]:
+    """Supernet and arm as `save_search` left them.
+
+    Raises:
+        MidasError: the file is missing, damaged, or of another space or configuration.
+    """
+    supernet, arm = build_search(space.without(config.exclude), config, num_classes, seed=0)
+    try:
+        tensors = load_file(path)
+        for part, module in (("supernet", supernet), ("arm", arm)):
+            names = {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
+            module.load_state_dict(names)
+    except FileNotFoundError as error:
+        raise MidasError(f"{path}: there is no such file; run the search stage of this seed first") from error
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise MidasError(f"{path}: does not hold this search ({str(error).splitlines()[0]}); run the search stage again") from error
+    return supernet, arm

@@ -1,0 +1,137 @@
+"""The supernet: every candidate of every edge, stacked as the space's skeleton says; an arm weighs them node by node.
+
+Batch norm in a supernet has no affine part and no running statistics: a mean over candidates has no use for its own
+scale, and a decoded sub-network would need its statistics recalibrated anyway, which is what batch statistics do.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from midas.search.arms import Arm, Choice, NodeSite
+from midas.spaces.operations import FactorizedReduce, ResidualReduction, build_operation, relu_conv_norm
+from midas.spaces.space import Space
+
+norm = partial(nn.BatchNorm2d, affine=False, track_running_stats=False)
+affine_norm = partial(nn.BatchNorm2d, track_running_stats=False)
+
+
+class SearchCell(nn.Module):
+    """All candidates of one cell.
+
+    Args:
+        space: whose edges and candidates it has.
+        index: which cell of the stack.
+        kind: its type, e.g. ``normal``.
+        channels: channels of its nodes.
+        stride_inputs: the number of input nodes whose edges have stride 2 (all of them in a reduction cell).
+    """
+
+    def __init__(self, space: Space, index: int, kind: str, channels: int, stride_inputs: int) -> None:
+        super().__init__()
+        self.concat = space.concat
+        self.sites = [
+            NodeSite(index, kind, channels, k, tuple(edges)) for k, edges in enumerate(space.nodes(kind))
+        ]
+        pool_norm = space.skeleton == "darts"
+        self.edges = nn.ModuleList()
+        for edge in space.edges[kind]:
+            stride = 2 if edge.source < stride_inputs else 1
+            names = edge.candidates
+            self.edges.append(nn.ModuleList(build_operation(name, channels, stride, norm, pool_norm) for name in names))
+
+    def forward(self, states: list[Tensor], arm: Arm) -> tuple[Tensor, list[Choice]]:
+        """Input states to the joined output [B, C * len(concat), H, W] and the weights used, node by node."""
+        states, choices, first = list(states), [], 0
+        shared: dict[tuple[int, str], Tensor] = {}
+        for site in self.sites:
+            maps = list(self._maps(site, first, arm.wanted(site), states, shared))
+            inputs = [states[edge.source] for edge in site.edges]
+            output, choice = arm(site, inputs, maps)
+            states.append(output)
+            choices.append(choice)
+            first += len(site.edges)
+        joined = [states[node] for node in self.concat]
+        return joined[0] if len(joined) == 1 else torch.cat(joined, dim=1), choices
+
+    def _maps(
+        self, site: NodeSite, first: int, wanted: Sequence[Sequence[int]], states: Sequence[Tensor], shared: dict[tuple[int, str], Tensor]
+    ) -> Iterator[Tensor]:
+        """The wanted candidate maps of a node; those without weights depend on the input alone and are computed once."""
+        for k, (edge, candidates) in enumerate(zip(site.edges, wanted, strict=True)):
+            operations = cast(nn.ModuleList, self.edges[first + k])
+            for j in candidates:
+                name, operation = edge.candidates[j], operations[j]
+                if name == "noise" or any(True for _ in operation.parameters()):
+                    yield operation(states[edge.source])
+                    continue
+                if (edge.source, name) not in shared:
+                    shared[edge.source, name] = operation(states[edge.source])
+                yield shared[edge.source, name]
+
+
+class Supernet(nn.Module):
+    """Stem, cells, classifier. The arm is not part of it: weights and architecture are learned by different optimisers."""
+
+    def __init__(self, space: Space, channels: int, cells: int, num_classes: int) -> None:
+        super().__init__()
+        self.stem: nn.Module
+        self.cells = nn.ModuleList()
+        self.preprocess = nn.ModuleList()  # how each cell adapts its inputs
+        self.tail: nn.Module = nn.Identity()
+        width = self._stack_darts(space, channels, cells) if space.skeleton == "darts" else self._stack_nb201(space, channels, cells)
+        self.classifier = nn.Linear(width, num_classes)
+
+    @property
+    def sites(self) -> list[NodeSite]:
+        """Every node of every cell, in the order in which an arm is asked."""
+        return [site for cell in self.cells if isinstance(cell, SearchCell) for site in cell.sites]
+
+    def forward(self, images: Tensor, arm: Arm) -> tuple[Tensor, list[list[Choice]]]:
+        """Normalised images [B, 3, H, W] to logits [B, classes] and, for each search cell, the weights its nodes used."""
+        x = self.stem(images)
+        before, choices = x, []
+        for cell, preprocess in zip(self.cells, self.preprocess, strict=True):
+            if not isinstance(cell, SearchCell):  # a fixed reduction between stages
+                x = cell(x)
+                continue
+            adapt = cast(nn.ModuleList, preprocess)
+            states = [module(state) for module, state in zip(adapt, (before, x)[-len(adapt) :], strict=True)]
+            output, used = cell(states, arm)
+            before, x = x, output
+            choices.append(used)
+        pooled = F.adaptive_avg_pool2d(self.tail(x), 1).flatten(1)  # [B, C, H, W] -> [B, C]
+        return self.classifier(pooled), choices
+
+    def _stack_darts(self, space: Space, channels: int, cells: int) -> int:
+        """DARTS: stem of 3 * channels, reduction cells at a third and two thirds. Returns the classifier's width."""
+        width = 3 * channels
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), affine_norm(width))
+        before, last, reduced = width, width, False
+        for index in range(cells):
+            reduce = index in (cells // 3, 2 * cells // 3)
+            channels = 2 * channels if reduce else channels
+            first = FactorizedReduce(before, channels, norm) if reduced else relu_conv_norm(norm, before, channels, 1)
+            self.preprocess.append(nn.ModuleList([first, relu_conv_norm(norm, last, channels, 1)]))
+            kind = "reduce" if reduce else "normal"
+            self.cells.append(SearchCell(space, index, kind, channels, space.inputs if reduce else 0))
+            before, last, reduced = last, channels * len(space.concat), reduce
+        return last
+
+    def _stack_nb201(self, space: Space, channels: int, cells: int) -> int:
+        """NAS-Bench-201: three stages of equal cells, residual reductions between. Returns the classifier's width."""
+        self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), affine_norm(channels))
+        for stage in range(3):
+            if stage:
+                self.cells.append(ResidualReduction(channels, 2 * channels, affine_norm))
+                self.preprocess.append(nn.Identity())
+                channels *= 2
+            for k in range(cells):
+                self.cells.append(SearchCell(space, stage * (cells + 1) + k, "cell", channels, 0))
+                self.preprocess.append(nn.ModuleList([nn.Identity()]))
+        self.tail = nn.Sequential(affine_norm(channels), nn.ReLU())
+        return channels

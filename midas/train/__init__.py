@@ -1,0 +1,1 @@
+"""Training a found network: recipe, loop, what is kept of it."""

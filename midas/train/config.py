@@ -1,0 +1,60 @@
+"""What a training is told, with bounds: a target of params.yaml. Defaults: PROTOCOLS.md section 4 (CIFAR, DARTS)."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from midas.data.augment import AugmentConfig
+
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class TargetConfig(BaseModel):
+    """A network's size and its training.
+
+    Attributes:
+        channels: channels of the first cells' nodes.
+        cells: cells in all, or in each of three stages for a NAS-Bench-201 cell.
+        skeleton: ``cifar``, or ``imagenet`` with its stem of three stride-2 convolutions.
+        schedule: ``cosine``, from the learning rate to its minimum after a linear warm-up of `warmup_epochs`;
+            ``onecycle``, the same with a warm-up of 30 % of the steps.
+        clip: largest norm of the gradient of all weights together; null does not clip.
+        drop_path: drop-path probability at the end of the training; it rises linearly from 0 over the epochs.
+        auxiliary_weight: weight of the auxiliary head's loss; 0 trains without the head.
+        ema: decay of a moving average of the weights, which is then what is validated and kept; null is off.
+        seed: everything random in the training follows from it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channels: int = Field(36, ge=1, le=512)
+    cells: int = Field(20, ge=1, le=64)
+    skeleton: Literal["cifar", "imagenet"] = "cifar"
+    epochs: int = Field(600, ge=1, le=100_000)
+    batch_size: int = Field(96, ge=2, le=65_536)
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.025
+    min_learning_rate: NotNegative = 0.0
+    momentum: Share = 0.9
+    nesterov: bool = False
+    weight_decay: NotNegative = 3e-4
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 5.0
+    schedule: Literal["cosine", "onecycle"] = "cosine"
+    warmup_epochs: int = Field(0, ge=0)
+    drop_path: Share = 0.2
+    auxiliary_weight: NotNegative = 0.4
+    label_smoothing: Share = 0.0
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    augment: AugmentConfig = AugmentConfig(pad=4, flip=True, cutout=16)
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TargetConfig":
+        """What no single field can say."""
+        if self.schedule == "onecycle" and self.warmup_epochs:
+            raise ValueError("onecycle has its own warm-up; leave warmup_epochs at 0")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs} leaves nothing of {self.epochs} epochs")
+        if self.min_learning_rate > self.learning_rate:
+            raise ValueError(f"min_learning_rate {self.min_learning_rate} is above learning_rate {self.learning_rate}")
+        return self

@@ -1,0 +1,52 @@
+"""The optimiser and what changes from step to step: timm's SGD and cosine schedule, and DARTS's drop path."""
+
+from collections.abc import Iterable
+from typing import cast
+
+import torch
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+from torch import nn
+
+from midas.train.config import TargetConfig
+
+ONECYCLE_WARMUP = 0.3  # share of the steps in which the rate rises
+WARMUP_START = 25  # the rate starts at this part of the largest one
+
+
+def build_optimiser(parameters: Iterable[nn.Parameter], config: TargetConfig) -> torch.optim.Optimizer:
+    """SGD with weight decay on every parameter, batch norm and biases included, as published."""
+    optimiser = create_optimizer_v2(
+        list(parameters),
+        opt="sgd" if config.nesterov else "momentum",  # timm's "sgd" means Nesterov
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+    return cast(torch.optim.Optimizer, optimiser)
+
+
+def build_scheduler(optimiser: torch.optim.Optimizer, config: TargetConfig, steps_per_epoch: int) -> CosineLRScheduler:
+    """The learning rate as a function of the step alone: call `step_update(step)` before each step, counted from 0.
+
+    Step t of T, of which the first W warm up, has the rate ``rate/25 + t/W * (rate - rate/25)`` for t < W, and then
+    ``min + (rate - min) * (1 + cos(pi (t - W) / (T - W))) / 2``.
+    """
+    total = config.epochs * steps_per_epoch
+    warmup = config.warmup_epochs * steps_per_epoch
+    if config.schedule == "onecycle":
+        warmup = int(total * ONECYCLE_WARMUP)
+    return CosineLRScheduler(
+        optimiser,
+        t_initial=total - warmup,
+        lr_min=config.min_learning_rate,
+        warmup_t=warmup,
+        warmup_lr_init=config.learning_rate / WARMUP_START,
+        warmup_prefix=True,
+        t_in_epochs=False,
+    )
+
+
+def drop_path_at(epoch: int, config: TargetConfig) -> float:
+    """The drop-path probability of an epoch counted from 0: 0 in the first, then linearly towards `drop_path`."""
+    return config.drop_path * epoch / config.epochs

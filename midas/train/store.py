@@ -1,0 +1,36 @@
+"""A finished training on disk: weights as safetensors, history as CSV, metrics and cost as JSON."""
+
+from pathlib import Path
+
+import safetensors
+from safetensors.torch import load_file, save
+
+from midas.runs import files
+from midas.runs.errors import MidasError
+from midas.train.loop import TrainResult
+from midas.train.state import Weights
+
+
+def save_training(folder: Path, result: TrainResult) -> None:
+    """Write best.safetensors, last.safetensors, history.csv, metrics.json and cost.json, each whole or not at all."""
+    for name, weights in (("best", result.best), ("last", result.last)):
+        tensors = {key: tensor.contiguous() for key, tensor in weights.items()}
+        files.write_bytes(folder / f"{name}.safetensors", save(tensors))
+    files.write_csv(folder / "history.csv", result.history)
+    files.write_json(folder / "metrics.json", result.metrics)
+    files.write_json(folder / "cost.json", result.cost)
+
+
+def load_weights(path: Path) -> Weights:
+    """The weights in a file that `save_training` wrote.
+
+    Raises:
+        MidasError: the file is missing or damaged.
+    """
+    try:
+        weights: Weights = load_file(path)
+    except FileNotFoundError as error:
+        raise MidasError(f"{path}: there is no such file; run the train stage of this target first") from error
+    except (safetensors.SafetensorError, OSError) as error:
+        raise MidasError(f"{path}: is damaged ({error}); run the train stage of this target again") from error
+    return weights

@@ -1,0 +1,91 @@
+"""The console script `midas`.
+
+It stands outside the package `midas`, whose import registers the models and so takes seconds for timm and torch: help,
+`init` and `predict` must answer at once. The stage commands are added where the folder `pipeline/` is importable, which
+is in a clone of the repository; a wheel has the light commands alone.
+"""
+
+import importlib.util
+import os
+import signal
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated
+
+import typer
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning OpenMP threads stall as soon as another process is busy
+
+INTERRUPTED = 75  # a checkpoint was written; run it again
+app = typer.Typer(
+    name="midas",
+    help="From an image data set to a found, trained and verified ONNX classifier.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def predict(context: typer.Context) -> None:
+    """Classify images with an ONNX file: midas predict MODEL.onnx IMAGE... (more: midas predict --help)."""
+    raise typer.Exit(_load("deploy/predict.py").main(context.args))
+
+
+@app.command()
+def draw(
+    genotype: Annotated[str, typer.Argument(help="A genotype file, or an arch string.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The SVG file to write.")] = Path("cell.svg"),
+) -> None:
+    """Draw the cells of a genotype as SVG."""
+    from midas.genotype import load_genotype
+    from midas.report.drawing import draw_svg
+    from midas.runs import files
+
+    files.write_text(out, draw_svg(load_genotype(genotype)))
+    print(out)
+
+
+def _load(path: str) -> ModuleType:
+    """A file of the package `midas` as a module of its own, without importing the package."""
+    package = importlib.util.find_spec("midas")
+    assert package is not None and package.submodule_search_locations, "the package midas is installed with this script"
+    file = Path(package.submodule_search_locations[0], path)
+    spec = importlib.util.spec_from_file_location(f"_midas_{file.stem}", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def main() -> None:
+    """Run the command line: 0 done, 1 failed with one line, 2 usage, 75 interrupted with a checkpoint."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    if importlib.util.find_spec("pipeline") is not None:
+        from pipeline.app import add_stages
+
+        add_stages(app)
+    try:
+        app(args=arguments, prog_name="midas")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        if debug:
+            raise
+        _fail(error)
+
+
+def _fail(error: Exception) -> None:
+    """One line for what a user can mend; a fault of this project says so."""
+    errors = sys.modules.get("midas.runs.errors")  # where nothing has imported it, nothing has raised it
+    if errors is None or not isinstance(error, errors.MidasError):
+        print(f"midas: internal error: {type(error).__name__}: {error} (run again with --debug for the traceback)", file=sys.stderr)
+        sys.exit(1)
+    print(f"midas: {error}", file=sys.stderr)
+    sys.exit(INTERRUPTED if isinstance(error, errors.Interrupted) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,11 @@
+"""The stage commands of the console script, one module each."""
+
+import typer
+
+from pipeline import build, data, decode, evaluate, export, init, search, summary, train
+
+
+def add_stages(app: typer.Typer) -> None:
+    """Add the commands that need a clone: the stages, `init` and `summary`."""
+    for module in (init, data, search, decode, train, build, export, evaluate, summary):
+        app.command(name=module.__name__.rpartition(".")[2])(module.command)

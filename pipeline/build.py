@@ -1,0 +1,32 @@
+"""Stage `build@target`: from genotype and trained weights to a folder that timm loads."""
+
+from typing import Annotated
+
+import typer
+
+from pipeline import layout
+
+
+def command(target: Annotated[str, typer.Argument(help="One of `targets` in params.yaml.")]) -> None:
+    """Write models/TARGET: genotype, configuration, the best epoch's weights, and the model card."""
+    from midas.data.prepared import load_meta
+    from midas.genotype import load_genotype
+    from midas.nets.card import model_card
+    from midas.nets.folder import build_trained, save_model_folder
+    from midas.runs import files
+    from midas.train.config import TargetConfig
+    from midas.train.store import load_weights
+    from pipeline import params
+
+    config = params.section(f"targets.{target}", TargetConfig)
+    genotype = load_genotype(layout.GENOTYPE / "genotype.json")
+    provenance = files.read_json(layout.GENOTYPE / "provenance.json")
+    meta, trained = load_meta(layout.DATA / "meta.json"), layout.TRAIN / target
+    weights, metrics = load_weights(trained / "best.safetensors"), files.read_json(trained / "metrics.json")
+    size = config.model_dump(include={"channels", "cells", "skeleton"})
+    model = build_trained(genotype, weights, meta, **size)
+    origin = {**provenance, "training": config.model_dump(mode="json")}
+    card = model_card(target, model, genotype, meta, metrics, origin)
+    folder = layout.MODELS / target
+    save_model_folder(folder, model, genotype, meta, card)
+    print(f"build {target}: {metrics['parameters']:,} parameters, {metrics['macs']:,} multiply-adds -> {folder}")

@@ -1,0 +1,32 @@
+"""Stage `decode`: from the searches of all seeds to one genotype, and the evidence for it."""
+
+from pipeline import layout
+
+
+def command() -> None:
+    """Decode every seed of params.yaml and keep the cell whose sub-network does best on the architecture half."""
+    from midas.data.prepared import load_meta, load_split
+    from midas.genotype import save_genotype
+    from midas.report.drawing import draw_svg
+    from midas.runs import files, seeding
+    from midas.search.config import DecodeConfig, SearchConfig
+    from midas.search.selection import decode_seed, select
+    from midas.search.store import load_search
+    from midas.spaces import get_space
+    from pipeline import params, provenance
+
+    seeding.deterministic()
+    space, config = get_space(params.value("space", str)), params.section("search", SearchConfig)
+    how, seeds = params.section("decode", DecodeConfig), params.value("seeds", list[int])
+    train, meta = load_split(layout.DATA / "train.safetensors"), load_meta(layout.DATA / "meta.json")
+    found = []
+    for seed in seeds:
+        supernet, arm = load_search(layout.SEARCH / f"seed-{seed}" / "search.safetensors", space, config, len(meta.classes))
+        found.append(decode_seed(seed, space, supernet, arm, config, how, train, meta))
+        print(f"decode seed {seed}: sub-network accuracy {found[-1].subnetwork_accuracy:.4f}, cell {found[-1].genotype.hash[:12]}")
+    chosen, evidence = select(found, space.without(config.exclude), how)
+    save_genotype(layout.GENOTYPE / "genotype.json", chosen.genotype)
+    files.write_json(layout.GENOTYPE / "decode.json", evidence)
+    files.write_json(layout.GENOTYPE / "provenance.json", provenance.collect(chosen.seed, meta.fingerprint))
+    files.write_text(layout.GENOTYPE / "cells.svg", draw_svg(chosen.genotype))
+    print(f"decode: kept seed {chosen.seed} of {seeds}; seeds agree on {evidence['agreement']:.0%} of the edges -> {layout.GENOTYPE}")

@@ -1,0 +1,33 @@
+"""Stage `evaluate@target`: the test. No other stage reads the test split."""
+
+from typing import Annotated
+
+import typer
+
+from pipeline import layout
+
+
+def command(target: Annotated[str, typer.Argument(help="One of `targets` in params.yaml.")]) -> None:
+    """Classify the test images by the network and by its ONNX file; fails where they differ."""
+    from midas.data.prepared import load_meta, load_split
+    from midas.deploy.evaluation import evaluate
+    from midas.deploy.export import ExportConfig
+    from midas.deploy.folder import check_data, open_model_folder
+    from midas.deploy.ship import MODEL
+    from midas.runs import files
+    from pipeline import params
+
+    folder, out = layout.MODELS / target, layout.EVALUATE / target
+    tolerance = params.section("export", ExportConfig).tolerance
+    split, meta = load_split(layout.DATA / "test.safetensors"), load_meta(layout.DATA / "meta.json")
+    model, description = open_model_folder(folder)
+    check_data(folder, description, meta)
+    found = evaluate(model, folder / MODEL, split, meta, tolerance)
+    files.write_csv(out / "predictions.csv", found.predictions)
+    files.write_json(out / "metrics.json", found.metrics)
+    metrics = found.metrics
+    print(
+        f"evaluate {target}: accuracy {metrics['accuracy_torch']:.4f} (torch), {metrics['accuracy_onnx']:.4f} (ONNX) on "
+        f"{metrics['images']} test images; same class on all, largest difference {metrics['relative_difference']:.1e} "
+        "of the logit range"
+    )

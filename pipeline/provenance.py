@@ -1,0 +1,31 @@
+"""Where a genotype came from: written beside it, never into it, since DVC hashes the genotype's bytes."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy
+import timm
+import torch
+
+from midas.runs.checkpoint import fingerprint
+from pipeline import params
+
+PACKAGE = Path("midas")
+SECTIONS = ("space", "seeds", "search", "decode")  # what a genotype follows from
+
+
+def collect(kept_seed: int, data_fingerprint: str) -> dict[str, Any]:
+    """Parameters' hash, seeds, data fingerprint, code version, library versions; no dates and no paths."""
+    everything = params.read()
+    parameters = {name: everything.get(name) for name in SECTIONS}
+    return {
+        "parameters": parameters,
+        "parameters_hash": hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest(),
+        "seeds": everything.get("seeds"),
+        "kept_seed": kept_seed,
+        "data_fingerprint": data_fingerprint,
+        "code_fingerprint": fingerprint({}, [PACKAGE / room for room in ("search", "spaces", "data", "runs")]),
+        "versions": {"torch": torch.__version__, "numpy": numpy.__version__},
+    }

@@ -1,0 +1,35 @@
+"""Stage `search@seed`: find one cell. Reads the training images; writes weights and history of one seed."""
+
+from typing import Annotated
+
+import typer
+
+from pipeline import layout
+
+
+def command(seed: Annotated[int, typer.Argument(help="One of `seeds` in params.yaml.", min=0)]) -> None:
+    """Search one seed: a bilevel search of the space in params.yaml; goes on from a checkpoint where there is one."""
+    from midas.data.prepared import load_meta, load_split
+    from midas.runs import files, seeding
+    from midas.search.bilevel import run_search
+    from midas.search.config import SearchConfig
+    from midas.search.store import save_search
+    from midas.spaces import get_space
+    from pipeline import params, stage
+
+    seeding.deterministic()
+    space, config = get_space(params.value("space", str)), params.section("search", SearchConfig)
+    inputs = [layout.DATA / "train.safetensors", layout.DATA / "meta.json"]
+    train, meta = load_split(inputs[0]), load_meta(inputs[1])
+    checkpoint = stage.checkpoint("search", seed, {"space": space.name, "search": config.model_dump()}, inputs)
+    result = run_search(space, config, train, meta, seed, checkpoint)
+    folder = layout.SEARCH / f"seed-{seed}"
+    save_search(folder / "search.safetensors", result)
+    files.write_csv(folder / "history.csv", result.history)
+    checkpoint.clear()
+    last = result.history[-1]
+    steps = config.epochs * (min(len(train), config.images or len(train)) // 2 // config.batch_size)
+    print(
+        f"search seed {seed}: {steps} steps of {config.arm} on {space.name}, held-out accuracy {last['arch_accuracy']:.3f}, "
+        f"{last['skips']} skips, margin {last['margin']:.4f} -> {folder}"
+    )

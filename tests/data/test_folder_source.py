@@ -1,0 +1,178 @@
+"""Folders of image files: mixed modes and sizes, the splits they name, and everything that can be wrong in them."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from midas.data.config import DataConfig
+from midas.data.folder import folder
+from midas.data.prepare import prepare
+from midas.data.prepared import load_split
+from midas.runs.errors import DataError
+
+MODES = ["RGB", "L", "P", "RGBA", "CMYK", "16"]
+
+
+def picture(mode: str, width: int, height: int, seed: int) -> Image.Image:
+    grey = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
+    if mode == "16":
+        return Image.fromarray(grey.astype(np.uint16) * 257)
+    return Image.fromarray(grey).convert("RGB").convert(mode)
+
+
+def fill(path, n, side=None, first=0):
+    """n pictures of all modes; sizes differ unless `side` is given."""
+    path.mkdir(parents=True, exist_ok=True)
+    for i in range(first, first + n):
+        mode = MODES[i % len(MODES)]
+        width, height = (side, side) if side else (20 + i % 13, 20 + i % 7)
+        picture(mode, width, height, i).save(path / f"{i:03d}{'.jpg' if mode in ('RGB', 'L', 'CMYK') else '.png'}")
+    return path
+
+
+@pytest.fixture
+def pets(tmp_path):
+    root = tmp_path / "pets"
+    for i, name in enumerate(("cat", "dog")):
+        fill(root / name, 6, side=12, first=10 * i)
+    return root
+
+
+def run(root, **parameters):
+    return prepare(DataConfig(source="folder", root=str(root), **parameters), root.parent / "out")
+
+
+def test_two_hundred_pictures_of_mixed_modes_and_sizes(tmp_path):
+    for i, (name, n) in enumerate([("a", 100), ("b", 60), ("c", 40)]):
+        fill(tmp_path / "mixed" / name, n, first=1000 * i)
+    meta = run(tmp_path / "mixed", size=16)
+    assert meta.counts == {"train": 144, "val": 16, "test": 40}
+    assert meta.classes == ("a", "b", "c")
+    assert load_split(tmp_path / "out" / "test.safetensors").labels.bincount().tolist() == [20, 12, 8]
+
+
+def test_pictures_of_one_size_need_no_size(pets):
+    assert run(pets).size == 12
+
+
+def test_the_same_folder_gives_the_same_bytes(pets):
+    contents = []
+    for _ in range(2):
+        run(pets)
+        contents.append({path.name: path.read_bytes() for path in (pets.parent / "out").iterdir()})
+    assert contents[0] == contents[1]
+    assert set(contents[0]) == {"train.safetensors", "val.safetensors", "test.safetensors", "meta.json"}
+
+
+def test_val_is_the_test_split_where_there_is_no_other(tmp_path):
+    for split, n in [("train", 8), ("val", 3)]:
+        for i, name in enumerate("ab"):
+            fill(tmp_path / "x" / split / name, n, side=8, first=100 * i + 10 * n)
+    assert run(tmp_path / "x").counts == {"train": 14, "val": 2, "test": 6}
+
+
+def test_three_named_splits_are_used_as_named(tmp_path):
+    for split, n in [("train", 5), ("val", 2), ("test", 3)]:
+        for i, name in enumerate("ab"):
+            fill(tmp_path / "x" / split / name, n, side=8, first=100 * i + 10 * n)
+    assert run(tmp_path / "x").counts == {"train": 10, "val": 4, "test": 6}
+
+
+def test_train_may_be_a_class_beside_others(tmp_path):
+    for name in ("bus", "train"):
+        fill(tmp_path / "x" / name, 4, side=8)
+    assert folder(tmp_path / "x").classes == ("bus", "train")
+
+
+def test_hidden_and_other_files_are_passed_over_and_links_followed(pets):
+    (pets / "cat" / ".hidden.png").write_text("no image")
+    (pets / "cat" / "notes.txt").write_text("no image")
+    (pets / ".cache").mkdir()
+    shutil.move(pets / "dog" / "011.png", pets.parent / "elsewhere.png")
+    (pets / "dog" / "011.png").symlink_to(pets.parent / "elsewhere.png")
+    assert sum(run(pets).counts.values()) == 12
+
+
+def test_a_test_image_that_stands_in_train_is_counted(tmp_path):
+    for split in ("train", "val"):
+        for i, name in enumerate("ab"):
+            fill(tmp_path / "x" / split / name, 3, side=8, first=100 * i + (50 if split == "val" else 0))
+    shutil.copy(tmp_path / "x/train/a/001.jpg", tmp_path / "x/val/a/copy.jpg")
+    assert run(tmp_path / "x").duplicates == 1
+
+
+def refused(root, message, **parameters):
+    with pytest.raises(DataError, match=message) as caught:
+        run(root, **parameters)
+    assert "\n" not in str(caught.value)
+    assert not (root.parent / "out").exists(), "nothing is written"
+    return str(caught.value)
+
+
+def test_no_folder(tmp_path):
+    refused(tmp_path / "nowhere", r"data\.root: .*nowhere: there is no such folder")
+
+
+def test_a_folder_without_classes_or_images(tmp_path):
+    (tmp_path / "x").mkdir()
+    refused(tmp_path / "x", "has no sub-folders")
+    (tmp_path / "x" / "cat").mkdir()
+    refused(tmp_path / "x", "holds no images")
+
+
+def test_test_pictures_without_training_pictures(tmp_path):
+    fill(tmp_path / "x" / "val" / "a", 2)
+    refused(tmp_path / "x", "has val/ and no train/")
+
+
+def test_broken_images_are_counted_and_named(pets):
+    cut = pets / "cat" / "000.jpg"
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    (pets / "dog" / "zero.png").touch()
+    message = refused(pets, "2 of 13 images cannot be read", size=8)
+    assert "cat/000.jpg" in message
+    assert "dog/zero.png (not an image)" in message
+
+
+def test_no_more_than_five_broken_images_are_named(pets):
+    for i in range(7):
+        (pets / "dog" / f"bad{i}.png").touch()
+    assert refused(pets, "7 of 19 images").count("bad") == 5
+
+
+def test_a_decompression_bomb_is_named(pets, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    picture("L", 40, 40, 0).save(pets / "cat" / "large.png")  # beyond the limit: Pillow only warns
+    picture("L", 50, 50, 0).save(pets / "cat" / "larger.png")  # beyond twice the limit: Pillow raises
+    message = refused(pets, "2 of 14 images cannot be read", size=8)
+    assert "cat/large.png (more than 1000 pixels" in message
+    assert "cat/larger.png (more than 1000 pixels" in message
+
+
+def test_a_class_of_one_image_is_named_with_its_count(pets):
+    fill(pets / "emu", 1, side=12)
+    refused(pets, r"class 'emu' has 1; each class needs 3 \(one for each of train, val, test\)")
+
+
+def test_one_class_is_no_classifier(tmp_path):
+    fill(tmp_path / "x" / "cat", 4)
+    refused(tmp_path / "x", "needs at least 2", size=8)
+
+
+def test_splits_of_other_classes(tmp_path):
+    for split, names in [("train", "ab"), ("val", "abc")]:
+        for name in names:
+            fill(tmp_path / "x" / split / name, 4, side=8)
+    refused(tmp_path / "x", r"val: class 'c' is missing in .*train; both need the same classes")
+
+
+def test_sizes_that_differ_ask_for_the_parameter(pets):
+    picture("RGB", 12, 13, 0).save(pets / "dog" / "odd.png")
+    refused(pets, r"data\.size: must be set.*dog/odd\.png 12x13")
+
+
+def test_too_much_for_the_memory_is_refused_before_decoding(pets, monkeypatch):
+    monkeypatch.setattr("midas.data.prepare.MAX_BYTES", 5000)
+    refused(pets, r"12 images of 64x64 take .*make data\.size smaller or set data\.max_images", size=64)

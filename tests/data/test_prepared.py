@@ -1,0 +1,73 @@
+"""Prepared splits and what is known about them: what is written is what is read, and damage is named."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from midas.data.prepared import DataMeta, Split, load_meta, load_split, save_meta, save_split
+from midas.runs.errors import DataError
+
+META = DataMeta(
+    classes=("cat", "dög"), size=8, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), counts={"train": 3, "val": 2, "test": 2},
+    fingerprint="0" * 64, source="folder", duplicates=0,
+    resize={"resize": 8, "interpolation": "bilinear", "crop": "center"},
+)  # fmt: skip
+
+
+@pytest.fixture
+def split():
+    pixels = torch.randint(0, 256, (5, 6, 6, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    return Split(pixels.permute(0, 3, 1, 2), torch.tensor([0, 1, 0, 1, 1]))
+
+
+def test_a_split_comes_back_in_channels_last_memory(tmp_path, split):
+    save_split(tmp_path / "train.safetensors", split)
+    loaded = load_split(tmp_path / "train.safetensors")
+    assert torch.equal(loaded.images, split.images)
+    assert torch.equal(loaded.labels, split.labels)
+    assert len(loaded) == 5
+    assert loaded.images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_equal_splits_give_equal_bytes_whatever_their_memory(tmp_path, split):
+    save_split(tmp_path / "a", split)
+    save_split(tmp_path / "b", Split(split.images.contiguous(), split.labels.clone()))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_missing_split_names_the_stage_to_run(tmp_path):
+    with pytest.raises(DataError, match=r"train\.safetensors: there is no such file; run the data stage"):
+        load_split(tmp_path / "train.safetensors")
+
+
+def test_a_cut_off_split_is_damaged(tmp_path, split):
+    save_split(tmp_path / "t", split)
+    (tmp_path / "t").write_bytes((tmp_path / "t").read_bytes()[:-10])
+    with pytest.raises(DataError, match="t: is damaged"):
+        load_split(tmp_path / "t")
+
+
+def test_other_tensors_are_no_split(tmp_path, split):
+    save_split(tmp_path / "t", Split(split.images, split.labels[:-1]))
+    with pytest.raises(DataError, match="does not hold a split"):
+        load_split(tmp_path / "t")
+
+
+def test_meta_comes_back(tmp_path):
+    save_meta(tmp_path / "meta.json", META)
+    assert load_meta(tmp_path / "meta.json") == META
+
+
+def test_missing_meta_names_the_stage_to_run(tmp_path):
+    with pytest.raises(DataError, match="there is no such file; run the data stage"):
+        load_meta(tmp_path / "meta.json")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", json.dumps({**dataclasses.asdict(META), "size": "big"})])
+def test_damaged_meta_is_one_line(tmp_path, text):
+    (tmp_path / "meta.json").write_text(text)
+    with pytest.raises(DataError, match=r"meta\.json.*run the data stage") as caught:
+        load_meta(tmp_path / "meta.json")
+    assert "\n" not in str(caught.value)

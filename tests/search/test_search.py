@@ -1,0 +1,141 @@
+"""The bilevel search on real digits: resumable to the bit, honest about divergence, and a search indeed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from midas.data.augment import AugmentConfig
+from midas.data.prepared import DataMeta, Split
+from midas.runs import seeding
+from midas.runs.checkpoint import Checkpoint
+from midas.runs.errors import MidasError, TrainingDiverged
+from midas.search.bilevel import SearchResult, run_search, subnetwork_accuracy
+from midas.search.config import DecodeConfig, SearchConfig
+from midas.search.selection import decode_seed, select
+from midas.search.store import load_search, save_search
+from midas.spaces import get_space
+
+Data = tuple[Split, Split, DataMeta]
+TINY = SearchConfig(channels=2, cells=2, epochs=3, images=160, batch_size=16, augment=AugmentConfig(pad=1), monitor_images=32)
+
+
+class Killed(Exception):
+    """Stands for the process's end."""
+
+
+class DyingCheckpoint(Checkpoint):
+    """A checkpoint whose process dies after some saves."""
+
+    def __init__(self, folder: Path, saves: int) -> None:
+        super().__init__(folder, "same")
+        self.saves = saves
+
+    def save(self, state) -> None:
+        super().save(state)
+        self.saves -= 1
+        if self.saves == 0:
+            raise Killed
+
+
+def weights(result: SearchResult) -> list[torch.Tensor]:
+    return [*result.supernet.state_dict().values(), *result.arm.state_dict().values()]
+
+
+@pytest.mark.parametrize("arm", ["midas", "darts"])
+@pytest.mark.parametrize("space", ["darts", "rdarts-s4"])
+def test_a_killed_search_goes_on_to_the_same_bits(arm: str, space: str, digits: Data, tmp_path: Path) -> None:
+    config = TINY.model_copy(update={"arm": arm})
+    train, _, meta = digits
+    whole = run_search(get_space(space), config, train, meta, seed=3)
+    for saves in (1, 1):
+        with pytest.raises(Killed):
+            run_search(get_space(space), config, train, meta, seed=3, checkpoint=DyingCheckpoint(tmp_path, saves))
+    resumed = run_search(get_space(space), config, train, meta, seed=3, checkpoint=Checkpoint(tmp_path, "same"))
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
+    assert whole.history == resumed.history
+
+
+def test_another_fingerprint_starts_afresh(tmp_path: Path) -> None:
+    Checkpoint(tmp_path, "old").save({"history": []})
+    assert Checkpoint(tmp_path, "new").load() is None
+    assert Checkpoint(tmp_path, "old").load() == {"history": []}
+
+
+def test_a_damaged_checkpoint_counts_as_none(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path, "p")
+    checkpoint.save({"x": torch.ones(3)})
+    checkpoint.path.write_bytes(checkpoint.path.read_bytes()[:100])
+    assert checkpoint.load() is None
+
+
+def test_a_loss_that_is_no_number_stops_the_search_and_keeps_the_last_good_epoch(digits: Data, tmp_path: Path) -> None:
+    train, _, meta = digits
+    checkpoint = Checkpoint(tmp_path, "p")
+    run_search(get_space("darts"), TINY.model_copy(update={"epochs": 1}), train, meta, seed=0, checkpoint=checkpoint)
+    good = checkpoint.path.read_bytes()
+    broken = TINY.model_copy(update={"learning_rate": 1e30, "clip": 1e30})
+    with pytest.raises(TrainingDiverged, match=r"epoch 2, step \d+"):
+        run_search(get_space("darts"), broken, train, meta, seed=0, checkpoint=checkpoint)
+    assert checkpoint.path.read_bytes() == good
+
+
+def test_a_finished_search_is_read_back_and_a_foreign_one_refused(digits: Data, tmp_path: Path) -> None:
+    train, _, meta = digits
+    result = run_search(get_space("darts"), TINY.model_copy(update={"epochs": 1}), train, meta, seed=0)
+    save_search(tmp_path / "s.safetensors", result)
+    again = load_search(tmp_path / "s.safetensors", get_space("darts"), TINY, 10)
+    same = zip(weights(result), [*again[0].state_dict().values(), *again[1].state_dict().values()], strict=True)
+    assert all(torch.equal(a, b) for a, b in same)
+    with pytest.raises(MidasError, match="does not hold this search"):
+        load_search(tmp_path / "s.safetensors", get_space("rdarts-s2"), TINY, 10)
+    with pytest.raises(MidasError, match="run the search stage"):
+        load_search(tmp_path / "none.safetensors", get_space("darts"), TINY, 10)
+
+
+def test_the_seed_kept_has_the_best_subnetwork_and_all_seeds_are_written_down(digits: Data) -> None:
+    train, _, meta = digits
+    space, how, config = get_space("darts"), DecodeConfig(samples=64, batch_size=32), TINY.model_copy(update={"cells": 3})
+    decoded = []
+    for seed in (0, 1):
+        result = run_search(space, config, train, meta, seed)
+        decoded.append(decode_seed(seed, space, result.supernet, result.arm, config, how, train, meta))
+    chosen, evidence = select(decoded, space.without(config.exclude), how)
+    assert chosen.subnetwork_accuracy == max(d.subnetwork_accuracy for d in decoded)
+    assert [entry["seed"] for entry in evidence["seeds"]] == [0, 1]
+    assert evidence["samples"] == 64
+    first = evidence["seeds"][0]["distributions"]["normal"][1]
+    assert sum(first["edges"][0]["operations"].values()) == pytest.approx(1, abs=1e-5)
+    assert sum(pair["probability"] for pair in first["pairs"]) == pytest.approx(1, abs=1e-5)
+
+
+def planted(digits: Data, seed: int, shuffled: bool) -> list[str]:
+    """The decoded operations of a MIDAS search in which every edge offers a convolution or noise."""
+    train, _, meta = digits
+    if shuffled:
+        order = torch.randperm(len(train), generator=seeding.generator(seed, "shuffled labels"))
+        train = Split(train.images, train.labels[order])
+    config = SearchConfig(
+        exclude=[], channels=8, cells=3, epochs=12, batch_size=64, learning_rate=0.05, augment=AugmentConfig(pad=1)
+    )
+    space = get_space("rdarts-s4")
+    result = run_search(space, config, train, meta, seed)
+    decoded = decode_seed(seed, space, result.supernet, result.arm, config, DecodeConfig(samples=512), train, meta)
+    assert subnetwork_accuracy(result.supernet, decoded.genotype, train, meta, 256) <= 1
+    return [edge.op for cell in decoded.genotype.cells.values() for edge in cell.edges]
+
+
+def test_the_planted_convolution_is_found_on_every_kept_edge(digits: Data) -> None:
+    assert planted(digits, seed=0, shuffled=False) == ["sep_conv_3x3"] * 16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_the_planted_convolution_is_found_by_every_seed(seed: int, digits: Data) -> None:
+    assert planted(digits, seed, shuffled=False) == ["sep_conv_3x3"] * 16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_with_shuffled_labels_nothing_is_found(seed: int, digits: Data) -> None:
+    assert planted(digits, seed, shuffled=True) != ["sep_conv_3x3"] * 16

@@ -1,0 +1,87 @@
+"""The supernet has the published number of weights, shares what depends on the input alone, and holds any decoded cell."""
+
+import pytest
+import torch
+
+from midas.genotype import CellGenotype, Edge
+from midas.search.arms import DartsArm, DiscreteArm, MidasArm
+from midas.search.bilevel import build_search
+from midas.search.config import SearchConfig
+from midas.search.decode import decode, distributions
+from midas.search.supernet import SearchCell, Supernet
+from midas.spaces import SPACES, get_space
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_the_darts_supernet_has_the_published_number_of_weights() -> None:
+    supernet, arm = build_search(get_space("darts"), SearchConfig(arm="darts", exclude=[]), num_classes=10, seed=0)
+    assert count(supernet) == 1_930_618
+    assert count(supernet) + count(arm) == 1_930_842  # with the 14 x 8 x 2 static parameters
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("arm", ["midas", "darts"])
+def test_one_supernet_serves_every_space_and_arm(space: str, arm: str) -> None:
+    config = SearchConfig(arm=arm, exclude=[], channels=4, cells=3 if space != "nasbench201" else 1)
+    supernet, weigh = build_search(get_space(space), config, num_classes=3, seed=0)
+    logits, choices = supernet(torch.randn(2, 3, 16, 16), weigh)
+    assert logits.shape == (2, 3)
+    assert len(choices) == 3
+    gradients = torch.autograd.grad(logits.square().sum(), list(weigh.parameters()), allow_unused=True)
+    assert all(g is not None and torch.isfinite(g).all() for g in gradients)
+    genotype = decode(distributions(supernet, weigh, [torch.randn(4, 3, 16, 16)]), get_space(space))
+    get_space(space).check(genotype)
+    assert supernet(torch.randn(2, 3, 16, 16), DiscreteArm(dict(genotype.cells)))[0].shape == (2, 3)
+
+
+@pytest.mark.parametrize("size", [9, 14, 32])
+def test_odd_map_sizes_work(size: int) -> None:
+    supernet, arm = build_search(get_space("darts"), SearchConfig(channels=2, cells=3), num_classes=2, seed=0)
+    assert supernet(torch.randn(2, 3, size, size), arm)[0].shape == (2, 2)
+
+
+def test_a_discrete_cell_equals_the_supernet_with_one_hot_weights() -> None:
+    torch.manual_seed(0)
+    space = get_space("darts")
+    cell = SearchCell(space, 0, "normal", 4, 0)
+    edges = tuple(Edge(op, source, node) for node in range(2, 6) for source, op in ((0, "sep_conv_3x3"), (1, "skip_connect")))
+    states = [torch.randn(2, 4, 8, 8) for _ in range(2)]
+    output, _ = cell(states, DiscreteArm({"normal": CellGenotype(edges, space.concat)}))
+    expected = []
+    for node in range(2, 6):
+        first = sum(range(2, node))  # the number of edges into earlier nodes
+        operation = cell.edges[first][space.edges["normal"][0].candidates.index("sep_conv_3x3")]
+        expected.append(operation(states[0]) + states[1])
+    assert torch.allclose(output, torch.cat(expected, dim=1), atol=1e-6)
+
+
+def test_candidates_without_weights_are_computed_once_for_each_input() -> None:
+    cell = SearchCell(get_space("darts"), 0, "normal", 4, 0)
+    calls = []
+    for edge in cell.edges:
+        for operation in edge:
+            if type(operation).__name__ == "Pool":
+                operation.register_forward_hook(lambda *args: calls.append(1))
+    site_arm = DartsArm(cell.sites)
+    cell([torch.randn(2, 4, 8, 8) for _ in range(2)], site_arm)
+    assert len(calls) == 2 * 5  # two kinds of pooling, of two inputs and three nodes
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
+    config = SearchConfig(channels=2, cells=2)
+    nets = [build_search(get_space("darts"), config, 3, seed)[0] for seed in (0, 0, 1)]
+    first, second, third = ([p.detach() for p in net.parameters()] for net in nets)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first, third, strict=True))
+
+
+def test_the_midas_arm_has_projections_for_every_node_of_every_cell() -> None:
+    supernet, arm = build_search(get_space("darts"), SearchConfig(channels=4, cells=3, width=5), 3, seed=0)
+    assert isinstance(arm, MidasArm)
+    assert isinstance(supernet, Supernet)
+    widths = [site.channels for site in supernet.sites]
+    inputs = [len(site.edges) for site in supernet.sites]
+    assert count(arm) == sum(n * c * 5 + 5 + c * 5 for n, c in zip(inputs, widths, strict=True))

@@ -1,0 +1,61 @@
+"""Learning rate, drop path and optimiser against their definitions."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from midas.train.config import TargetConfig
+from midas.train.schedule import build_optimiser, build_scheduler, drop_path_at
+
+
+def rates(steps_per_epoch: int, **arguments: Any) -> list[float]:
+    """The learning rate of every step of a whole training."""
+    config = TargetConfig(**arguments)
+    optimiser = build_optimiser([torch.nn.Parameter(torch.zeros(1))], config)
+    scheduler = build_scheduler(optimiser, config, steps_per_epoch)
+    result = []
+    for step in range(config.epochs * steps_per_epoch):
+        scheduler.step_update(step)
+        result.append(optimiser.param_groups[0]["lr"])
+    return result
+
+
+def test_the_rate_of_every_step_of_the_600_epochs_is_the_cosine() -> None:
+    steps_per_epoch = 50_000 // 96
+    total = 600 * steps_per_epoch
+    expected = [0.025 * (1 + math.cos(math.pi * step / total)) / 2 for step in range(total)]
+    assert rates(steps_per_epoch) == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
+def test_warm_up_rises_linearly_and_hands_over_to_the_cosine() -> None:
+    found = rates(10, epochs=20, warmup_epochs=5, learning_rate=0.5, min_learning_rate=0.1)
+    rising = [0.02 + (0.5 - 0.02) * step / 50 for step in range(50)]
+    falling = [0.1 + 0.4 * (1 + math.cos(math.pi * step / 150)) / 2 for step in range(150)]
+    assert found == pytest.approx(rising + falling, rel=1e-12)
+
+
+def test_one_cycle_rises_over_thirty_percent_of_the_steps() -> None:
+    found = rates(10, epochs=10, schedule="onecycle", learning_rate=1.0)
+    assert found.index(max(found)) == 30
+    assert (found[0], max(found)) == (1 / 25, 1.0)
+    assert found[30:] == pytest.approx([(1 + math.cos(math.pi * step / 70)) / 2 for step in range(70)], rel=1e-12)
+
+
+def test_drop_path_rises_linearly_with_the_epochs() -> None:
+    config = TargetConfig()
+    assert [drop_path_at(epoch, config) for epoch in (0, 300, 599)] == pytest.approx([0, 0.1, 0.2 * 599 / 600])
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_the_optimiser_is_sgd_that_decays_every_parameter(nesterov: bool) -> None:
+    weight, bias = torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))
+    optimiser = build_optimiser([weight, bias], TargetConfig(nesterov=nesterov, weight_decay=0.1, learning_rate=0.5))
+    assert type(optimiser) is torch.optim.SGD
+    assert [group["nesterov"] for group in optimiser.param_groups] == [nesterov]
+    weight.grad, bias.grad = torch.zeros(2, 2), torch.zeros(2)
+    optimiser.step()
+    moved = 0.5 * 0.1 * (1.9 if nesterov else 1)  # Nesterov looks one momentum step ahead
+    torch.testing.assert_close(weight.data, torch.full((2, 2), 1 - moved))
+    torch.testing.assert_close(bias.data, torch.full((2,), 1 - moved))
