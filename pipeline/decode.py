@@ -10,7 +10,7 @@ def command() -> None:
     from midas.report.drawing import draw_svg
     from midas.runs import files, seeding
     from midas.search.config import DecodeConfig, SearchConfig
-    from midas.search.selection import decode_seed, select
+    from midas.search.selection import decode_seed, operation_counts, select, summary
     from midas.search.store import load_search
     from midas.spaces import get_space
     from pipeline import params, provenance
@@ -27,6 +27,8 @@ def command() -> None:
     chosen, evidence = select(found, space.without(config.exclude), how)
     save_genotype(layout.GENOTYPE / "genotype.json", chosen.genotype)
     files.write_json(layout.GENOTYPE / "decode.json", evidence)
+    files.write_json(layout.GENOTYPE / "metrics.json", summary(chosen, evidence, config, train))
+    files.write_csv(layout.GENOTYPE / "operations.csv", operation_counts(chosen.genotype))
     files.write_json(layout.GENOTYPE / "provenance.json", provenance.collect(chosen.seed, meta.fingerprint))
     files.write_text(layout.GENOTYPE / "cells.svg", draw_svg(chosen.genotype))
     print(f"decode: kept seed {chosen.seed} of {seeds}; seeds agree on {evidence['agreement']:.0%} of the edges -> {layout.GENOTYPE}")

@@ -27,7 +27,7 @@ def command(target: Annotated[str, typer.Argument(help="One of `targets` in para
     files.write_json(out / "metrics.json", found.metrics)
     metrics = found.metrics
     print(
-        f"evaluate {target}: accuracy {metrics['accuracy_torch']:.4f} (torch), {metrics['accuracy_onnx']:.4f} (ONNX) on "
-        f"{metrics['images']} test images; same class on all, largest difference {metrics['relative_difference']:.1e} "
-        "of the logit range"
+        f"evaluate {target}: accuracy {metrics['accuracy_torch']:.4f} (torch), {metrics['accuracy_onnx']:.4f} (ONNX) "
+        f"on {metrics['images']} test images; same class on all, largest difference "
+        f"{metrics['relative_difference']:.1e} of the logit range -> {out}"
     )

@@ -22,12 +22,12 @@ def command(target: Annotated[str, typer.Argument(help="One of `targets` in para
     split, meta = load_split(layout.DATA / "val.safetensors"), load_meta(layout.DATA / "meta.json")
     parity = ship(folder, config, split, meta, _version())
     times = latency(open_model_folder(folder)[0], folder / MODEL, (3, meta.size, meta.size))
-    files.write_json(folder / "latency.json", times)
+    files.write_json(folder / "latency.json", {**times, "sha256": parity["sha256"]})
     one = times["results"][0]
     print(
-        f"export {target}: {parity['bytes'] / 1e6:.2f} MB, equal on {parity['images']} validation images (largest difference "
-        f"{parity['relative_difference']:.1e} of the range), batch 1 in {one['onnxruntime']['p50_ms']:.2f} ms "
-        f"(torch {one['torch']['p50_ms']:.2f} ms) -> {folder / MODEL}"
+        f"export {target}: {parity['bytes'] / 1e6:.2f} MB, equal on {parity['images']} validation images (largest "
+        f"difference {parity['relative_difference']:.1e} of the logit range), batch 1 in "
+        f"{one['onnxruntime']['p50_ms']:.2f} ms (torch {one['torch']['p50_ms']:.2f} ms) -> {folder / MODEL}"
     )
 
 

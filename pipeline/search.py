@@ -28,8 +28,7 @@ def command(seed: Annotated[int, typer.Argument(help="One of `seeds` in params.y
     files.write_csv(folder / "history.csv", result.history)
     checkpoint.clear()
     last = result.history[-1]
-    steps = config.epochs * (min(len(train), config.images or len(train)) // 2 // config.batch_size)
     print(
-        f"search seed {seed}: {steps} steps of {config.arm} on {space.name}, held-out accuracy {last['arch_accuracy']:.3f}, "
+        f"search seed {seed}: {last['step']} steps of {config.arm} on {space.name}, held-out accuracy {last['arch_accuracy']:.3f}, "
         f"{last['skips']} skips, margin {last['margin']:.4f} -> {folder}"
     )

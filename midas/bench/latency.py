@@ -5,6 +5,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,9 @@ def latency(
     with _torch_threads(threads), torch.inference_mode():
         for batch in batches:
             images = torch.randn(batch, *input_size, generator=generator)
-            feed = {"image": images.numpy()}
             calls: dict[str, Callable[[], object]] = {
-                "torch": lambda images=images: model(images),  # type: ignore[misc]
-                "onnxruntime": lambda feed=feed: session.run(None, feed),  # type: ignore[misc]
+                "torch": partial(model, images),
+                "onnxruntime": partial(session.run, None, {"image": images.numpy()}),
             }
             results.append({"batch": batch, **_measure(calls, seconds)})
     return {"cpu": cpu_name(), "cores": os.cpu_count(), "threads": threads, "results": results, "versions": _versions()}

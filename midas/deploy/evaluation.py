@@ -89,13 +89,14 @@ def _check(path: Path, images: int, agreement: float, difference: float, limit: 
     """Raise the ExportError that says in what, and by how much, the file differs from the network."""
     if agreement < 1:
         raise DifferentClasses(
-            f"{path}: {round((1 - agreement) * images)} of {images} test images get another class than from the network; "
-            f"largest logit difference {difference:.3g}",
+            f"{path}: {round((1 - agreement) * images)} of {images} test images get another class than from the "
+            f"network; largest logit difference {difference:.3g}",
             difference,
         )
     if not difference <= limit:
         raise DifferentValues(
-            f"{path}: on the test images a logit differs by {difference:.3g}, {limit:.3g} is allowed (export.tolerance)",
+            f"{path}: on the test images a logit differs by {difference:.3g}, {limit:.3g} is allowed "
+            "(export.tolerance)",
             difference,
         )
 

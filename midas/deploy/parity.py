@@ -148,21 +148,23 @@ def _session(path: Path) -> Callable[[Tensor], Tensor]:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has no common class for what it raises
-        raise InvalidFile(f"{path}: onnxruntime cannot load it ({' '.join(str(error).split())})") from error
+        raise InvalidFile(
+            f"{path}: onnxruntime cannot load it ({' '.join(str(error).split())}); run the export stage"
+        ) from error
     return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.contiguous().numpy()})[0])
 
 
 def _load(path: Path) -> Any:
-    """The file's protobuf, checked by onnx, shapes included."""
+    """The file's protobuf: in one piece, and checked by onnx, shapes included."""
     try:
         proto = onnx.load(str(path), load_external_data=False)
+        if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
+            raise ValueError("it keeps weights in another file")
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # the file system, protobuf and onnx raise errors of nothing in common
         raise InvalidFile(
             f"{path}: is not valid ONNX ({' '.join(str(error).split())[:300]}); export it again"
         ) from error
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
-        raise InvalidFile(f"{path}: keeps weights in another file; export it again in one file")
     return proto
 
 

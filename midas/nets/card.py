@@ -18,8 +18,8 @@ tags: [image-classification, timm, neural-architecture-search]
 ---
 # {name}
 
-An image classifier whose cells were found by MIDAS (Mosaic Input-Specific Differentiable Architecture Search) in the
-space `{space}` and trained from scratch.
+An image classifier made by the MIDAS pipeline: its cells are of the search space `{space}`, found as the last section
+says, and the network was trained from scratch.
 
 | | |
 |---|---|

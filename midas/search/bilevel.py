@@ -94,7 +94,7 @@ class _Engine:
         self.arch_optimiser = torch.optim.Adam(
             self.architecture, config.arch_learning_rate, betas=(0.5, 0.999), weight_decay=config.arch_weight_decay
         )
-        self.steps_per_epoch = max(1, min(len(halves.weights), len(halves.architecture)) // config.batch_size)
+        self.steps_per_epoch = halves.steps_per_epoch
 
     def epoch(self, epoch: int, report: Reporter) -> dict[str, Any]:
         """One pass over both halves; returns the history row."""
@@ -118,7 +118,8 @@ class _Engine:
                 )
             sums += torch.stack([loss, hits, torch.zeros(()), torch.zeros(())])
             report.step(loss=loss.item(), accuracy=hits.item())
-        return {"epoch": epoch + 1, **self._means(sums / self.steps_per_epoch, epoch), **self._monitor()}
+        steps = (epoch + 1) * self.steps_per_epoch
+        return {"epoch": epoch + 1, "step": steps, **self._means(sums / self.steps_per_epoch, epoch), **self._monitor()}
 
     def _architecture_step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Adam on the arm alone; the weights' gradients are never computed."""

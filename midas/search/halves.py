@@ -24,6 +24,7 @@ class Halves:
         limit = None if config.images is None else max(1, config.images // 2)
         self.weights = _take(train, first, config.size, limit)
         self.architecture = _take(train, second, config.size, limit)
+        self.steps_per_epoch = max(1, min(len(self.weights), len(self.architecture)) // config.batch_size)
 
 
 def _take(train: Split, index: torch.Tensor, size: int | None, limit: int | None) -> Split:

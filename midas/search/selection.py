@@ -4,6 +4,7 @@ Each seed is decoded by itself. The genotype kept is the one whose sub-network (
 statistics) does best on the architecture half; ties go to the lowest seed. All are written down.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -66,6 +67,25 @@ def select(decoded: Sequence[Decoded], space: Space, how: DecodeConfig) -> tuple
         "agreement": round(agreement([d.genotype for d in decoded]), 6),
         "seeds": [_evidence(d, space, kept=d is chosen) for d in decoded],
     }
+
+
+def summary(chosen: Decoded, evidence: dict[str, Any], config: SearchConfig, train: Split) -> dict[str, Any]:
+    """The few numbers by which searches are compared (`metrics.json`, what `dvc metrics` shows)."""
+    kept = next(entry for entry in evidence["seeds"] if entry["kept"])
+    names = ("subnetwork_accuracy", "supernet_accuracy", "discretisation_gap", "skips", "pools", "zeros", "margin", "entropy")
+    return {
+        "seeds": len(evidence["seeds"]),
+        "kept_seed": chosen.seed,
+        "agreement": evidence["agreement"],
+        "steps": config.epochs * Halves(train, config).steps_per_epoch,
+        **{name: kept[name] for name in names},
+    }
+
+
+def operation_counts(genotype: Genotype) -> list[dict[str, Any]]:
+    """How often each operation stands in each type of cell: the rows of `operations.csv`, for a plot."""
+    counts = Counter((kind, edge.op) for kind, cell in genotype.cells.items() for edge in cell.edges)
+    return [{"cell": kind, "operation": f"{op} ({kind})", "count": n} for (kind, op), n in sorted(counts.items())]
 
 
 def agreement(genotypes: Sequence[Genotype]) -> float:

@@ -69,7 +69,7 @@ class TrainState:
         for name, module in self._modules().items():
             module.load_state_dict(saved["modules"][name])
         if self.ema is not None:
-            pass
+            self.ema.module.load_state_dict(saved["ema"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.history, self.best, self.seconds = list(saved["history"]), saved["best"], list(saved["seconds"])
 

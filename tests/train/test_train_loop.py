@@ -147,6 +147,14 @@ def test_the_best_epoch_is_the_first_of_equals_and_its_weights_are_kept() -> Non
         assert evaluate(network, VAL, META)[1] == pytest.approx(accuracy, abs=1e-6)
 
 
+def test_of_equal_epochs_the_first_is_kept() -> None:
+    result = run(learning_rate=1e-9)
+    assert len({row["val_accuracy"] for row in result.history}) == 1
+    assert result.metrics["best_epoch"] == 1
+    seen = "stem0.1.num_batches_tracked"
+    assert (int(result.best[seen]), int(result.last[seen])) == (4, 16)
+
+
 def test_the_history_has_a_row_for_each_epoch() -> None:
     result = run(epochs=3)
     assert [row["epoch"] for row in result.history] == [1, 2, 3]

@@ -1,0 +1,1 @@
+"""Finding: mosaic attention, topology, arms, supernet, bilevel loop, decode."""

@@ -1,0 +1,43 @@
+"""Small data and model folders as the earlier stages leave them."""
+
+import json
+from pathlib import Path
+
+import torch
+from small_models import SIZE
+
+from midas.data.prepared import DataMeta, Split
+from midas.genotype import CellGenotype, Edge, Genotype
+from midas.nets.build import build_network
+from midas.nets.folder import build_trained, save_model_folder
+
+CLASSES = ("ash", "birch", "cedar — café")
+META = DataMeta(
+    classes=CLASSES, size=SIZE, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), counts={"train": 8, "val": 40, "test": 40},
+    fingerprint="f" * 64, source="npz", resize={"resize": SIZE, "interpolation": "bilinear", "crop": "center"},
+    duplicates=0,
+)  # fmt: skip
+
+
+def split_of(count: int, seed: int) -> Split:
+    """A split of random pixels and labels."""
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (count, SIZE, SIZE, 3), dtype=torch.uint8, generator=generator)
+    return Split(pixels.permute(0, 3, 1, 2), torch.randint(0, len(CLASSES), (count,), generator=generator))
+
+
+def write_model_folder(folder: Path, seed: int = 0) -> Path:
+    """A model folder as the build stage writes it, of a small network with random weights."""
+    edges = (Edge("sep_conv_3x3", 0, 2), Edge("skip_connect", 1, 2))
+    reduce = (Edge("max_pool_3x3", 0, 2), Edge("skip_connect", 1, 2))
+    genotype = Genotype("darts", {"normal": CellGenotype(edges, (2,)), "reduce": CellGenotype(reduce, (2,))})
+    torch.manual_seed(seed)
+    fresh = build_network(genotype, num_classes=len(CLASSES), channels=4, cells=2)
+    model = build_trained(genotype, fresh.state_dict(), META, channels=4, cells=2, skeleton="cifar")
+    save_model_folder(folder, model, genotype, META, "a card\n")
+    return folder
+
+
+def edit_json(path: Path, **changes: object) -> None:
+    """Change top-level keys of a JSON file, as a hand would."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))

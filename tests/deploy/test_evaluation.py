@@ -1,0 +1,56 @@
+"""The test of a network and its ONNX file on every image of a split."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from model_folders import CLASSES, META, split_of
+
+from midas.data.prepared import Split
+from midas.deploy.evaluation import evaluate
+from midas.deploy.folder import open_model_folder
+from midas.deploy.parity import DifferentClasses, DifferentValues
+from midas.runs.errors import DataError
+
+
+def test_accuracies_and_predictions_agree_with_each_other(shipped: Path) -> None:
+    split = split_of(40, seed=2)
+    found = evaluate(open_model_folder(shipped)[0], shipped / "model.onnx", split, META, 1e-4)
+    right = [row["actual"] == row["predicted"] for row in found.predictions]
+    assert [row["actual"] for row in found.predictions] == [CLASSES[label] for label in split.labels.tolist()]
+    assert found.metrics["accuracy_torch"] == found.metrics["accuracy_onnx"] == pytest.approx(sum(right) / 40)
+    assert (found.metrics["images"], found.metrics["class_agreement"]) == (40, 1)
+    counts = {name: [row["actual"] for row in found.predictions].count(name) for name in CLASSES}
+    by_class = found.metrics["accuracy_by_class"]
+    assert sum(by_class[name] * counts[name] for name in CLASSES) == pytest.approx(sum(right))
+
+
+def test_a_class_without_images_has_no_accuracy(shipped: Path) -> None:
+    split = split_of(8, seed=2)
+    split = Split(split.images, torch.ones_like(split.labels))
+    found = evaluate(open_model_folder(shipped)[0], shipped / "model.onnx", split, META, 1e-4)
+    assert set(found.metrics["accuracy_by_class"]) == {CLASSES[1]}
+
+
+@pytest.mark.parametrize(
+    ("shift", "error", "said"),
+    [
+        ([0.5, 0.5, 0.5], DifferentValues, r"export\.tolerance"),  # no decision changes, every logit does
+        ([1e3, 0.0, -1e3], DifferentClasses, "of 8 test images get another class"),
+    ],
+)
+def test_a_network_that_is_not_the_files_fails(
+    shipped: Path, shift: list[float], error: type[Exception], said: str
+) -> None:
+    model, split = open_model_folder(shipped)[0], split_of(8, seed=2)
+    path = shipped / "model.onnx"
+    assert {row["predicted"] for row in evaluate(model, path, split, META, 1e-4).predictions} != {CLASSES[0]}
+    with torch.no_grad():
+        model.get_parameter("classifier.bias").add_(torch.tensor(shift))
+    with pytest.raises(error, match=said):
+        evaluate(model, path, split, META, 1e-4)
+
+
+def test_an_empty_split_is_refused(shipped: Path) -> None:
+    with pytest.raises(DataError, match="empty"):
+        evaluate(open_model_folder(shipped)[0], shipped / "model.onnx", split_of(0, seed=2), META, 1e-4)

@@ -1,0 +1,233 @@
+"""`predict.py`: complete in itself, and it sees an image as the network did in training."""
+
+import ast
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from model_folders import CLASSES, META, SIZE
+from PIL import Image
+
+from midas.data import pictures
+from midas.data.augment import normalise
+from midas.deploy import predict
+from midas.deploy.folder import open_model_folder
+from midas.deploy.parity import run_torch
+from midas.deploy.predict import main
+
+
+def noise(mode: str, width: int, height: int, seed: int = 0) -> Image.Image:
+    """A random image of a mode."""
+    rng = np.random.default_rng(seed)
+    if mode in ("I;16", "I"):
+        return Image.fromarray(rng.integers(0, 65536, (height, width), dtype=np.uint16)).convert(mode)
+    image = Image.fromarray(rng.integers(0, 256, (height, width, 4), dtype=np.uint8), "RGBA")
+    return image if mode == "RGBA" else image.convert("RGB").convert(mode) if mode != "LA" else image.convert("LA")
+
+
+ODD = {
+    "grey.png": noise("L", 20, 30), "bits.png": noise("1", 20, 30), "palette.png": noise("P", 33, 20),
+    "alpha.png": noise("RGBA", 40, 20), "grey-alpha.png": noise("LA", 20, 21), "deep.png": noise("I;16", 19, 31),
+    "print.jpg": noise("CMYK", 64, 48), "photo.jpg": noise("RGB", 100, 37), "small.png": noise("RGB", 3, 5),
+    "exact.bmp": noise("RGB", SIZE, SIZE), "animation.gif": noise("P", 17, 17), "lossy.webp": noise("RGBA", 50, 50),
+    "line.png": noise("RGB", 1, 40), "deep.tiff": noise("I;16", 19, 31),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images of every mode; some turned by their EXIF, one in a sub-folder."""
+    folder = tmp_path_factory.mktemp("images")
+    for name, image in ODD.items():
+        image.save(folder / name)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by a quarter
+    noise("RGB", 60, 20).save(folder / "turned.jpg", exif=exif)
+    clear = noise("P", 24, 20)
+    clear.save(folder / "clear.png", transparency=3)
+    (folder / "below").mkdir()
+    noise("RGB", 20, 20, seed=1).save(folder / "below" / "deep down.png")
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden.png").write_text("no image")
+    return folder
+
+
+def lines(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_it_imports_nothing_but_the_standard_library_numpy_pillow_and_onnxruntime() -> None:
+    tree = ast.parse(Path(predict.__file__).read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) == {"numpy", "PIL", "onnxruntime"}
+
+
+def test_a_copy_works_alone_with_the_model_beside_it(shipped: Path, images: Path, tmp_path: Path) -> None:
+    for name in ("predict.py", "model.onnx"):
+        shutil.copy(shipped / name, tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    command = [sys.executable, "-I", "-W", "error", str(tmp_path / "predict.py"), "--json", str(images / "photo.jpg")]
+    run = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=False, env={"PATH": os.defpath})
+    assert (run.returncode, run.stderr) == (0, "")
+    (found,) = lines(run.stdout)
+    assert found["image"] == str(images / "photo.jpg")
+    assert {entry["class"] for entry in found["predictions"]} == set(CLASSES)
+
+
+@pytest.mark.parametrize("name", [*ODD, "turned.jpg", "clear.png"])
+def test_an_image_is_prepared_as_the_training_data_were(images: Path, name: str, shipped: Path) -> None:
+    model = predict.load_model(shipped / "model.onnx")
+    with Image.open(images / name) as image:
+        pixels = torch.from_numpy(np.array(pictures.fit(pictures.to_rgb(image), SIZE))).permute(2, 0, 1)
+    expected = normalise(pixels[None], META.mean, META.std)[0]
+    torch.testing.assert_close(
+        torch.from_numpy(predict.prepare_image(images / name, model)), expected, rtol=0, atol=1e-6
+    )
+
+
+def test_the_files_images_are_read_with_are_those_of_the_data_room() -> None:
+    from midas.data.folder import SUFFIXES
+
+    assert predict.SUFFIXES == SUFFIXES
+    assert predict.MAX_SCALED == pictures.MAX_SCALED
+
+
+def test_probabilities_are_those_of_the_network(
+    shipped: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(shipped / "model.onnx"), "--json", str(images)]) == 0
+    found = lines(capsys.readouterr().out)
+    assert len(found) == len(ODD) + 3
+    network, model = open_model_folder(shipped)[0], predict.load_model(shipped / "model.onnx")
+    for line in found:
+        image = torch.from_numpy(predict.prepare_image(Path(str(line["image"])), model))[None]
+        expected = run_torch(network, image, 1).softmax(1)[0]
+        got = {entry["class"]: entry["probability"] for entry in line["predictions"]}
+        assert [got[name] for name in CLASSES] == pytest.approx(expected.tolist(), abs=2e-6)
+        assert list(got.values()) == sorted(got.values(), reverse=True)
+
+
+@pytest.mark.parametrize("batch", ["1", "5", "100"])
+def test_the_batch_size_changes_nothing(
+    shipped: Path, images: Path, capsys: pytest.CaptureFixture[str], batch: str
+) -> None:
+    main([str(shipped / "model.onnx"), str(images), "--batch", "3"])
+    expected = capsys.readouterr().out
+    assert main([str(shipped / "model.onnx"), str(images), "--batch", batch]) == 0
+    assert capsys.readouterr().out == expected
+
+
+def test_text_names_the_top_classes(shipped: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(shipped / "model.onnx"), "--top-k", "1", str(images / "photo.jpg")]) == 0
+    name, _, prediction = capsys.readouterr().out.strip().rpartition(": ")
+    best, _, probability = prediction.rpartition(" ")
+    assert (name, best in CLASSES, float(probability) > 1 / 3) == (str(images / "photo.jpg"), True, True)
+
+
+def test_a_dash_reads_a_list_from_stdin(
+    shipped: Path, images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{images / 'grey.png'}\n\n{images / 'below'}\n"))
+    assert main([str(shipped / "model.onnx"), "--json", "-"]) == 0
+    found = [line["image"] for line in lines(capsys.readouterr().out)]
+    assert found == [str(images / "grey.png"), str(images / "below" / "deep down.png")]
+
+
+def test_broken_images_are_named_and_the_others_go_on(
+    shipped: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").write_bytes((images / "photo.jpg").read_bytes()[:900])
+    (tmp_path / "b.png").write_bytes(b"")
+    (tmp_path / "c.png").write_text("text")
+    shutil.copy(images / "photo.jpg", tmp_path / "d.jpg")
+    noise("RGB", 1, 6_000).save(tmp_path / "e.png")
+    noise("RGB", 300, 300).save(tmp_path / "f.png")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50_000)  # f.png is a decompression bomb
+    monkeypatch.setattr(predict, "MAX_SCALED", 100_000)  # e.png would be scaled to 16 x 96,000
+    missing = tmp_path / "missing.png"
+    assert main([str(shipped / "model.onnx"), "--json", str(tmp_path), str(missing), str(tmp_path / "empty")]) == 1
+    out, err = capsys.readouterr()
+    assert [line["image"] for line in lines(out)] == [str(tmp_path / "d.jpg")]
+    said = dict(line.split(": ", 1) for line in err.splitlines())
+    assert set(said) == {*(str(tmp_path / f"{c}.png") for c in "abcef"), str(missing), str(tmp_path / "empty")}
+    assert "too long and thin" in said[str(tmp_path / "e.png")]
+    assert "No such file" in said[str(missing)]
+    assert "no images" in said[str(tmp_path / "empty")]
+
+
+def refused(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line with which a model is refused."""
+    assert main([str(path), "image.png"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    return err
+
+
+def test_a_missing_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "cannot be read (No such file" in refused(tmp_path / "m.onnx", capsys)
+
+
+@pytest.mark.parametrize("part", [0, 10, 0.5, 0.9])
+def test_a_truncated_model_is_refused(
+    shipped: Path, tmp_path: Path, part: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (shipped / "model.onnx").read_bytes()
+    (tmp_path / "m.onnx").write_bytes(whole[: int(part * len(whole)) if part < 1 else int(part)])
+    assert "truncated or not an ONNX model" in refused(tmp_path / "m.onnx", capsys)
+
+
+def test_weights_in_another_file_are_refused(shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    proto = onnx.load(shipped / "model.onnx")
+    onnx.save(proto, str(tmp_path / "m.onnx"), save_as_external_data=True, location="w.bin", size_threshold=0)
+    assert "in another file" in refused(tmp_path / "m.onnx", capsys)
+
+
+@pytest.mark.parametrize("key", predict.METADATA)
+def test_a_model_that_is_not_ours_is_told_what_it_lacks(
+    shipped: Path, tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proto = onnx.load(shipped / "model.onnx")
+    kept = [entry for entry in proto.metadata_props if entry.key != key]
+    del proto.metadata_props[:]
+    proto.metadata_props.extend(kept)
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    assert refused(tmp_path / "m.onnx", capsys).strip().endswith(f"metadata lack {key}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("midas_classes", "no JSON"),
+        ("midas_classes", '["one"]'),
+        ("midas_input", "[]"),
+        ("midas_input", '{"size": [3, 8, 8], "mean": [0,0,0], "std": [1,1,1], "resize": 8, "interpolation": "bilinear", "crop": "center"}'),
+        ("midas_input", '{"size": [3, 16, 16], "mean": [0,0,0], "std": [1,1,1], "resize": 16, "interpolation": "bicubic", "crop": "center"}'),
+        ("midas_input", '{"size": [3, 16, 16], "mean": [0,0,0], "std": [1,1,1], "resize": 8, "interpolation": "bilinear", "crop": "center"}'),
+    ],
+)  # fmt: skip
+def test_damaged_metadata_are_refused(
+    shipped: Path, tmp_path: Path, key: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proto = onnx.load(shipped / "model.onnx")
+    next(entry for entry in proto.metadata_props if entry.key == key).value = value
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    assert key in refused(tmp_path / "m.onnx", capsys)
+
+
+@pytest.mark.parametrize("arguments", [[], ["m.onnx"], ["--top-k", "0", "a.png"], ["--batch", "x", "a.png"]])
+def test_a_wrong_command_line_is_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("usage:")
