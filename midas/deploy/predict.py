@@ -60,7 +60,7 @@ def load_model(path: Path) -> Model:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise PredictError(f"{path}: the model cannot be read ({error.strerror})") from error
+        raise PredictError(f"{path}: the model cannot be read ({error.strerror}); give MODEL.onnx first") from error
     if b"\x08location" in data:  # the key of an external data entry, length first, as protobuf writes it
         raise PredictError(f"{path}: keeps weights in another file, which is refused; export it again in one file")
     options = onnxruntime.SessionOptions()
@@ -201,14 +201,14 @@ def _positive(text: str) -> int:
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     """The command line, with the model split from the images."""
-    parser = argparse.ArgumentParser(prog="predict", description="Classify images with an exported model.")
-    parser.add_argument(
-        "paths", nargs="+", metavar="[MODEL.onnx] IMAGE", help="files, folders, or - for a list on stdin"
+    parser = argparse.ArgumentParser(
+        prog="predict", usage="%(prog)s [options] [MODEL.onnx] IMAGE...", description="Classify images with a model."
     )
+    parser.add_argument("paths", nargs="+", metavar="IMAGE", help="files, folders, or - for a list on stdin")
     parser.add_argument("--top-k", type=_positive, default=3, metavar="K", help="classes to name for an image (3)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of text")
     parser.add_argument("--batch", type=_positive, default=32, metavar="N", help="images at a time (32)")
-    options = parser.parse_args(argv)
+    options = parser.parse_intermixed_args(argv)  # options may stand between paths
     named = options.paths[0].lower().endswith(".onnx")
     options.model = Path(options.paths.pop(0)) if named else Path(__file__).resolve().with_name("model.onnx")
     if not options.paths:

@@ -19,7 +19,7 @@ from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint
 from midas.runs.errors import TrainingDiverged
 from midas.runs.progress import Reporter, progress
-from midas.search.arms import Arm, Choice, DartsArm, DiscreteArm, MidasArm, build_arm
+from midas.search.arms import Arm, DartsArm, DiscreteArm, MidasArm, build_arm
 from midas.search.config import SearchConfig
 from midas.search.decode import Distributions, decode, distributions
 from midas.search.halves import Halves
@@ -123,28 +123,26 @@ class _Engine:
 
     def _architecture_step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Adam on the arm alone; the weights' gradients are never computed."""
-        loss, hits, _ = self._loss(batch)
-        for parameter, gradient in zip(
-            self.architecture, torch.autograd.grad(loss, self.architecture, allow_unused=True), strict=True
-        ):
-            parameter.grad = gradient
+        loss, hits = self._backward(batch, learning=self.arm, fixed=self.supernet)
         self.arch_optimiser.step()
-        return loss.detach(), hits
+        return loss, hits
 
     def _weight_step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """SGD on the weights alone."""
-        loss, hits, _ = self._loss(batch)
-        for parameter, gradient in zip(self.weights, torch.autograd.grad(loss, self.weights, allow_unused=True), strict=True):
-            parameter.grad = gradient
+        loss, hits = self._backward(batch, learning=self.supernet, fixed=self.arm)
         nn.utils.clip_grad_norm_(self.weights, self.config.clip)
         self.weight_optimiser.step()
-        return loss.detach(), hits
+        return loss, hits
 
-    def _loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, list[list[Choice]]]:
+    def _backward(self, batch: tuple[Tensor, Tensor], learning: nn.Module, fixed: nn.Module) -> tuple[Tensor, Tensor]:
+        """Gradients of one half of the parameters; returns the loss and the share of images classified correctly."""
+        learning.requires_grad_(True).zero_grad()
+        fixed.requires_grad_(False)
         images, labels = batch
-        logits, choices = self.supernet(images, self.arm)
-        hits = (logits.detach().argmax(1) == labels).float().mean()
-        return F.cross_entropy(logits, labels), hits, choices
+        logits, _ = self.supernet(images, self.arm)
+        loss = F.cross_entropy(logits, labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach(), (logits.detach().argmax(1) == labels).float().mean()
 
     def _images(self, half: Split, index: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
         return self.augment(half.images[index], draws), half.labels[index]

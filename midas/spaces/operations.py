@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from midas.spaces.depthwise import DepthwiseConv2d
+from midas.spaces.subsample import subsample
+
 Norm = Callable[[int], nn.Module]
 
 
@@ -25,10 +28,9 @@ def relu_conv_norm(norm: Norm, c_in: int, c_out: int, kernel: int, stride: int =
 
 def _depthwise(norm: Norm, c: int, kernel: int, stride: int, dilation: int) -> list[nn.Module]:
     """ReLU, depthwise convolution, 1x1 convolution, batch norm."""
-    padding = dilation * (kernel - 1) // 2
     return [
         nn.ReLU(),
-        nn.Conv2d(c, c, kernel, stride, padding, dilation, groups=c, bias=False),
+        DepthwiseConv2d(c, kernel, stride, dilation),
         nn.Conv2d(c, c, 1, bias=False),
         norm(c),
     ]
@@ -47,21 +49,23 @@ def dilated_conv(c: int, stride: int, norm: Norm, kernel: int) -> nn.Module:
 class FactorizedReduce(nn.Module):
     """Halve the map by two 1x1 convolutions of stride 2, the second one pixel further, joined over channels.
 
-    For an odd height or width the shifted half is padded by one row or column, so that both halves have the same size.
+    For an odd height or width the second one reads zeros beyond the edge, so that both halves have the same size.
     """
 
     def __init__(self, c_in: int, c_out: int, norm: Norm) -> None:
         super().__init__()
         self.relu = nn.ReLU()
-        self.conv_1 = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
-        self.conv_2 = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
+        self.conv_1 = nn.Conv2d(c_in, c_out // 2, 1, bias=False)
+        self.conv_2 = nn.Conv2d(c_in, c_out - c_out // 2, 1, bias=False)
         self.norm = norm(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, c_in, H, W] to [B, c_out, ceil(H/2), ceil(W/2)]."""
-        x = self.relu(x)
-        shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
-        return cast(Tensor, self.norm(torch.cat([self.conv_1(x), self.conv_2(shifted)], dim=1)))
+        if x.shape[-2] % 2 or x.shape[-1] % 2:
+            x = F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2))
+        # a 1x1 convolution of stride 2 is a plain one on every second pixel, and only those need their ReLU
+        halves = [self.conv_1(self.relu(subsample(x, 2))), self.conv_2(self.relu(subsample(x, 2, offset=1)))]
+        return cast(Tensor, self.norm(torch.cat(halves, dim=1)))
 
 
 def skip_connect(c: int, stride: int, norm: Norm) -> nn.Module:

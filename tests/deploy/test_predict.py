@@ -205,17 +205,24 @@ def test_a_model_that_is_not_ours_is_told_what_it_lacks(
     assert refused(tmp_path / "m.onnx", capsys).strip().endswith(f"metadata lack {key}")
 
 
+def prepared(**changes: object) -> str:
+    """The metadata of preprocessing with some of it changed."""
+    image = {"size": [3, 16, 16], "mean": [0, 0, 0], "std": [1, 1, 1], "resize": 16}
+    return json.dumps({**image, "interpolation": "bilinear", "crop": "center", **changes})
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
         ("midas_classes", "no JSON"),
         ("midas_classes", '["one"]'),
         ("midas_input", "[]"),
-        ("midas_input", '{"size": [3, 8, 8], "mean": [0,0,0], "std": [1,1,1], "resize": 8, "interpolation": "bilinear", "crop": "center"}'),
-        ("midas_input", '{"size": [3, 16, 16], "mean": [0,0,0], "std": [1,1,1], "resize": 16, "interpolation": "bicubic", "crop": "center"}'),
-        ("midas_input", '{"size": [3, 16, 16], "mean": [0,0,0], "std": [1,1,1], "resize": 8, "interpolation": "bilinear", "crop": "center"}'),
+        ("midas_input", prepared(size=[3, 8, 8])),
+        ("midas_input", prepared(interpolation="bicubic")),
+        ("midas_input", prepared(resize=8)),
+        ("midas_input", prepared(mean=[0])),
     ],
-)  # fmt: skip
+)
 def test_damaged_metadata_are_refused(
     shipped: Path, tmp_path: Path, key: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
