@@ -15,7 +15,8 @@ from typing import Annotated
 
 import typer
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning OpenMP threads stall as soon as another process is busy
+if "OMP_WAIT_POLICY" not in os.environ:  # endless spinning stalls beside any busy process, none is slow on an idle machine
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 INTERRUPTED = 75  # a checkpoint was written; run it again
 app = typer.Typer(

@@ -7,7 +7,8 @@ when one of its names is used.
 import os
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads stall beside any busy process
+if "OMP_WAIT_POLICY" not in os.environ:  # before torch: endless spinning stalls beside any busy process
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from midas import nets  # noqa: E402 - registers the models
 from midas.genotype import Genotype, load_genotype  # noqa: E402

@@ -23,6 +23,7 @@ class TargetConfig(BaseModel):
         drop_path: drop-path probability at the end of the training; it rises linearly from 0 over the epochs.
         auxiliary_weight: weight of the auxiliary head's loss; 0 trains without the head.
         ema: decay of a moving average of the weights, which is then what is validated and kept; null is off.
+        start_size: side of the training images in the first epoch, in pixels; it grows to their own. null is off.
         seed: everything random in the training follows from it.
     """
 
@@ -46,6 +47,7 @@ class TargetConfig(BaseModel):
     label_smoothing: Share = 0.0
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     augment: AugmentConfig = AugmentConfig(pad=4, flip=True, cutout=16)
+    start_size: int | None = Field(None, ge=8, le=1024)
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")

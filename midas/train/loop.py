@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from midas.data.augment import Augment
 from midas.data.batches import epoch_batches
@@ -23,7 +24,7 @@ from midas.runs.errors import TrainingDiverged
 from midas.runs.progress import Reporter, progress
 from midas.train.config import TargetConfig
 from midas.train.evaluate import evaluate
-from midas.train.schedule import build_scheduler, drop_path_at
+from midas.train.schedule import build_scheduler, drop_path_at, size_at
 from midas.train.state import TrainState, Weights, new_state
 
 
@@ -129,7 +130,10 @@ class _Trainer:
         state, labels = self.state, self.train.labels[index]
         seeding.seed_torch(self.config.seed, "train", epoch, step)  # drop path draws from here
         draws = seeding.generator(self.config.seed, "augment", epoch, step)
-        loss, total, logits = self._loss(self.augment(self.train.images[index], draws), labels)
+        images = self.augment(self.train.images[index], draws)
+        if (size := size_at(epoch, self.config, images.shape[-1])) < images.shape[-1]:
+            images = F.interpolate(images, size=size, mode="bilinear", antialias=True)
+        loss, total, logits = self._loss(images, labels)
         if not math.isfinite(total.item()):
             raise TrainingDiverged(self._diverged(epoch, step))
         state.optimiser.zero_grad()

@@ -50,3 +50,16 @@ def build_scheduler(optimiser: torch.optim.Optimizer, config: TargetConfig, step
 def drop_path_at(epoch: int, config: TargetConfig) -> float:
     """The drop-path probability of an epoch counted from 0: 0 in the first, then linearly towards `drop_path`."""
     return config.drop_path * epoch / config.epochs
+
+
+def size_at(epoch: int, config: TargetConfig, size: int) -> int:
+    """The side of the training images in an epoch counted from 0.
+
+    With `start_size` it grows linearly, in steps of 4 pixels, to the full `size`, which the last third of the epochs has:
+    early epochs cost a fraction of the time. Without it, it is `size` throughout.
+    """
+    if config.start_size is None or config.start_size >= size:
+        return size
+    share = min(1.0, epoch / max(1, config.epochs - 1 - config.epochs // 3))
+    grown = config.start_size + share * (size - config.start_size)
+    return min(size, round(grown / 4) * 4)
