@@ -15,7 +15,8 @@ from typing import Annotated
 
 import typer
 
-if "OMP_WAIT_POLICY" not in os.environ:  # endless spinning stalls beside any busy process, none is slow on an idle machine
+# endless spinning stalls beside any busy process, none is slow on an idle machine
+if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 INTERRUPTED = 75  # a checkpoint was written; run it again
@@ -51,10 +52,12 @@ def draw(
 def _load(path: str) -> ModuleType:
     """A file of the package `midas` as a module of its own, without importing the package."""
     package = importlib.util.find_spec("midas")
-    assert package is not None and package.submodule_search_locations, "the package midas is installed with this script"
+    assert package is not None, "the package midas is installed with this script"
+    assert package.submodule_search_locations
     file = Path(package.submodule_search_locations[0], path)
     spec = importlib.util.spec_from_file_location(f"_midas_{file.stem}", file)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -82,7 +85,10 @@ def _fail(error: Exception) -> None:
     """One line for what a user can mend; a fault of this project says so."""
     errors = sys.modules.get("midas.runs.errors")  # where nothing has imported it, nothing has raised it
     if errors is None or not isinstance(error, errors.MidasError):
-        print(f"midas: internal error: {type(error).__name__}: {error} (run again with --debug for the traceback)", file=sys.stderr)
+        print(
+            f"midas: internal error: {type(error).__name__}: {error} (run again with --debug for the traceback)",
+            file=sys.stderr,
+        )
         sys.exit(1)
     print(f"midas: {error}", file=sys.stderr)
     sys.exit(INTERRUPTED if isinstance(error, errors.Interrupted) else 1)

@@ -10,9 +10,9 @@ from typing import Any
 if "OMP_WAIT_POLICY" not in os.environ:  # before torch: endless spinning stalls beside any busy process
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-from midas import nets  # noqa: E402 - registers the models
-from midas.genotype import Genotype, load_genotype  # noqa: E402
-from midas.nets.build import build_network  # noqa: E402
+from midas import nets
+from midas.genotype import Genotype, load_genotype
+from midas.nets.build import build_network
 
 _LAZY = {"run_search": "midas.search.bilevel", "decode": "midas.search.decode"}
 

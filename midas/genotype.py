@@ -101,9 +101,13 @@ class Genotype:
         if not isinstance(value, dict):
             raise GenotypeError(f"{where}: a genotype is a JSON object with the keys schema, space and cells")
         if value.get("schema") != SCHEMA:
-            raise GenotypeError(f"{where}: schema {value.get('schema')!r} is not supported; this version reads schema {SCHEMA}")
+            raise GenotypeError(
+                f"{where}: schema {value.get('schema')!r} is not supported; this version reads schema {SCHEMA}"
+            )
         if set(value) != {"schema", "space", "cells"}:
-            raise GenotypeError(f"{where}: the keys must be schema, space and cells, not {', '.join(sorted(map(str, value)))}")
+            raise GenotypeError(
+                f"{where}: the keys must be schema, space and cells, not {', '.join(sorted(map(str, value)))}"
+            )
         if not isinstance(value["space"], str) or not isinstance(value["cells"], dict):
             raise GenotypeError(f"{where}: space must be a name and cells an object")
         try:
@@ -139,7 +143,9 @@ class Genotype:
                 for kind in kinds
             }
         except (KeyError, TypeError, ValueError) as error:
-            raise GenotypeError(f"genotype: the list form needs (operation, input) pairs and a concat for each cell ({error})") from error
+            raise GenotypeError(
+                f"genotype: the list form needs (operation, input) pairs and a concat for each cell ({error})"
+            ) from error
         return Genotype(space, cells)
 
     def to_lists(self) -> dict[str, list[Any]]:
@@ -152,7 +158,9 @@ class Genotype:
         for kind, cell in self.cells.items():
             targets = [edge.target for edge in cell.edges]
             if any(targets.count(node) != 2 for node in targets):
-                raise GenotypeError(f"genotype: cell {kind} has a node without exactly two edges, the list form cannot say that")
+                raise GenotypeError(
+                    f"genotype: cell {kind} has a node without exactly two edges, the list form cannot say that"
+                )
             result[kind] = [(edge.op, edge.source) for edge in cell.edges]
             result[f"{kind}_concat"] = list(cell.concat)
         return result
@@ -169,11 +177,15 @@ class Genotype:
         for target, group in enumerate(groups, start=1):
             parts = group.strip("|").split("|")
             if not group.startswith("|") or not group.endswith("|") or len(parts) != target or target > MAX_NODES:
-                raise GenotypeError(f"arch string {arch[:80]!r}: node {target} needs {target} operations written |op~0|op~1|...")
+                raise GenotypeError(
+                    f"arch string {arch[:80]!r}: node {target} needs {target} operations written |op~0|op~1|..."
+                )
             for source, part in enumerate(parts):
                 match = _ARCH_EDGE.fullmatch(part)
                 if match is None or int(match[2]) != source:
-                    raise GenotypeError(f"arch string {arch[:80]!r}: {part!r} is not an operation of the form op~{source}")
+                    raise GenotypeError(
+                        f"arch string {arch[:80]!r}: {part!r} is not an operation of the form op~{source}"
+                    )
                 edges.append(Edge(match[1], source, target))
         return Genotype("nasbench201", {"cell": CellGenotype(tuple(edges), (len(groups),))})
 
@@ -261,7 +273,18 @@ def _check_cell(kind: str, edges: Sequence[Edge], concat: Sequence[int]) -> None
         raise GenotypeError(f"genotype: cell {kind}: two edges join the same two nodes")
     targets = {edge.target for edge in edges}
     if not concat or len(set(concat)) != len(concat) or not set(concat) <= targets:
-        raise GenotypeError(f"genotype: cell {kind}: concat {list(concat)} must name nodes that edges go into, each once")
+        raise GenotypeError(
+            f"genotype: cell {kind}: concat {list(concat)} must name nodes that edges go into, each once"
+        )
 
 
-__all__ = ["SCHEMA", "CellGenotype", "Edge", "Genotype", "GenotypeError", "MidasError", "load_genotype", "save_genotype"]
+__all__ = [
+    "SCHEMA",
+    "CellGenotype",
+    "Edge",
+    "Genotype",
+    "GenotypeError",
+    "MidasError",
+    "load_genotype",
+    "save_genotype",
+]

@@ -21,9 +21,13 @@ def command() -> None:
     train, meta = load_split(layout.DATA / "train.safetensors"), load_meta(layout.DATA / "meta.json")
     found = []
     for seed in seeds:
-        supernet, arm = load_search(layout.SEARCH / f"seed-{seed}" / "search.safetensors", space, config, len(meta.classes))
+        supernet, arm = load_search(
+            layout.SEARCH / f"seed-{seed}" / "search.safetensors", space, config, len(meta.classes)
+        )
         found.append(decode_seed(seed, space, supernet, arm, config, how, train, meta))
-        print(f"decode seed {seed}: sub-network accuracy {found[-1].subnetwork_accuracy:.4f}, cell {found[-1].genotype.hash[:12]}")
+        print(
+            f"decode seed {seed}: sub-network accuracy {found[-1].subnetwork_accuracy:.4f}, cell {found[-1].genotype.hash[:12]}"
+        )
     chosen, evidence = select(found, space.without(config.exclude), how)
     save_genotype(layout.GENOTYPE / "genotype.json", chosen.genotype)
     files.write_json(layout.GENOTYPE / "decode.json", evidence)
@@ -31,4 +35,6 @@ def command() -> None:
     files.write_csv(layout.GENOTYPE / "operations.csv", operation_counts(chosen.genotype))
     files.write_json(layout.GENOTYPE / "provenance.json", provenance.collect(chosen.seed, meta.fingerprint))
     files.write_text(layout.GENOTYPE / "cells.svg", draw_svg(chosen.genotype))
-    print(f"decode: kept seed {chosen.seed} of {seeds}; seeds agree on {evidence['agreement']:.0%} of the edges -> {layout.GENOTYPE}")
+    print(
+        f"decode: kept seed {chosen.seed} of {seeds}; seeds agree on {evidence['agreement']:.0%} of the edges -> {layout.GENOTYPE}"
+    )

@@ -20,7 +20,9 @@ def command(
 
     names = sorted(path.stem for path in PRESETS.glob("*.yaml"))
     if not names or not Path("dvc.yaml").is_file():
-        raise ParamsError("init works in the root of a clone of the repository, where dvc.yaml and presets/ are; this folder has none")
+        raise ParamsError(
+            "init works in the root of a clone of the repository, where dvc.yaml and presets/ are; this folder has none"
+        )
     if preset not in names:
         raise ParamsError(f"init: there is no preset {preset!r}; known are {', '.join(names)}")
     if PARAMS.is_file() and not force and not _is_known(PARAMS.read_bytes()):

@@ -38,7 +38,9 @@ def value(name: str, kind: Any, path: Path = PARAMS) -> Any:
     node: Any = read(path)
     for part in name.split("."):
         if not isinstance(node, dict) or part not in node:
-            known = f"; {name.rpartition('.')[0] or path} has {', '.join(map(str, node))}" if isinstance(node, dict) else ""
+            known = (
+                f"; {name.rpartition('.')[0] or path} has {', '.join(map(str, node))}" if isinstance(node, dict) else ""
+            )
             raise ParamsError(f"{path}: {name}: is missing{known}")
         node = node[part]
     try:

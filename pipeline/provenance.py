@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-import timm
 import torch
 
 from midas.runs.checkpoint import fingerprint

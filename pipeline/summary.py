@@ -19,7 +19,9 @@ def command() -> None:
         f"\nSearch: {found['steps']} steps for each of {found['seeds']} seeds; the seeds agree on {found['agreement']:.0%} of "
         f"the edges; kept is seed {found['kept_seed']}.{_short(found)}\nIts cells: {layout.GENOTYPE / 'cells.svg'}\n"
     )
-    table = Table(*("model", "test accuracy, torch", "ONNX", "parity", "parameters", "ONNX file", "latency, ONNX (torch)"))
+    table = Table(
+        *("model", "test accuracy, torch", "ONNX", "parity", "parameters", "ONNX file", "latency, ONNX (torch)")
+    )
     for target in targets:
         table.add_row(*_row(target))
     Console(width=max(100, Console().width)).print(table)
@@ -61,6 +63,9 @@ def _latency(folder: Path, parity: dict[str, Any]) -> dict[str, Any]:
     from midas.deploy.ship import MODEL
 
     model, description = open_model_folder(folder)
-    measured = {**latency(model, folder / MODEL, tuple(description["pretrained_cfg"]["input_size"])), "sha256": parity["sha256"]}
+    measured = {
+        **latency(model, folder / MODEL, tuple(description["pretrained_cfg"]["input_size"])),
+        "sha256": parity["sha256"],
+    }
     files.write_json(path, measured)
     return measured

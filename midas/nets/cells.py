@@ -96,7 +96,7 @@ class BenchCell(nn.Module):
         super().__init__()
         self.graph = CellGraph(genotype, 1, channels, stride=1)
 
-    def forward(self, before: Tensor, previous: Tensor) -> Tensor:  # noqa: ARG002 - every block has this form
+    def forward(self, before: Tensor, previous: Tensor) -> Tensor:
         """[B, C, H, W] to [B, C, H, W]."""
         return cast(Tensor, self.graph([previous]))
 
@@ -108,6 +108,6 @@ class BenchReduction(nn.Module):
         super().__init__()
         self.block = ResidualReduction(c_in, c_out, norm)
 
-    def forward(self, before: Tensor, previous: Tensor) -> Tensor:  # noqa: ARG002 - every block has this form
+    def forward(self, before: Tensor, previous: Tensor) -> Tensor:
         """[B, c_in, H, W] to [B, c_out, ceil(H/2), ceil(W/2)]."""
         return cast(Tensor, self.block(previous))

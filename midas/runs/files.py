@@ -34,7 +34,9 @@ def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files
         temporary.replace(path)
     except OSError as error:
-        raise MidasError(f"{path}: cannot be written ({error.strerror or error}); the old file, if any, is whole") from error
+        raise MidasError(
+            f"{path}: cannot be written ({error.strerror or error}); the old file, if any, is whole"
+        ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

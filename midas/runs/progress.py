@@ -45,7 +45,11 @@ def progress(title: str, total: int, done: int = 0) -> Iterator[Reporter]:
         yield Reporter(title, total, done, None)
         return
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
         TextColumn("{task.fields[values]}"),
     )
     with Progress(*columns, console=Console()) as bar:

@@ -62,10 +62,10 @@ def by_edge(logits: Tensor, site: NodeSite) -> Tensor:
     counts = [len(edge.candidates) for edge in site.edges]
     most = max(counts)
     if all(count == most for count in counts):
-        return logits.unflatten(-1, (len(counts), most))
+        return logits.view(*logits.shape[:-1], len(counts), most)
     rows = [
         torch.nn.functional.pad(part, (0, most - part.shape[-1]), value=float("-inf"))
-        for part in logits.split(counts, dim=-1)
+        for part in torch.split(logits, counts, dim=-1)
     ]
     return torch.stack(rows, dim=-2)
 
@@ -82,7 +82,10 @@ class MidasArm(nn.Module):
         super().__init__()
         self.patch, self.detach, self.keep = config.patch_size, config.detach_keys, space.keep
         self.attention = nn.ModuleDict(
-            {site.name: MosaicAttention(site.channels, len(site.edges), config.width, config.normalise) for site in sites}
+            {
+                site.name: MosaicAttention(site.channels, len(site.edges), config.width, config.normalise)
+                for site in sites
+            }
         )
 
     def wanted(self, site: NodeSite) -> Sequence[Sequence[int]]:

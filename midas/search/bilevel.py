@@ -35,11 +35,13 @@ class SearchResult(NamedTuple):
     history: list[dict[str, Any]]
 
 
-def build_search(space: Space, config: SearchConfig, num_classes: int, seed: int) -> tuple[Supernet, MidasArm | DartsArm]:
+def build_search(
+    space: Space, config: SearchConfig, num_classes: int, seed: int
+) -> tuple[Supernet, MidasArm | DartsArm]:
     """A fresh supernet and arm whose initial weights follow from the seed."""
     seeding.seed_torch(seed, "search", "weights")
     supernet = Supernet(space, config.channels, config.cells, num_classes)
-    supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    supernet.to(memory_format=torch.channels_last)
     seeding.seed_torch(seed, "search", "arm")
     return supernet, build_arm(space, supernet.sites, config)
 
@@ -82,14 +84,25 @@ class _Engine:
     """The two optimisers and one epoch of their alternation."""
 
     def __init__(
-        self, space: Space, supernet: Supernet, arm: MidasArm | DartsArm, config: SearchConfig, halves: Halves, meta: DataMeta, seed: int
+        self,
+        space: Space,
+        supernet: Supernet,
+        arm: MidasArm | DartsArm,
+        config: SearchConfig,
+        halves: Halves,
+        meta: DataMeta,
+        seed: int,
     ) -> None:
         self.space, self.supernet, self.arm, self.config = space, supernet, arm, config
         self.halves, self.meta, self.seed = halves, meta, seed
         self.augment = Augment(config.augment, meta.mean, meta.std)
         self.weights, self.architecture = list(supernet.parameters()), list(arm.parameters())
         self.weight_optimiser = torch.optim.SGD(
-            self.weights, config.learning_rate, config.momentum, nesterov=config.nesterov, weight_decay=config.weight_decay
+            self.weights,
+            config.learning_rate,
+            config.momentum,
+            nesterov=config.nesterov,
+            weight_decay=config.weight_decay,
         )
         self.arch_optimiser = torch.optim.Adam(
             self.architecture, config.arch_learning_rate, betas=(0.5, 0.999), weight_decay=config.arch_weight_decay
@@ -102,13 +115,17 @@ class _Engine:
         self.supernet.train()
         seeding.seed_torch(self.seed, "search", epoch)  # `noise` draws from here
         draws = seeding.generator(self.seed, "search", "augment", epoch)
-        orders = [epoch_batches(len(half), self._batch(half), seeding.derive(self.seed, name), epoch)
-                  for name, half in (("weights", self.halves.weights), ("architecture", self.halves.architecture))]
+        orders = [
+            epoch_batches(len(half), self._batch(half), seeding.derive(self.seed, name), epoch)
+            for name, half in (("weights", self.halves.weights), ("architecture", self.halves.architecture))
+        ]
         sums = torch.zeros(4)
         for step in range(self.steps_per_epoch):
             arch_loss = torch.zeros(())
             if epoch >= self.config.warmup_epochs:
-                arch_loss, arch_hits = self._architecture_step(self._images(self.halves.architecture, orders[1][step], draws))
+                arch_loss, arch_hits = self._architecture_step(
+                    self._images(self.halves.architecture, orders[1][step], draws)
+                )
                 sums += torch.stack([torch.zeros(()), torch.zeros(()), arch_loss, arch_hits])
             loss, hits = self._weight_step(self._images(self.halves.weights, orders[0][step], draws))
             if not math.isfinite(loss.item() + arch_loss.item()):
@@ -119,7 +136,7 @@ class _Engine:
             sums += torch.stack([loss, hits, torch.zeros(()), torch.zeros(())])
             report.step(loss=loss.item(), accuracy=hits.item())
         steps = (epoch + 1) * self.steps_per_epoch
-        return {"epoch": epoch + 1, "step": steps, **self._means(sums / self.steps_per_epoch, epoch), **self._monitor()}
+        return {"epoch": epoch + 1, "step": steps, **self._means(sums / self.steps_per_epoch), **self._monitor()}
 
     def _architecture_step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Adam on the arm alone; the weights' gradients are never computed."""
@@ -158,7 +175,7 @@ class _Engine:
         for group in self.weight_optimiser.param_groups:
             group["lr"] = rate
 
-    def _means(self, means: Tensor, epoch: int) -> dict[str, float]:
+    def _means(self, means: Tensor) -> dict[str, float]:
         names = ("weight_loss", "weight_accuracy", "arch_loss", "arch_accuracy")
         row = {name: round(value, 6) for name, value in zip(names, means.tolist(), strict=True)}
         return {"learning_rate": round(self.weight_optimiser.param_groups[0]["lr"], 8), **row}

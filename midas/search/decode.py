@@ -36,7 +36,10 @@ class NodeDistribution:
         """Its JSON form, with names; probabilities are rounded to 6 digits."""
         specs = list(edges)
         operations = [
-            {"source": edge.source, "operations": {op: round(float(p), 6) for op, p in zip(edge.candidates, row, strict=False)}}
+            {
+                "source": edge.source,
+                "operations": {op: round(float(p), 6) for op, p in zip(edge.candidates, row, strict=False)},
+            }
             for edge, row in zip(specs, self.a, strict=True)
         ]
         kept: list[dict[str, Any]] = []
@@ -70,9 +73,11 @@ def distributions(supernet: Supernet, arm: Arm, batches: Iterable[Tensor]) -> Di
     total = 0
     for images in batches:
         batch = [[_sum(choice, len(images)) for choice in nodes] for nodes in supernet(images, arm)[1]]
-        sums = batch if sums is None else [
-            [_add(x, y) for x, y in zip(u, v, strict=True)] for u, v in zip(sums, batch, strict=True)
-        ]
+        sums = (
+            batch
+            if sums is None
+            else [[_add(x, y) for x, y in zip(u, v, strict=True)] for u, v in zip(sums, batch, strict=True)]
+        )
         total += len(images)
     if sums is None:
         raise ValueError("distributions needs at least one batch")

@@ -38,7 +38,5 @@ def resized(images: torch.Tensor, size: int | None) -> torch.Tensor:
     """Area-average uint8 images [N, 3, H, W] down to [N, 3, size, size]; None, or their own size, leaves them."""
     if size is None or size == images.shape[-1]:
         return images
-    parts = [
-        F.adaptive_avg_pool2d(part.float(), size).round().to(torch.uint8) for part in images.split(4096)
-    ]
+    parts = [F.adaptive_avg_pool2d(part.float(), size).round().to(torch.uint8) for part in torch.split(images, 4096)]
     return torch.cat(parts).contiguous(memory_format=torch.channels_last)

@@ -34,7 +34,14 @@ class Decoded(NamedTuple):
 
 
 def decode_seed(
-    seed: int, space: Space, supernet: Supernet, arm: Arm, config: SearchConfig, how: DecodeConfig, train: Split, meta: DataMeta
+    seed: int,
+    space: Space,
+    supernet: Supernet,
+    arm: Arm,
+    config: SearchConfig,
+    how: DecodeConfig,
+    train: Split,
+    meta: DataMeta,
 ) -> Decoded:
     """Decode one trained search on `how.samples` images of the architecture half and judge the result on all of it."""
     half = Halves(train, config).architecture
@@ -72,7 +79,16 @@ def select(decoded: Sequence[Decoded], space: Space, how: DecodeConfig) -> tuple
 def summary(chosen: Decoded, evidence: dict[str, Any], config: SearchConfig, train: Split) -> dict[str, Any]:
     """The few numbers by which searches are compared (`metrics.json`, what `dvc metrics` shows)."""
     kept = next(entry for entry in evidence["seeds"] if entry["kept"])
-    names = ("subnetwork_accuracy", "supernet_accuracy", "discretisation_gap", "skips", "pools", "zeros", "margin", "entropy")
+    names = (
+        "subnetwork_accuracy",
+        "supernet_accuracy",
+        "discretisation_gap",
+        "skips",
+        "pools",
+        "zeros",
+        "margin",
+        "entropy",
+    )
     return {
         "seeds": len(evidence["seeds"]),
         "kept_seed": chosen.seed,
@@ -109,7 +125,9 @@ def _evidence(decoded: Decoded, space: Space, kept: bool) -> dict[str, Any]:
     return {
         "seed": decoded.seed,
         "kept": kept,
-        "reason": "best sub-network on the architecture half" if kept else "another seed's sub-network did at least as well",
+        "reason": "best sub-network on the architecture half"
+        if kept
+        else "another seed's sub-network did at least as well",
         "subnetwork_accuracy": round(decoded.subnetwork_accuracy, 6),
         "supernet_accuracy": round(decoded.supernet_accuracy, 6),
         "discretisation_gap": round(decoded.supernet_accuracy - decoded.subnetwork_accuracy, 6),

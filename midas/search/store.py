@@ -17,11 +17,15 @@ from midas.spaces.space import Space
 def save_search(path: Path, result: SearchResult) -> None:
     """Write the weights of supernet and arm, whole or not at all."""
     parts = {"supernet": result.supernet, "arm": result.arm}
-    tensors = {f"{part}.{name}": t.contiguous() for part, module in parts.items() for name, t in module.state_dict().items()}
+    tensors = {
+        f"{part}.{name}": t.contiguous() for part, module in parts.items() for name, t in module.state_dict().items()
+    }
     files.write_bytes(path, save(tensors))
 
 
-def load_search(path: Path, space: Space, config: SearchConfig, num_classes: int) -> tuple[Supernet, MidasArm | DartsArm]:
+def load_search(
+    path: Path, space: Space, config: SearchConfig, num_classes: int
+) -> tuple[Supernet, MidasArm | DartsArm]:
     """Supernet and arm as `save_search` left them.
 
     Raises:
@@ -36,5 +40,7 @@ def load_search(path: Path, space: Space, config: SearchConfig, num_classes: int
     except FileNotFoundError as error:
         raise MidasError(f"{path}: there is no such file; run the search stage of this seed first") from error
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise MidasError(f"{path}: does not hold this search ({str(error).splitlines()[0]}); run the search stage again") from error
+        raise MidasError(
+            f"{path}: does not hold this search ({str(error).splitlines()[0]}); run the search stage again"
+        ) from error
     return supernet, arm

@@ -34,9 +34,7 @@ class SearchCell(nn.Module):
     def __init__(self, space: Space, index: int, kind: str, channels: int, stride_inputs: int) -> None:
         super().__init__()
         self.concat = space.concat
-        self.sites = [
-            NodeSite(index, kind, channels, k, tuple(edges)) for k, edges in enumerate(space.nodes(kind))
-        ]
+        self.sites = [NodeSite(index, kind, channels, k, tuple(edges)) for k, edges in enumerate(space.nodes(kind))]
         pool_norm = space.skeleton == "darts"
         self.edges = nn.ModuleList()
         for edge in space.edges[kind]:
@@ -59,7 +57,12 @@ class SearchCell(nn.Module):
         return joined[0] if len(joined) == 1 else torch.cat(joined, dim=1), choices
 
     def _maps(
-        self, site: NodeSite, first: int, wanted: Sequence[Sequence[int]], states: Sequence[Tensor], shared: dict[tuple[int, str], Tensor]
+        self,
+        site: NodeSite,
+        first: int,
+        wanted: Sequence[Sequence[int]],
+        states: Sequence[Tensor],
+        shared: dict[tuple[int, str], Tensor],
     ) -> Iterator[Tensor]:
         """The wanted candidate maps of a node; those without weights depend on the input alone and are computed once."""
         for k, (edge, candidates) in enumerate(zip(site.edges, wanted, strict=True)):
@@ -83,7 +86,11 @@ class Supernet(nn.Module):
         self.cells = nn.ModuleList()
         self.preprocess = nn.ModuleList()  # how each cell adapts its inputs
         self.tail: nn.Module = nn.Identity()
-        width = self._stack_darts(space, channels, cells) if space.skeleton == "darts" else self._stack_nb201(space, channels, cells)
+        width = (
+            self._stack_darts(space, channels, cells)
+            if space.skeleton == "darts"
+            else self._stack_nb201(space, channels, cells)
+        )
         self.classifier = nn.Linear(width, num_classes)
 
     @property

@@ -61,7 +61,9 @@ class Space:
         if unknown := [name for name in excluded if name not in OPERATIONS]:
             raise ParamsError(f"search.exclude: unknown operation {unknown[0]!r}; known are {', '.join(OPERATIONS)}")
         edges = {
-            kind: tuple(edge._replace(candidates=tuple(c for c in edge.candidates if c not in excluded)) for edge in specs)
+            kind: tuple(
+                edge._replace(candidates=tuple(c for c in edge.candidates if c not in excluded)) for edge in specs
+            )
             for kind, specs in self.edges.items()
         }
         return replace(self, edges=edges)
@@ -81,7 +83,9 @@ class Space:
                         f"genotype: cell {kind}: unknown operation {edge.op!r}; space {self.name} has {', '.join(sorted(allowed))}"
                     )
                 if (edge.source, edge.target) not in pairs:
-                    raise GenotypeError(f"genotype: cell {kind}: space {self.name} has no edge {edge.source}->{edge.target}")
+                    raise GenotypeError(
+                        f"genotype: cell {kind}: space {self.name} has no edge {edge.source}->{edge.target}"
+                    )
 
 
 def complete_edges(inputs: int, nodes: int, candidates: Sequence[str]) -> tuple[EdgeSpec, ...]:

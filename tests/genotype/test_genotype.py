@@ -41,7 +41,9 @@ def test_json_gives_the_same_genotype_and_the_same_bytes_back(genotype: Genotype
 
 @given(genotypes(), st.randoms(use_true_random=False))
 def test_the_order_in_which_edges_are_given_does_not_matter(genotype: Genotype, random) -> None:
-    cells = {kind: CellGenotype(tuple(random.sample(c.edges, len(c.edges))), c.concat) for kind, c in genotype.cells.items()}
+    cells = {
+        kind: CellGenotype(tuple(random.sample(c.edges, len(c.edges))), c.concat) for kind, c in genotype.cells.items()
+    }
     assert Genotype(genotype.space, cells).hash == genotype.hash
 
 

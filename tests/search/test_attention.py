@@ -61,7 +61,13 @@ def test_a_nodes_output_equals_its_formula(patch: int, size: int, normalise: boo
     maps = [torch.randn(2, 6, size, size, dtype=torch.float64) for _ in range(9)]
     output, choice = arm(site, inputs, maps)
     assert torch.allclose(output, plain_node(arm, site, inputs, maps, patch), atol=1e-10)
-    assert choice.a.shape == (2, -(-size // patch) if patch < size else 1, -(-size // patch) if patch < size else 1, 3, 3)
+    assert choice.a.shape == (
+        2,
+        -(-size // patch) if patch < size else 1,
+        -(-size // patch) if patch < size else 1,
+        3,
+        3,
+    )
 
 
 @given(st.integers(1, 13), st.integers(1, 13), st.sampled_from([2, 4, 8]))
@@ -75,7 +81,9 @@ def test_patches_cover_the_map_and_the_last_may_be_smaller(height: int, width: i
     for p, rows in enumerate(slices(height, patch)):
         for q, columns in enumerate(slices(width, patch)):
             assert torch.allclose(means[:, p, q], x[:, :, rows, columns].mean((2, 3)), atol=1e-12)
-    per_pixel = spread(torch.arange(means[0, :, :, 0].numel()).view(1, *means.shape[1:3]).double(), (height, width), patch)
+    per_pixel = spread(
+        torch.arange(means[0, :, :, 0].numel()).view(1, *means.shape[1:3]).double(), (height, width), patch
+    )
     assert per_pixel.shape == (1, height, width)
     assert per_pixel[0, -1, -1] == means[0, :, :, 0].numel() - 1
 

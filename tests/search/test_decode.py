@@ -14,7 +14,9 @@ SPACE = Space("toy", "darts", 2, {"normal": complete_edges(2, 2, OPS)}, (2, 3), 
 
 
 def node(rows: list[list[float]], pi: list[float] | None) -> NodeDistribution:
-    return NodeDistribution(torch.tensor(rows, dtype=torch.float64), None if pi is None else torch.tensor(pi, dtype=torch.float64))
+    return NodeDistribution(
+        torch.tensor(rows, dtype=torch.float64), None if pi is None else torch.tensor(pi, dtype=torch.float64)
+    )
 
 
 FIRST = node([[0.2, 0.5, 0.3], [0.1, 0.2, 0.7]], [1.0])

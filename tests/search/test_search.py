@@ -17,7 +17,9 @@ from midas.search.store import load_search, save_search
 from midas.spaces import get_space
 
 Data = tuple[Split, Split, DataMeta]
-TINY = SearchConfig(channels=2, cells=2, epochs=3, images=160, batch_size=16, augment=AugmentConfig(pad=1), monitor_images=32)
+TINY = SearchConfig(
+    channels=2, cells=2, epochs=3, images=160, batch_size=16, augment=AugmentConfig(pad=1), monitor_images=32
+)
 
 
 class Killed(Exception):
@@ -95,7 +97,11 @@ def test_a_finished_search_is_read_back_and_a_foreign_one_refused(digits: Data, 
 
 def test_the_seed_kept_has_the_best_subnetwork_and_all_seeds_are_written_down(digits: Data) -> None:
     train, _, meta = digits
-    space, how, config = get_space("darts"), DecodeConfig(samples=64, batch_size=32), TINY.model_copy(update={"cells": 3})
+    space, how, config = (
+        get_space("darts"),
+        DecodeConfig(samples=64, batch_size=32),
+        TINY.model_copy(update={"cells": 3}),
+    )
     decoded = []
     for seed in (0, 1):
         result = run_search(space, config, train, meta, seed)

@@ -47,7 +47,9 @@ def test_a_discrete_cell_equals_the_supernet_with_one_hot_weights() -> None:
     torch.manual_seed(0)
     space = get_space("darts")
     cell = SearchCell(space, 0, "normal", 4, 0)
-    edges = tuple(Edge(op, source, node) for node in range(2, 6) for source, op in ((0, "sep_conv_3x3"), (1, "skip_connect")))
+    edges = tuple(
+        Edge(op, source, node) for node in range(2, 6) for source, op in ((0, "sep_conv_3x3"), (1, "skip_connect"))
+    )
     states = [torch.randn(2, 4, 8, 8) for _ in range(2)]
     output, _ = cell(states, DiscreteArm({"normal": CellGenotype(edges, space.concat)}))
     expected = []

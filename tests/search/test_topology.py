@@ -18,10 +18,10 @@ def enumerate_nodes(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     joint, by_pair, total = torch.zeros(n, m, dtype=torch.float64), torch.zeros(len(pairs(n)), dtype=torch.float64), 0.0
     top = float(values.max())
     for row, (i, k) in enumerate(pairs(n)):
-        for j, l in itertools.product(range(m), repeat=2):
-            weight = math.exp(float(values[i, j]) - top + float(values[k, l]) - top)
+        for j, q in itertools.product(range(m), repeat=2):
+            weight = math.exp(float(values[i, j]) - top + float(values[k, q]) - top)
             joint[i, j] += weight
-            joint[k, l] += weight
+            joint[k, q] += weight
             by_pair[row] += weight
             total += weight
     return joint / total, by_pair / total
@@ -30,7 +30,9 @@ def enumerate_nodes(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("n", [2, 3, 4, 5])
 @pytest.mark.parametrize("m", range(1, 9))
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-def test_marginals_equal_the_enumeration_of_all_legal_nodes(n: int, m: int, dtype: torch.dtype, tolerance: float) -> None:
+def test_marginals_equal_the_enumeration_of_all_legal_nodes(
+    n: int, m: int, dtype: torch.dtype, tolerance: float
+) -> None:
     logits = 3 * torch.randn(n, m, generator=torch.Generator().manual_seed(100 * n + m), dtype=torch.float64)
     joint, by_pair = enumerate_nodes(logits)
     given_logits = logits.to(dtype)
