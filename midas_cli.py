@@ -19,6 +19,11 @@ import typer
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
+
+class CommandError(Exception):
+    """Something the user can mend, in a command that must not import `midas`."""
+
+
 INTERRUPTED = 75  # a checkpoint was written; run it again
 app = typer.Typer(
     name="midas",
@@ -83,6 +88,9 @@ def main() -> None:
 
 def _fail(error: Exception) -> None:
     """One line for what a user can mend; a fault of this project says so."""
+    if isinstance(error, CommandError):
+        print(f"midas: {error}", file=sys.stderr)
+        sys.exit(1)
     errors = sys.modules.get("midas.runs.errors")  # where nothing has imported it, nothing has raised it
     if errors is None or not isinstance(error, errors.MidasError):
         print(

@@ -1,10 +1,12 @@
-"""`midas init PRESET`: make a preset the active params.yaml."""
+"""`midas init PRESET`: make a preset the active params.yaml. A light command: it does not import `midas`."""
 
 import subprocess
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from midas_cli import CommandError
 
 PRESETS = Path("presets")
 PARAMS = Path("params.yaml")
@@ -15,22 +17,21 @@ def command(
     force: Annotated[bool, typer.Option(help="Replace a params.yaml that was edited.")] = False,
 ) -> None:
     """Write presets/PRESET.yaml to params.yaml; refuses to overwrite an edited one."""
-    from midas.runs import files
-    from midas.runs.errors import ParamsError
-
     names = sorted(path.stem for path in PRESETS.glob("*.yaml"))
     if not names or not Path("dvc.yaml").is_file():
-        raise ParamsError(
+        raise CommandError(
             "init works in the root of a clone of the repository, where dvc.yaml and presets/ are; this folder has none"
         )
     if preset not in names:
-        raise ParamsError(f"init: there is no preset {preset!r}; known are {', '.join(names)}")
+        raise CommandError(f"init: there is no preset {preset!r}; known are {', '.join(names)}")
     if PARAMS.is_file() and not force and not _is_known(PARAMS.read_bytes()):
-        raise ParamsError(
+        raise CommandError(
             "params.yaml differs from every preset and from HEAD, so writing the preset would lose your edits; "
             "commit or move it, or say --force"
         )
-    files.write_bytes(PARAMS, (PRESETS / f"{preset}.yaml").read_bytes())
+    temporary = PARAMS.with_suffix(".yaml.part")
+    temporary.write_bytes((PRESETS / f"{preset}.yaml").read_bytes())
+    temporary.replace(PARAMS)  # whole or not at all
     print(f"params.yaml is now the preset {preset}")
 
 

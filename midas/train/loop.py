@@ -33,7 +33,7 @@ class TrainResult:
     """What a training leaves.
 
     Attributes:
-        best: the weights of the epoch with the best validation accuracy, the first of equals.
+        best: the weights of the epoch with the best validation accuracy, the last of equals, which has the lowest learning rate.
         last: the weights of the last epoch.
         history: a row for each epoch: epoch (from 1), learning_rate (of its first step), train_loss, train_accuracy,
             val_loss, val_accuracy; accuracies in [0, 1].
@@ -166,7 +166,7 @@ class _Trainer:
 
 def _keep(state: TrainState, row: dict[str, Any], seconds: float) -> None:
     """Add a finished epoch, and its weights where it is the best so far."""
-    if not state.history or row["val_accuracy"] > max(old["val_accuracy"] for old in state.history):
+    if not state.history or row["val_accuracy"] >= max(old["val_accuracy"] for old in state.history):
         state.best = state.weights()
     state.history.append(row)
     state.seconds.append(seconds)
@@ -182,7 +182,7 @@ def _line(row: dict[str, Any], epochs: int) -> str:
 
 def _result(state: TrainState, config: TargetConfig, meta: DataMeta) -> TrainResult:
     """The finished training."""
-    best = max(state.history, key=lambda row: row["val_accuracy"])  # the first of equals
+    best = max(reversed(state.history), key=lambda row: row["val_accuracy"])  # the last of equals
     metrics = {
         "best_epoch": best["epoch"],
         "best_val_accuracy": best["val_accuracy"],

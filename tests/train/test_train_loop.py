@@ -137,22 +137,22 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     assert first.cost == again.cost  # so no epoch was run
 
 
-def test_the_best_epoch_is_the_first_of_equals_and_its_weights_are_kept() -> None:
+def test_the_best_epoch_is_the_last_of_equals_and_its_weights_are_kept() -> None:
     result = run(epochs=6)
     accuracies = [row["val_accuracy"] for row in result.history]
-    assert result.metrics["best_epoch"] == accuracies.index(max(accuracies)) + 1
+    assert result.metrics["best_epoch"] == len(accuracies) - accuracies[::-1].index(max(accuracies))
     for weights, accuracy in ((result.best, max(accuracies)), (result.last, accuracies[-1])):
         network = initial_network(GENOTYPE, TargetConfig(**RECIPE), 2)
         network.load_state_dict(weights)
         assert evaluate(network, VAL, META)[1] == pytest.approx(accuracy, abs=1e-6)
 
 
-def test_of_equal_epochs_the_first_is_kept() -> None:
+def test_of_equal_epochs_the_last_is_kept() -> None:
     result = run(learning_rate=1e-9)
     assert len({row["val_accuracy"] for row in result.history}) == 1
-    assert result.metrics["best_epoch"] == 1
+    assert result.metrics["best_epoch"] == 4
     seen = "stem0.1.num_batches_tracked"
-    assert (int(result.best[seen]), int(result.last[seen])) == (4, 16)
+    assert (int(result.best[seen]), int(result.last[seen])) == (16, 16)
 
 
 def test_the_history_has_a_row_for_each_epoch() -> None:

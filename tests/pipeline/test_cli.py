@@ -1,0 +1,106 @@
+"""The command line: quick where it can be, one line where something is wrong, whole files whatever happens."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RUN = [sys.executable, "-m", "pipeline"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+
+
+def midas(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*RUN, *arguments], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What a stage sees of a clone: parameters, presets and the pipeline's definition, under git."""
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "presets", tmp_path / "presets")
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    for command in (("init", "-q"), ("add", "-A"), (*identity, "commit", "-qm", "start")):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["init", "--help"], ["search", "--help"]])
+def test_help_answers_without_importing_torch(arguments: list[str], tmp_path: Path) -> None:
+    code = f"import sys; sys.argv[1:] = {arguments!r}\ntry:\n import midas_cli; midas_cli.main()\nexcept SystemExit: pass\n"
+    code += "assert not {'torch', 'timm', 'midas'} & set(sys.modules), 'heavy'"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Usage" in result.stdout or "usage" in result.stdout
+
+
+def test_help_answers_within_half_a_second(tmp_path: Path) -> None:
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        midas("--help", cwd=tmp_path)
+        times.append(time.perf_counter() - start)
+    assert min(times) <= 0.5
+
+
+def test_init_writes_a_preset_and_will_not_overwrite_edits(clone: Path) -> None:
+    assert midas("init", "folder", cwd=clone).returncode == 0
+    assert (clone / "params.yaml").read_bytes() == (ROOT / "presets/folder.yaml").read_bytes()
+    edited = (clone / "params.yaml").read_text() + "# mine\n"
+    (clone / "params.yaml").write_text(edited)
+    refused = midas("init", "quickstart", cwd=clone)
+    assert refused.returncode == 1
+    assert "would lose your edits" in refused.stderr
+    assert (clone / "params.yaml").read_text() == edited
+    assert midas("init", "quickstart", "--force", cwd=clone).returncode == 0
+
+
+def test_init_accepts_what_git_has(clone: Path) -> None:
+    (clone / "params.yaml").write_text((clone / "params.yaml").read_text() + "# mine\n")
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    subprocess.run(["git", *identity, "commit", "-qam", "mine"], cwd=clone, check=True)
+    assert midas("init", "folder", cwd=clone).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["init", "nonsense"], 1, "there is no preset 'nonsense'; known are"),
+        (["train", "nobody"], 1, "targets.nobody: is missing; targets has digits"),
+        (["search", "0"], 1, "run the data stage"),
+        (["decode"], 1, "run the data stage"),
+        (["search", "x"], 2, "Usage: midas search"),
+        (["frobnicate"], 2, "frobnicate"),
+    ],
+)
+def test_errors_are_one_line_and_an_exit_code(arguments: list[str], code: int, says: str, clone: Path) -> None:
+    result = midas(*arguments, cwd=clone)
+    assert result.returncode == code
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+    if code == 1:
+        assert len(result.stderr.strip().splitlines()) == 1
+        assert result.stderr.startswith("midas: ")
+
+
+def test_init_elsewhere_says_that_it_needs_a_clone(tmp_path: Path) -> None:
+    result = midas("init", "quickstart", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "in the root of a clone" in result.stderr
+
+
+def test_debug_shows_the_traceback(clone: Path) -> None:
+    assert "Traceback" in midas("--debug", "search", "0", cwd=clone).stderr
+
+
+def test_draw_writes_an_svg_of_an_arch_string(tmp_path: Path) -> None:
+    arch = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"
+    assert midas("draw", arch, "-o", "cell.svg", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "cell.svg").read_text().lstrip().startswith("<svg")

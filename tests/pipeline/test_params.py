@@ -1,0 +1,70 @@
+"""Parameters are checked: a wrong one is named, with its value and what is allowed, in one line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from midas.data.config import DataConfig
+from midas.runs.errors import ParamsError
+from midas.search.config import DecodeConfig, SearchConfig
+from midas.spaces import get_space
+from midas.train.config import TargetConfig
+from pipeline import params
+
+PRESETS = sorted((Path(__file__).parents[2] / "presets").glob("*.yaml"))
+SECTIONS: dict[str, Any] = {"data": DataConfig, "search": SearchConfig, "decode": DecodeConfig}
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.stem)
+def test_every_preset_is_valid(preset: Path) -> None:
+    for name, config in SECTIONS.items():
+        params.section(name, config, preset)
+    for target in params.value("targets", dict[str, Any], preset):
+        params.section(f"targets.{target}", TargetConfig, preset)
+    space = get_space(params.value("space", str, preset))
+    space.without(params.section("search", SearchConfig, preset).exclude)
+    assert params.value("seeds", list[int], preset)
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("search: {epoch: 3}", "search.epoch: unknown key; allowed are arm, exclude, patch_size"),
+        ("search: {patch_size: 5}", "search.patch_size"),
+        ("search: {learning_rate: -1}", "search.learning_rate: -1 is not allowed: Input should be greater than 0"),
+        ("search: {learning_rate: .nan}", "search.learning_rate: nan is not allowed"),
+        ("search: {arm: dart}", "search.arm: 'dart' is not allowed: Input should be 'midas' or 'darts'"),
+        (
+            "search: {channels: 100000}",
+            "search.channels: 100000 is not allowed: Input should be less than or equal to 512",
+        ),
+        ("search: {augment: {pads: 1}}", "search.augment.pads"),
+        ("data: {}", "search: is missing; "),
+        ("[1, 2]", "must be a mapping"),
+        ("a: [1", "is not readable as YAML"),
+        ("search: !!python/object/apply:os.system ['true']", "is not readable as YAML"),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_what_is_allowed(text: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(ParamsError) as error:
+        params.section("search", SearchConfig, written(tmp_path, text))
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_says_where_stages_run(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="stages run in the root of the clone"):
+        params.read(tmp_path / "params.yaml")
+
+
+def test_the_active_parameters_are_a_preset() -> None:
+    active = (PRESETS[0].parents[1] / "params.yaml").read_text()
+    assert yaml.safe_load(active) in [yaml.safe_load(p.read_text()) for p in PRESETS]
