@@ -4,7 +4,6 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export HF_HUB_OFFLINE ?= 1
-export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: repro test test-all check setup clean
 
@@ -30,10 +29,10 @@ check: setup
 	lint-imports
 
 test: check
-	pytest -n 2 -m 'not slow'
+	pytest -n 2 --dist loadgroup -m 'not slow'
 
 test-all: check
-	pytest -n 2
+	pytest -n 2 --dist loadgroup
 
 clean:
 	rm -rf artifacts .checkpoints .pytest_cache .mypy_cache .ruff_cache
