@@ -8,6 +8,7 @@ is in a clone of the repository; a wheel has the light commands alone.
 import importlib.util
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +19,9 @@ import typer
 # endless spinning stalls beside any busy process, none is slow on an idle machine
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+PRESETS = Path("presets")
+PARAMS = Path("params.yaml")
 
 
 class CommandError(Exception):
@@ -41,6 +45,30 @@ def predict(context: typer.Context) -> None:
 
 
 @app.command()
+def init(
+    preset: Annotated[str, typer.Argument(help="A name from presets/, e.g. quickstart, cifar10-cpu, folder.")],
+    force: Annotated[bool, typer.Option(help="Replace a params.yaml that was edited.")] = False,
+) -> None:
+    """Write presets/PRESET.yaml to params.yaml; refuses to overwrite an edited one."""
+    names = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    if not names or not Path("dvc.yaml").is_file():
+        raise CommandError(
+            "init works in the root of a clone of the repository, where dvc.yaml and presets/ are; this folder has none"
+        )
+    if preset not in names:
+        raise CommandError(f"init: there is no preset {preset!r}; known are {', '.join(names)}")
+    if PARAMS.is_file() and not force and not _is_known(PARAMS.read_bytes()):
+        raise CommandError(
+            "params.yaml differs from every preset and from HEAD, so writing the preset would lose your edits; "
+            "commit or move it, or say --force"
+        )
+    temporary = PARAMS.with_suffix(".yaml.part")
+    temporary.write_bytes((PRESETS / f"{preset}.yaml").read_bytes())
+    temporary.replace(PARAMS)  # whole or not at all
+    print(f"params.yaml is now the preset {preset}")
+
+
+@app.command()
 def draw(
     genotype: Annotated[str, typer.Argument(help="A genotype file, or an arch string.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The SVG file to write.")] = Path("cell.svg"),
@@ -52,6 +80,14 @@ def draw(
 
     files.write_text(out, draw_svg(load_genotype(genotype)))
     print(out)
+
+
+def _is_known(current: bytes) -> bool:
+    """Whether these parameters can be had again: from a preset or from git's HEAD."""
+    if any(path.read_bytes() == current for path in PRESETS.glob("*.yaml")):
+        return True
+    shown = subprocess.run(["git", "show", f"HEAD:./{PARAMS}"], capture_output=True, check=False)
+    return shown.returncode == 0 and shown.stdout == current
 
 
 def _load(path: str) -> ModuleType:
