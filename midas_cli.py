@@ -28,7 +28,11 @@ class CommandError(Exception):
     """Something the user can mend, in a command that must not import `midas`."""
 
 
-INTERRUPTED = 75  # a checkpoint was written; run it again
+class Stopped(BaseException):
+    """SIGINT or SIGTERM arrived; not an Exception, so that nothing on the way takes it for a fault."""
+
+
+INTERRUPTED = 75  # what was done up to the last checkpoint is kept; run it again
 app = typer.Typer(
     name="midas",
     help="From an image data set to a found, trained and verified ONNX classifier.",
@@ -105,21 +109,28 @@ def _load(path: str) -> ModuleType:
 
 
 def main() -> None:
-    """Run the command line: 0 done, 1 failed with one line, 2 usage, 75 interrupted with a checkpoint."""
+    """Run the command line: 0 done, 1 failed with one line, 2 usage, 75 interrupted."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     if importlib.util.find_spec("pipeline") is not None:
         from pipeline.app import add_stages
 
         add_stages(app)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         app(args=arguments, prog_name="midas")
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+    except Stopped:
+        print("midas: interrupted; checkpoints hold every finished epoch: run it again to go on", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         if debug:
             raise
         _fail(error)
+
+
+def _stop(number: int, frame: object) -> None:
+    raise Stopped
 
 
 def _fail(error: Exception) -> None:
@@ -135,7 +146,7 @@ def _fail(error: Exception) -> None:
         )
         sys.exit(1)
     print(f"midas: {error}", file=sys.stderr)
-    sys.exit(INTERRUPTED if isinstance(error, errors.Interrupted) else 1)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

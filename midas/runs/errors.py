@@ -31,7 +31,3 @@ class ExportError(MidasError):
 
 class TrainingDiverged(MidasError):
     """The loss stopped being a number; the last good checkpoint was kept."""
-
-
-class Interrupted(MidasError):
-    """The run was asked to stop and has written a checkpoint: exit code 75, run it again to go on."""

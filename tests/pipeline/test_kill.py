@@ -22,18 +22,25 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clone
 
 
-def kill_after_first_checkpoint(clone: Path, *command: str) -> None:
+def saved(clone: Path) -> dict[Path, int]:
+    """The checkpoints there are, with the times of their writing."""
+    return {path: path.stat().st_mtime_ns for path in (clone / ".checkpoints").rglob("*.pt") if path.exists()}
+
+
+def kill_after_first_checkpoint(
+    clone: Path, *command: str, number: int = signal.SIGKILL, code: int = -signal.SIGKILL
+) -> None:
     environment = {**os.environ, "PYTHONPATH": str(clone)}
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline", *command], cwd=clone, env=environment, stdout=subprocess.DEVNULL
     )
-    until = time.monotonic() + 120
-    while not list((clone / ".checkpoints").rglob("*.pt")):
+    until, before = time.monotonic() + 120, saved(clone)
+    while saved(clone) in (before, {}):
         assert process.poll() is None, "the stage ended before it could be killed"
         assert time.monotonic() < until
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.send_signal(number)
+    assert process.wait() == code
 
 
 @pytest.mark.slow
@@ -46,6 +53,7 @@ def test_killed_stages_end_with_the_bytes_of_undisturbed_ones(small: Path) -> No
     whole = sha256(search)
     search.unlink()
     kill_after_first_checkpoint(small, "search", "0")
+    kill_after_first_checkpoint(small, "search", "0", number=signal.SIGTERM, code=75)
     assert not search.exists()
     run(small, "midas", "search", "0")
     assert sha256(search) == whole
