@@ -20,11 +20,20 @@ def command() -> None:
         f"the edges; kept is seed {found['kept_seed']}.{_short(found)}\nIts cells: {layout.GENOTYPE / 'cells.svg'}\n"
     )
     table = Table(
-        *("model", "test accuracy, torch", "ONNX", "parity", "parameters", "ONNX file", "latency, ONNX (torch)")
+        *(
+            "model",
+            "torch",
+            "ONNX",
+            "test images, largest difference",
+            "parameters",
+            "ONNX file",
+            "batch 1, ONNX (torch)",
+        )
     )
     for target in targets:
         table.add_row(*_row(target))
-    Console(width=max(100, Console().width)).print(table)
+    Console(width=max(130, Console().width)).print(table)
+    print(f"Try it: python {layout.MODELS / next(iter(targets))}/predict.py IMAGE...")
 
 
 def _short(found: dict[str, Any]) -> str:
@@ -44,7 +53,7 @@ def _row(target: str) -> list[str]:
         str(folder),
         f"{tested['accuracy_torch']:.2%}",
         f"{tested['accuracy_onnx']:.2%}",
-        f"same class on {tested['images']}, {tested['relative_difference']:.0e}",
+        f"same class on all {tested['images']}, {tested['relative_difference']:.0e}",
         f"{trained['parameters']:,}",
         f"{parity['bytes'] / 1e6:.2f} MB",
         f"{first['onnxruntime']['p50_ms']:.2f} ms ({first['torch']['p50_ms']:.2f} ms)",
