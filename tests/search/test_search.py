@@ -122,7 +122,7 @@ def planted(digits: Data, seed: int, shuffled: bool) -> list[str]:
         order = torch.randperm(len(train), generator=seeding.generator(seed, "shuffled labels"))
         train = Split(train.images, train.labels[order])
     config = SearchConfig(
-        exclude=[], channels=8, cells=3, epochs=12, batch_size=64, learning_rate=0.05, augment=AugmentConfig(pad=1)
+        exclude=[], channels=8, cells=3, epochs=20, batch_size=64, learning_rate=0.05, augment=AugmentConfig(pad=1)
     )
     space = get_space("rdarts-s4")
     result = run_search(space, config, train, meta, seed)
