@@ -30,13 +30,6 @@ def patch_means(x: Tensor, patch: int | None) -> Tensor:
     return means.permute(0, 2, 3, 1)
 
 
-def spread(weights: Tensor, size: tuple[int, int], patch: int | None) -> Tensor:
-    """Give every pixel the weight of its patch: [B, Ph, Pw] to [B, H, W] (or [B, 1, 1] where one patch covers the map)."""
-    if patch is None or patch >= max(size):
-        return weights
-    return weights.repeat_interleave(patch, 1)[:, : size[0]].repeat_interleave(patch, 2)[:, :, : size[1]]
-
-
 class MosaicAttention(nn.Module):
     """The query and key projections of one node.
 

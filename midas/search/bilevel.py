@@ -4,26 +4,25 @@ Source: DARTS, arXiv 1806.09055, section 2.3 with xi = 0, as METHOD.md section 2
 """
 
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from midas.data.augment import Augment, normalise
-from midas.data.batches import epoch_batches, sequential_batches
+from midas.data.augment import Augment
+from midas.data.batches import epoch_batches
 from midas.data.prepared import DataMeta, Split
-from midas.genotype import Genotype
 from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint
-from midas.runs.errors import TrainingDiverged
+from midas.runs.errors import ParamsError, TrainingDiverged
 from midas.runs.progress import Reporter, progress
-from midas.search.arms import Arm, DartsArm, DiscreteArm, MidasArm, build_arm
+from midas.search.arms import Arm, build_arm
 from midas.search.config import SearchConfig
-from midas.search.decode import Distributions, decode, distributions
 from midas.search.halves import Halves
+from midas.search.monitor import monitor
 from midas.search.supernet import Supernet
+from midas.search.unrolled import unrolled_gradient
 from midas.spaces.space import Space
 
 
@@ -31,16 +30,20 @@ class SearchResult(NamedTuple):
     """What a search leaves: its weights and its history, one row an epoch."""
 
     supernet: Supernet
-    arm: MidasArm | DartsArm
+    arm: Arm
     history: list[dict[str, Any]]
 
 
-def build_search(
-    space: Space, config: SearchConfig, num_classes: int, seed: int
-) -> tuple[Supernet, MidasArm | DartsArm]:
-    """A fresh supernet and arm whose initial weights follow from the seed."""
+def build_search(space: Space, config: SearchConfig, num_classes: int, seed: int) -> tuple[Supernet, Arm]:
+    """A fresh supernet and arm whose initial weights follow from the seed.
+
+    Raises:
+        ParamsError: the stack is too short to hold every type of cell.
+    """
     seeding.seed_torch(seed, "search", "weights")
-    supernet = Supernet(space, config.channels, config.cells, num_classes)
+    supernet = Supernet(space, config.channels, config.cells, num_classes, config.partial)
+    if missing := set(space.edges) - {site.kind for site in supernet.sites}:
+        raise ParamsError(f"search.cells: {config.cells} make a stack with no {missing.pop()} cell; it takes 3 or more")
     supernet.to(memory_format=torch.channels_last)
     seeding.seed_torch(seed, "search", "arm")
     return supernet, build_arm(space, supernet.sites, config)
@@ -69,13 +72,17 @@ def run_search(
     steps = engine.steps_per_epoch
     with progress(f"search seed {seed}", config.epochs * steps, first * steps) as report:
         for epoch in range(first, config.epochs):
+            if config.stop_at_skips and history and history[-1]["skips"] >= config.stop_at_skips:
+                report.note(f"stopped after epoch {epoch}: {history[-1]['skips']} skips (search.stop_at_skips)")
+                break
             row = engine.epoch(epoch, report)
             history.append(row)
             if checkpoint:
                 checkpoint.save(engine.state(history))
             report.note(
                 f"epoch {epoch + 1}/{config.epochs} loss {row['weight_loss']:.3f} accuracy {row['weight_accuracy']:.3f} | "
-                f"held-out {row['arch_accuracy']:.3f} | skips {row['skips']} margin {row['margin']:.4f}"
+                f"held-out {row['arch_accuracy']:.3f} | skips {row['skips']} "
+                f"margin {row['margin']:.4f} gap {row['supernet_accuracy'] - row['subnetwork_accuracy']:.3f}"
             )
     return SearchResult(supernet, arm, history)
 
@@ -87,7 +94,7 @@ class _Engine:
         self,
         space: Space,
         supernet: Supernet,
-        arm: MidasArm | DartsArm,
+        arm: Arm,
         config: SearchConfig,
         halves: Halves,
         meta: DataMeta,
@@ -104,8 +111,11 @@ class _Engine:
             nesterov=config.nesterov,
             weight_decay=config.weight_decay,
         )
-        self.arch_optimiser = torch.optim.Adam(
-            self.architecture, config.arch_learning_rate, betas=(0.5, 0.999), weight_decay=config.arch_weight_decay
+        decay = config.arch_weight_decay if arm.decays else 0.0
+        self.arch_optimiser = (
+            torch.optim.Adam(self.architecture, config.arch_learning_rate, betas=(0.5, 0.999), weight_decay=decay)
+            if self.architecture
+            else None  # random search learns no architecture
         )
         self.steps_per_epoch = halves.steps_per_epoch
 
@@ -113,6 +123,8 @@ class _Engine:
         """One pass over both halves; returns the history row."""
         self._set_learning_rate(epoch)
         self.supernet.train()
+        self.arm.train()
+        self.arm.set_progress(epoch / self.config.epochs)
         seeding.seed_torch(self.seed, "search", epoch)  # `noise` draws from here
         draws = seeding.generator(self.seed, "search", "augment", epoch)
         orders = [
@@ -122,12 +134,12 @@ class _Engine:
         sums = torch.zeros(4)
         for step in range(self.steps_per_epoch):
             arch_loss = torch.zeros(())
-            if epoch >= self.config.warmup_epochs:
-                arch_loss, arch_hits = self._architecture_step(
-                    self._images(self.halves.architecture, orders[1][step], draws)
-                )
+            batch = self._images(self.halves.weights, orders[0][step], draws)
+            if self.arch_optimiser and epoch >= self.config.warmup_epochs:
+                held_out = self._images(self.halves.architecture, orders[1][step], draws)
+                arch_loss, arch_hits = self._architecture_step(self.arch_optimiser, held_out, batch)
                 sums += torch.stack([torch.zeros(()), torch.zeros(()), arch_loss, arch_hits])
-            loss, hits = self._weight_step(self._images(self.halves.weights, orders[0][step], draws))
+            loss, hits = self._weight_step(batch)
             if not math.isfinite(loss.item() + arch_loss.item()):
                 raise TrainingDiverged(
                     f"search seed {self.seed}: the loss is not a number at epoch {epoch + 1}, step {step + 1}; the checkpoint of "
@@ -135,31 +147,64 @@ class _Engine:
                 )
             sums += torch.stack([loss, hits, torch.zeros(()), torch.zeros(())])
             report.step(loss=loss.item(), accuracy=hits.item())
+        seen = monitor(self.space, self.supernet, self.arm, self.halves.architecture, self.meta, self.config)
         steps = (epoch + 1) * self.steps_per_epoch
-        return {"epoch": epoch + 1, "step": steps, **self._means(sums / self.steps_per_epoch), **self._monitor()}
+        return {"epoch": epoch + 1, "step": steps, **self._means(sums / self.steps_per_epoch), **seen}
 
-    def _architecture_step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Adam on the arm alone; the weights' gradients are never computed."""
-        loss, hits = self._backward(batch, learning=self.arm, fixed=self.supernet)
-        self.arch_optimiser.step()
-        return loss, hits
+    def _architecture_step(
+        self, optimiser: torch.optim.Adam, held_out: tuple[Tensor, Tensor], batch: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Adam on the arm alone; in first order the weights' gradients are never computed."""
+        self.arm.requires_grad_(True).zero_grad()
+        self.supernet.requires_grad_(self.config.second_order)
+        if self.config.second_order:
+            loss, hits = self._unrolled(held_out, batch)
+        else:
+            loss, hits = self._loss(held_out)
+            penalty = self.arm.penalty()
+            (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        return loss.detach(), hits
+
+    def _unrolled(self, held_out: tuple[Tensor, Tensor], batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Leave the second-order gradient on the arm; the loss and accuracy are those at the moved weights."""
+        seen: list[tuple[Tensor, Tensor]] = []
+
+        def valid_loss() -> Tensor:
+            seen.append(self._loss(held_out))
+            penalty = self.arm.penalty()
+            return seen[-1][0] if penalty is None else seen[-1][0] + penalty
+
+        momenta = [self.weight_optimiser.state[w].get("momentum_buffer") for w in self.weights]
+        gradients = unrolled_gradient(
+            lambda: self._loss(batch)[0],
+            valid_loss,
+            self.weights,
+            self.architecture,
+            momenta,
+            self.weight_optimiser.param_groups[0]["lr"],
+            self.config.momentum,
+            self.config.weight_decay,
+        )
+        for parameter, gradient in zip(self.architecture, gradients, strict=True):
+            parameter.grad = gradient
+        return seen[0]
 
     def _weight_step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """SGD on the weights alone."""
-        loss, hits = self._backward(batch, learning=self.supernet, fixed=self.arm)
+        """SGD on the weights alone. A weight whose candidate was not drawn in this pass has no gradient and stays."""
+        self.supernet.requires_grad_(True).zero_grad()
+        self.arm.requires_grad_(False)
+        loss, hits = self._loss(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.weights, self.config.clip)
         self.weight_optimiser.step()
-        return loss, hits
+        return loss.detach(), hits
 
-    def _backward(self, batch: tuple[Tensor, Tensor], learning: nn.Module, fixed: nn.Module) -> tuple[Tensor, Tensor]:
-        """Gradients of one half of the parameters; returns the loss and the share of images classified correctly."""
-        learning.requires_grad_(True).zero_grad()
-        fixed.requires_grad_(False)
+    def _loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """The loss and the share of images classified correctly."""
         images, labels = batch
         logits, _ = self.supernet(images, self.arm)
-        loss = F.cross_entropy(logits, labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach(), (logits.detach().argmax(1) == labels).float().mean()
+        return F.cross_entropy(logits, labels), (logits.detach().argmax(1) == labels).float().mean()
 
     def _images(self, half: Split, index: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
         return self.augment(half.images[index], draws), half.labels[index]
@@ -180,20 +225,13 @@ class _Engine:
         row = {name: round(value, 6) for name, value in zip(names, means.tolist(), strict=True)}
         return {"learning_rate": round(self.weight_optimiser.param_groups[0]["lr"], 8), **row}
 
-    def _monitor(self) -> dict[str, Any]:
-        """How the cell would be decoded now, so that a collapse is seen while it happens."""
-        sample = monitor_sample(self.halves.architecture, self.config)
-        found = distributions(self.supernet, self.arm, decode_batches(sample, self.meta, self.config.batch_size))
-        genotype = decode(found, self.space)
-        return {**indicators(found, genotype), "genotype": genotype.hash[:12]}
-
     def state(self, history: list[dict[str, Any]]) -> dict[str, Any]:
         """Everything that the next epoch depends on; no generator is among it, since draws follow from seed and epoch."""
         return {
             "supernet": self.supernet.state_dict(),
             "arm": self.arm.state_dict(),
             "weight_optimiser": self.weight_optimiser.state_dict(),
-            "arch_optimiser": self.arch_optimiser.state_dict(),
+            "arch_optimiser": self.arch_optimiser.state_dict() if self.arch_optimiser else {},
             "history": history,
         }
 
@@ -204,53 +242,6 @@ class _Engine:
         self.supernet.load_state_dict(state["supernet"])
         self.arm.load_state_dict(state["arm"])
         self.weight_optimiser.load_state_dict(state["weight_optimiser"])
-        self.arch_optimiser.load_state_dict(state["arch_optimiser"])
+        if self.arch_optimiser:
+            self.arch_optimiser.load_state_dict(state["arch_optimiser"])
         return len(state["history"]), list(state["history"])
-
-
-def monitor_sample(half: Split, config: SearchConfig) -> Split:
-    """The first images of the (already shuffled) architecture half."""
-    count = min(config.monitor_images, len(half))
-    return Split(half.images[:count], half.labels[:count])
-
-
-def decode_batches(sample: Split, meta: DataMeta, batch_size: int) -> Iterator[Tensor]:
-    """Unaugmented, normalised batches [B, 3, H, W] in order."""
-    for index in sequential_batches(len(sample), batch_size):
-        yield normalise(sample.images[index], meta.mean, meta.std)
-
-
-def indicators(found: Distributions, genotype: Genotype) -> dict[str, Any]:
-    """What tells a collapse: how many skips, pools and zeros were chosen, how sure the choice is (mean margin, entropy)."""
-    operations = [edge.op for cell in genotype.cells.values() for edge in cell.edges]
-    rows = torch.cat([node.a.flatten(0, -2) for nodes in found.values() for node in nodes])
-    top = rows.topk(min(2, rows.shape[-1]), dim=-1).values
-    entropy = -(rows * rows.clamp_min(1e-12).log()).sum(-1)
-    return {
-        "skips": operations.count("skip_connect"),
-        "pools": sum("pool" in op for op in operations),
-        "zeros": sum(op in ("none", "noise") for op in operations),
-        "margin": round(float((top[:, 0] - top[:, -1]).mean()), 6),
-        "entropy": round(float(entropy.mean()), 6),
-    }
-
-
-@torch.no_grad()
-def subnetwork_accuracy(supernet: Supernet, genotype: Genotype, half: Split, meta: DataMeta, batch_size: int) -> float:
-    """Accuracy of the decoded cell with the supernet's weights, batch norm on each batch's statistics, in [0, 1]."""
-    arm: Arm = DiscreteArm(dict(genotype.cells))
-    return _accuracy(supernet, arm, half, meta, batch_size)
-
-
-@torch.no_grad()
-def supernet_accuracy(supernet: Supernet, arm: Arm, half: Split, meta: DataMeta, batch_size: int) -> float:
-    """Accuracy of the whole supernet under its arm, batch norm on each batch's statistics, in [0, 1]."""
-    return _accuracy(supernet, arm, half, meta, batch_size)
-
-
-def _accuracy(supernet: Supernet, arm: Arm, half: Split, meta: DataMeta, batch_size: int) -> float:
-    hits = 0
-    for index in sequential_batches(len(half), batch_size):
-        logits, _ = supernet(normalise(half.images[index], meta.mean, meta.std), arm)
-        hits += int((logits.argmax(1) == half.labels[index]).sum())
-    return hits / len(half)

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from midas.data.augment import AugmentConfig
+from midas.search.rules import Rule
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -15,13 +16,16 @@ class SearchConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    arm: Literal["midas", "darts"] = "midas"
+    arm: Literal["midas", "darts", "darts-pairs", "drnas", "gdas", "beta-darts", "random"] = "midas"
+    second_order: bool = False  # DARTS's unrolled architecture gradient, four passes in place of one; for any arm
+    random_cells: int = Field(100, ge=1)  # arm `random`: how many cells are compared
     exclude: list[str] = ["none"]  # operations left out of the candidates, for every arm alike
     patch_size: Literal[4, 8] | None = 4  # pixels of a node's output map; null is one patch
     width: int = Field(16, ge=1, le=1024)  # of queries and keys
     normalise: bool = True  # layer-normalised queries and keys
     detach_keys: bool = False  # whether candidate maps receive no gradient through their keys
     channels: int = Field(16, ge=1, le=512)
+    partial: int = Field(1, ge=1, le=64)  # 1/partial of the channels pass through the candidates (PC-DARTS: 4)
     cells: int = Field(8, ge=1, le=64)  # nasbench201: cells in each of the three stages
     size: int | None = Field(None, ge=4, le=1024)  # images are averaged down to it; null keeps theirs
     images: int | None = Field(None, ge=2)  # how many training images are used, both halves together; null uses all
@@ -37,7 +41,14 @@ class SearchConfig(BaseModel):
     arch_learning_rate: Positive = 3e-4
     arch_weight_decay: NotNegative = 1e-3
     augment: AugmentConfig = AugmentConfig()
-    monitor_images: int = Field(256, ge=1)  # of the architecture half, decoded after each epoch for the history
+    monitor_images: int = Field(256, ge=2)  # of the architecture half, decoded after each epoch for the history
+    stop_at_skips: int | None = Field(None, ge=1)  # end the search once a decoded cell has so many skip connections
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "SearchConfig":
+        if self.channels % self.partial:
+            raise ValueError(f"partial ({self.partial}) must divide channels ({self.channels})")
+        return self
 
 
 class DecodeConfig(BaseModel):
@@ -45,6 +56,7 @@ class DecodeConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    rule: Rule = "mean"
     samples: int = Field(1024, ge=1)  # images of the architecture half, at most all of it
     batch_size: int = Field(256, ge=2, le=65_536)
     seed: int = Field(0, ge=0)  # of the choice of samples

@@ -1,12 +1,12 @@
-"""From input-specific weights to one fixed cell: average over patches and samples, then take the best pair and operations.
+"""From input-specific weights to one fixed cell: sum up over patches and samples, then take the best pair and operations.
 
 Source: MIDAS, arXiv 2602.17700, equation 14 (average over patches and training samples, best pair a node); the order of
 averaging (within a cell first, then over the cells of a type, so that early cells with many patches do not outweigh the
-others) is our reading, METHOD.md section 2.
+others) is our reading, METHOD.md section 2. The other rules are in `rules.py`.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from midas.genotype import CellGenotype, Edge, Genotype
-from midas.search.arms import Arm, Choice
+from midas.search.arms.base import Arm, Choice
+from midas.search.rules import SUMMARIES, Rule, joint_table
 from midas.search.supernet import SearchCell, Supernet
 from midas.search.topology import pairs
 from midas.spaces.space import EdgeSpec, Space
@@ -23,17 +24,17 @@ ZERO = "none"  # an edge on which it is chosen does not exist, so it is never de
 
 
 @dataclass(frozen=True)
-class NodeDistribution:
-    """The averaged weights of one node: a [n, m] over operations on each edge, pi [pairs] over pairs of edges, or None.
+class NodeWeights:
+    """The weights of one node, summed up: a [n, m] over operations on each edge, pi [pairs] over pairs of edges, or None.
 
-    In float64, so that the mean does not depend on how many samples were added before.
+    Also, with a leading N, those of each sample, the mean over its patches.
     """
 
     a: Tensor
     pi: Tensor | None
 
     def to_value(self, edges: Iterable[EdgeSpec]) -> dict[str, Any]:
-        """Its JSON form, with names; probabilities are rounded to 6 digits."""
+        """Its JSON form, with names; numbers are rounded to 6 digits."""
         specs = list(edges)
         operations = [
             {
@@ -52,73 +53,90 @@ class NodeDistribution:
         return {"target": specs[0].target, "edges": operations, "pairs": kept}
 
 
-Distributions = dict[str, list[NodeDistribution]]
-"""For each type of cell, the averaged weights of its nodes."""
+Distributions = dict[str, list[NodeWeights]]
+"""For each type of cell, the summed up weights of its nodes."""
+Samples = dict[str, list[list[NodeWeights]]]
+"""For each type of cell, for each cell of it, for each node, the weights of every sample (of one, where all are alike)."""
 
 
 @torch.no_grad()
-def distributions(supernet: Supernet, arm: Arm, batches: Iterable[Tensor]) -> Distributions:
-    """Average the weights that an arm gives to the samples.
+def sample_weights(supernet: Supernet, arm: Arm, batches: Iterable[Tensor]) -> Samples:
+    """The weights that an arm gives to each sample, the mean over its patches.
 
     Args:
         supernet: in any mode; its batch norms use the statistics of each batch.
-        arm: the trained arm.
-        batches: normalised images [B, 3, H, W]; every sample counts the same.
-
-    Returns:
-        the mean over patches and samples within a cell, then over the cells of a type.
+        arm: the trained arm; it is asked as in evaluation, so it draws nothing.
+        batches: normalised images [B, 3, H, W].
     """
+    was_training, _ = arm.training, arm.eval()
+    seen = [[[_of_samples(choice) for choice in nodes] for nodes in supernet(images, arm)[1]] for images in batches]
+    arm.train(was_training)
+    if not seen:
+        raise ValueError("sample_weights needs at least one batch")
     kinds = [cell.sites[0].kind for cell in supernet.cells if isinstance(cell, SearchCell)]
-    sums: list[list[NodeDistribution]] | None = None
-    total = 0
-    for images in batches:
-        batch = [[_sum(choice, len(images)) for choice in nodes] for nodes in supernet(images, arm)[1]]
-        sums = (
-            batch
-            if sums is None
-            else [[_add(x, y) for x, y in zip(u, v, strict=True)] for u, v in zip(sums, batch, strict=True)]
-        )
-        total += len(images)
-    if sums is None:
-        raise ValueError("distributions needs at least one batch")
-    by_kind: dict[str, list[list[NodeDistribution]]] = defaultdict(list)
-    for kind, nodes in zip(kinds, sums, strict=True):
-        by_kind[kind].append([_scale(node, 1 / total) for node in nodes])
-    return {kind: [mean(nodes) for nodes in zip(*cells, strict=True)] for kind, cells in by_kind.items()}
+    result: Samples = defaultdict(list)
+    for kind, cells in zip(kinds, zip(*seen, strict=True), strict=True):
+        result[kind].append([_joined(batches_of_node) for batches_of_node in zip(*cells, strict=True)])
+    return dict(result)
 
 
-def mean(nodes: Iterable[NodeDistribution]) -> NodeDistribution:
-    """The plain mean of distributions of the same node (over cells of a type, or over seeds)."""
-    several = list(nodes)
-    total = several[0]
-    for node in several[1:]:
-        total = _add(total, node)
-    return _scale(total, 1 / len(several))
+def distributions(samples: Samples, rule: Rule = "mean") -> Distributions:
+    """Sum up over samples by a rule (not `joint`) within each cell, then take the mean over the cells of a type."""
+    over = SUMMARIES[rule]
+    return {
+        kind: [
+            mean([NodeWeights(over(node.a), None if node.pi is None else over(node.pi)) for node in same])
+            for same in zip(*cells, strict=True)
+        ]
+        for kind, cells in samples.items()
+    }
 
 
-def decode(found: Distributions, space: Space) -> Genotype:
-    """The fixed architecture of averaged weights.
+def deviations(samples: Samples) -> Distributions:
+    """The standard deviation over samples within each cell, the mean over the cells of a type."""
 
-    With pair probabilities the most probable pair of edges is kept, else (DARTS) the `keep` edges with the largest weight
-    of an operation other than `none`; on each kept edge the best operation other than `none`. Where the space keeps all
-    edges, `none` may be chosen. Ties go to the earlier candidate.
+    def over(values: Tensor) -> Tensor:
+        return values.double().std(0, correction=0)
 
-    Args:
-        found: averaged weights of every type of cell.
-        space: the space that was searched.
+    return {
+        kind: [
+            mean([NodeWeights(over(node.a), None if node.pi is None else over(node.pi)) for node in same])
+            for same in zip(*cells, strict=True)
+        ]
+        for kind, cells in samples.items()
+    }
+
+
+def mean(nodes: Sequence[NodeWeights]) -> NodeWeights:
+    """The plain mean of weights of the same node (over cells of a type, or over seeds)."""
+    pi = [node.pi for node in nodes if node.pi is not None]
+    return NodeWeights(torch.stack([node.a for node in nodes]).mean(0), torch.stack(pi).mean(0) if pi else None)
+
+
+def decode(samples: Samples, space: Space, rule: Rule = "mean") -> Genotype:
+    """The fixed architecture of a search.
+
+    With pair probabilities the best pair of edges is kept, else (DARTS) the `keep` edges with the largest weight of an
+    operation other than `none`; on each kept edge the best operation other than `none`. Where the space keeps all edges,
+    `none` may be chosen. Ties go to the earlier candidate. The rule `joint` takes the edges and operations of a node that
+    are most probable together.
     """
+    found = distributions(samples, "mean" if rule == "joint" else rule)
     cells = {}
     for kind, nodes in found.items():
         edges = []
-        for specs, node in zip(space.nodes(kind), nodes, strict=True):
-            for k in _kept(specs, node, space.keep):
-                op = _best_operation(specs[k], node.a[k], allow_zero=space.keep is None)
-                edges.append(Edge(op, specs[k].source, specs[k].target))
+        for k, (specs, node) in enumerate(zip(space.nodes(kind), nodes, strict=True)):
+            if rule == "joint":
+                edges += _joint_best(specs, [cell[k] for cell in samples[kind]], node, space.keep)
+                continue
+            for i in _kept(specs, node, space.keep):
+                op = _best_operation(specs[i], node.a[i], allow_zero=space.keep is None)
+                edges.append(Edge(op, specs[i].source, specs[i].target))
         cells[kind] = CellGenotype(tuple(edges), space.concat)
     return Genotype(space.name, cells)
 
 
-def _kept(specs: list[EdgeSpec], node: NodeDistribution, keep: int | None) -> list[int]:
+def _kept(specs: list[EdgeSpec], node: NodeWeights, keep: int | None) -> list[int]:
     """Which of a node's edges a decoded cell keeps."""
     if keep is None or len(specs) <= keep:
         return list(range(len(specs)))
@@ -126,6 +144,33 @@ def _kept(specs: list[EdgeSpec], node: NodeDistribution, keep: int | None) -> li
         return list(pairs(len(specs))[int(node.pi.argmax())])
     strength = [max(_weights(edge, row, allow_zero=False).values()) for edge, row in zip(specs, node.a, strict=True)]
     return sorted(sorted(range(len(specs)), key=lambda k: -strength[k])[:keep])
+
+
+def _joint_best(specs: list[EdgeSpec], cells: list[NodeWeights], node: NodeWeights, keep: int | None) -> list[Edge]:
+    """The edges and operations with the largest mean joint probability over samples, then cells."""
+    by_pair = keep is not None and node.pi is not None and len(specs) > keep
+    ways = [list(pair) for pair in pairs(len(specs))] if by_pair else [_kept(specs, node, keep)]
+    best, result = -1.0, list[Edge]()
+    for row, chosen in enumerate(ways):
+        table = torch.stack(
+            [
+                joint_table(cell.a, chosen, cell.pi[:, row] if by_pair and cell.pi is not None else None)
+                for cell in cells
+            ]
+        ).mean(0)
+        for axis, i in enumerate(chosen):
+            allowed = _weights(specs[i], node.a[i], allow_zero=keep is None)
+            for j, op in enumerate(specs[i].candidates):
+                if op not in allowed:
+                    table.select(axis, j).fill_(-1)
+        if float(table.max()) > best:
+            best = float(table.max())
+            picks = torch.unravel_index(table.argmax(), table.shape)
+            result = [
+                Edge(specs[i].candidates[int(j)], specs[i].source, specs[i].target)
+                for i, j in zip(chosen, picks, strict=True)
+            ]
+    return result
 
 
 def _best_operation(edge: EdgeSpec, row: Tensor, allow_zero: bool) -> str:
@@ -140,19 +185,14 @@ def _weights(edge: EdgeSpec, row: Tensor, allow_zero: bool) -> dict[str, float]:
     return weights if allow_zero or not others else others
 
 
-def _sum(choice: Choice, samples: int) -> NodeDistribution:
-    """The mean over patches, summed over samples; weights that do not depend on the sample count once for each."""
-
-    def over(x: Tensor) -> Tensor:
-        per_sample = x.double().flatten(1, 2).mean(1)  # [B, Ph, Pw, ...] -> [B, ...]
-        return per_sample.sum(0) * (samples / len(per_sample))
-
-    return NodeDistribution(over(choice.a), None if choice.pi is None else over(choice.pi))
+def _of_samples(choice: Choice) -> NodeWeights:
+    """The mean over patches for each sample: [B, Ph, Pw, ...] to [B, ...]."""
+    return NodeWeights(choice.a.flatten(1, 2).mean(1), None if choice.pi is None else choice.pi.flatten(1, 2).mean(1))
 
 
-def _add(x: NodeDistribution, y: NodeDistribution) -> NodeDistribution:
-    return NodeDistribution(x.a + y.a, None if x.pi is None or y.pi is None else x.pi + y.pi)
-
-
-def _scale(x: NodeDistribution, factor: float) -> NodeDistribution:
-    return NodeDistribution(x.a * factor, None if x.pi is None else x.pi * factor)
+def _joined(batches: Sequence[NodeWeights]) -> NodeWeights:
+    """The samples of all batches; of one where every batch has the same single row."""
+    if all(len(node.a) == 1 for node in batches):
+        return batches[0]
+    pi = [node.pi for node in batches if node.pi is not None]
+    return NodeWeights(torch.cat([node.a for node in batches]), torch.cat(pi) if pi else None)

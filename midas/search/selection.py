@@ -14,11 +14,11 @@ import torch
 from midas.data.prepared import DataMeta, Split
 from midas.genotype import Genotype
 from midas.runs import seeding
-from midas.search.arms import Arm
-from midas.search.bilevel import decode_batches, indicators, subnetwork_accuracy, supernet_accuracy
+from midas.search.arms import Arm, DiscreteArm, RandomArm, random_genotype
 from midas.search.config import DecodeConfig, SearchConfig
-from midas.search.decode import Distributions, decode, distributions
+from midas.search.decode import Distributions, Samples, decode, deviations, distributions, sample_weights
 from midas.search.halves import Halves
+from midas.search.monitor import accuracy, decode_batches, indicators
 from midas.search.supernet import Supernet
 from midas.spaces.space import Space
 
@@ -28,7 +28,7 @@ class Decoded(NamedTuple):
 
     seed: int
     genotype: Genotype
-    found: Distributions
+    samples: Samples
     subnetwork_accuracy: float
     supernet_accuracy: float
 
@@ -48,13 +48,25 @@ def decode_seed(
     order = torch.randperm(len(half), generator=seeding.generator(how.seed, "decode"))[: how.samples]
     sample = Split(half.images[order], half.labels[order])
     seeding.seed_torch(how.seed, "decode")  # `noise` draws from here
-    found = distributions(supernet, arm, decode_batches(sample, meta, how.batch_size))
-    genotype = decode(found, space.without(config.exclude))
+    space = space.without(config.exclude)
+    samples = sample_weights(supernet, arm, decode_batches(sample, meta, how.batch_size))
+    genotype = decode(samples, space, how.rule)
+    if isinstance(arm, RandomArm):
+        genotype = _best_random(space, supernet, config.random_cells, sample, meta, how)
     accuracies = (
-        subnetwork_accuracy(supernet, genotype, half, meta, how.batch_size),
-        supernet_accuracy(supernet, arm, half, meta, how.batch_size),
+        accuracy(supernet, DiscreteArm(genotype.cells), half, meta, how.batch_size),
+        accuracy(supernet, arm, half, meta, how.batch_size),
     )
-    return Decoded(seed, genotype, found, *accuracies)
+    return Decoded(seed, genotype, samples, *accuracies)
+
+
+def _best_random(
+    space: Space, supernet: Supernet, count: int, sample: Split, meta: DataMeta, how: DecodeConfig
+) -> Genotype:
+    """The best of some random cells by the accuracy of its sub-network on the sample."""
+    draws = seeding.generator(how.seed, "random cells")
+    cells = [random_genotype(space, draws) for _ in range(count)]
+    return max(cells, key=lambda g: accuracy(supernet, DiscreteArm(g.cells), sample, meta, how.batch_size))
 
 
 def select(decoded: Sequence[Decoded], space: Space, how: DecodeConfig) -> tuple[Decoded, dict[str, Any]]:
@@ -67,7 +79,7 @@ def select(decoded: Sequence[Decoded], space: Space, how: DecodeConfig) -> tuple
     """
     chosen = max(sorted(decoded, key=lambda d: d.seed), key=lambda d: d.subnetwork_accuracy)
     return chosen, {
-        "rule": "mean over samples and patches in a cell, then over cells of a type; best pair, best operation",
+        "order": "patches, then samples within a cell (by the rule), then the mean over cells of a type",
         "batch_norm": "batch statistics",
         **how.model_dump(),
         "kept_seed": chosen.seed,
@@ -118,10 +130,7 @@ def agreement(genotypes: Sequence[Genotype]) -> float:
 
 def _evidence(decoded: Decoded, space: Space, kept: bool) -> dict[str, Any]:
     """One seed's entry in `decode.json`."""
-    nodes = {
-        kind: [node.to_value(specs) for specs, node in zip(space.nodes(kind), of_kind, strict=True)]
-        for kind, of_kind in decoded.found.items()
-    }
+    found = distributions(decoded.samples)
     return {
         "seed": decoded.seed,
         "kept": kept,
@@ -131,7 +140,16 @@ def _evidence(decoded: Decoded, space: Space, kept: bool) -> dict[str, Any]:
         "subnetwork_accuracy": round(decoded.subnetwork_accuracy, 6),
         "supernet_accuracy": round(decoded.supernet_accuracy, 6),
         "discretisation_gap": round(decoded.supernet_accuracy - decoded.subnetwork_accuracy, 6),
-        **indicators(decoded.found, decoded.genotype),
+        **indicators(found, decoded.genotype),
         "genotype": {kind: [list(edge) for edge in cell.edges] for kind, cell in decoded.genotype.cells.items()},
-        "distributions": nodes,
+        "distributions": _values(found, space),
+        "deviations": _values(deviations(decoded.samples), space),
+    }
+
+
+def _values(found: Distributions, space: Space) -> dict[str, Any]:
+    """Distributions as JSON values."""
+    return {
+        kind: [node.to_value(specs) for specs, node in zip(space.nodes(kind), nodes, strict=True)]
+        for kind, nodes in found.items()
     }

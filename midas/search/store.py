@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save
 
 from midas.runs import files
 from midas.runs.errors import MidasError
-from midas.search.arms import DartsArm, MidasArm
+from midas.search.arms import Arm
 from midas.search.bilevel import SearchResult, build_search
 from midas.search.config import SearchConfig
 from midas.search.supernet import Supernet
@@ -23,9 +23,7 @@ def save_search(path: Path, result: SearchResult) -> None:
     files.write_bytes(path, save(tensors))
 
 
-def load_search(
-    path: Path, space: Space, config: SearchConfig, num_classes: int
-) -> tuple[Supernet, MidasArm | DartsArm]:
+def load_search(path: Path, space: Space, config: SearchConfig, num_classes: int) -> tuple[Supernet, Arm]:
     """Supernet and arm as `save_search` left them.
 
     Raises:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from midas.search.arms import Arm, Choice, NodeSite
+from midas.search.arms.base import Arm, Choice, NodeSite
+from midas.search.mixture import weighted_sum
 from midas.spaces.operations import FactorizedReduce, ResidualReduction, build_operation, relu_conv_norm
 from midas.spaces.space import Space
 
@@ -29,32 +30,55 @@ class SearchCell(nn.Module):
         kind: its type, e.g. ``normal``.
         channels: channels of its nodes.
         stride_inputs: the number of input nodes whose edges have stride 2 (all of them in a reduction cell).
+        partial: 1/partial of the channels pass through the candidates, the rest go by them (PC-DARTS, arXiv 1907.05737).
     """
 
-    def __init__(self, space: Space, index: int, kind: str, channels: int, stride_inputs: int) -> None:
+    def __init__(
+        self, space: Space, index: int, kind: str, channels: int, stride_inputs: int = 0, partial: int = 1
+    ) -> None:
         super().__init__()
-        self.concat = space.concat
-        self.sites = [NodeSite(index, kind, channels, k, tuple(edges)) for k, edges in enumerate(space.nodes(kind))]
+        self.concat, self.partial, self.mixed = space.concat, partial, channels // partial
+        self.strides = [2 if source < stride_inputs else 1 for source in range(max(space.concat) + 1)]
+        self.sites = [NodeSite(index, kind, self.mixed, k, tuple(edges)) for k, edges in enumerate(space.nodes(kind))]
         pool_norm = space.skeleton == "darts"
-        self.edges = nn.ModuleList()
-        for edge in space.edges[kind]:
-            stride = 2 if edge.source < stride_inputs else 1
-            names = edge.candidates
-            self.edges.append(nn.ModuleList(build_operation(name, channels, stride, norm, pool_norm) for name in names))
+        self.edges = nn.ModuleList(
+            nn.ModuleList(
+                build_operation(name, self.mixed, self.strides[edge.source], norm, pool_norm)
+                for name in edge.candidates
+            )
+            for edge in space.edges[kind]
+        )
 
     def forward(self, states: list[Tensor], arm: Arm) -> tuple[Tensor, list[Choice]]:
         """Input states to the joined output [B, C * len(concat), H, W] and the weights used, node by node."""
         states, choices, first = list(states), [], 0
+        mixed = [state[:, : self.mixed] if self.partial > 1 else state for state in states]
         shared: dict[tuple[int, str], Tensor] = {}
         for site in self.sites:
-            maps = list(self._maps(site, first, arm.wanted(site), states, shared))
-            inputs = [states[edge.source] for edge in site.edges]
-            output, choice = arm(site, inputs, maps)
+            maps = list(self._maps(site, first, arm.wanted(site), mixed, shared))
+            choice = arm(site, [mixed[edge.source] for edge in site.edges], maps)
+            output = weighted_sum(maps, choice.weights, choice.patch)
+            if self.partial > 1:
+                output = self._with_bypass(output, site, states, choice)
             states.append(output)
+            mixed.append(output[:, : self.mixed] if self.partial > 1 else output)
             choices.append(choice)
             first += len(site.edges)
         joined = [states[node] for node in self.concat]
         return joined[0] if len(joined) == 1 else torch.cat(joined, dim=1), choices
+
+    def _with_bypass(self, output: Tensor, site: NodeSite, states: Sequence[Tensor], choice: Choice) -> Tensor:
+        """Join the channels that went by the candidates, each edge's by its weight, and shuffle channels."""
+        rest = []
+        for edge in site.edges:
+            x = states[edge.source][:, self.mixed :]
+            rest.append(F.max_pool2d(x, 2, 2, ceil_mode=True) if self.strides[edge.source] == 2 else x)
+        ones = output.new_ones(1, 1, 1, len(rest))
+        patch = None if choice.m is None else choice.patch
+        joined = torch.cat([output, weighted_sum(rest, ones if choice.m is None else choice.m, patch)], dim=1)
+        batch, channels, height, width = joined.shape
+        grouped = joined.view(batch, self.partial, channels // self.partial, height, width)  # [B, K, C/K, H, W]
+        return grouped.transpose(1, 2).reshape(batch, channels, height, width)
 
     def _maps(
         self,
@@ -80,8 +104,9 @@ class SearchCell(nn.Module):
 class Supernet(nn.Module):
     """Stem, cells, classifier. The arm is not part of it: weights and architecture are learned by different optimisers."""
 
-    def __init__(self, space: Space, channels: int, cells: int, num_classes: int) -> None:
+    def __init__(self, space: Space, channels: int, cells: int, num_classes: int, partial: int = 1) -> None:
         super().__init__()
+        self.partial = partial
         self.stem: nn.Module
         self.cells = nn.ModuleList()
         self.preprocess = nn.ModuleList()  # how each cell adapts its inputs
@@ -100,6 +125,7 @@ class Supernet(nn.Module):
 
     def forward(self, images: Tensor, arm: Arm) -> tuple[Tensor, list[list[Choice]]]:
         """Normalised images [B, 3, H, W] to logits [B, classes] and, for each search cell, the weights its nodes used."""
+        arm.begin_pass()
         x = self.stem(images)
         before, choices = x, []
         for cell, preprocess in zip(self.cells, self.preprocess, strict=True):
@@ -125,7 +151,7 @@ class Supernet(nn.Module):
             first = FactorizedReduce(before, channels, norm) if reduced else relu_conv_norm(norm, before, channels, 1)
             self.preprocess.append(nn.ModuleList([first, relu_conv_norm(norm, last, channels, 1)]))
             kind = "reduce" if reduce else "normal"
-            self.cells.append(SearchCell(space, index, kind, channels, space.inputs if reduce else 0))
+            self.cells.append(SearchCell(space, index, kind, channels, space.inputs if reduce else 0, self.partial))
             before, last, reduced = last, channels * len(space.concat), reduce
         return last
 
@@ -138,7 +164,7 @@ class Supernet(nn.Module):
                 self.preprocess.append(nn.Identity())
                 channels *= 2
             for k in range(cells):
-                self.cells.append(SearchCell(space, stage * (cells + 1) + k, "cell", channels, 0))
+                self.cells.append(SearchCell(space, stage * (cells + 1) + k, "cell", channels, 0, self.partial))
                 self.preprocess.append(nn.ModuleList([nn.Identity()]))
         self.tail = nn.Sequential(affine_norm(channels), nn.ReLU())
         return channels

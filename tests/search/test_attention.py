@@ -1,6 +1,7 @@
 """Mosaic attention against its formula, written out patch by patch (METHOD.md section 2)."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -8,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from midas.search.arms import MidasArm, NodeSite
-from midas.search.attention import MosaicAttention, patch_means, spread
+from midas.search.arms import Choice, NodeSite
+from midas.search.arms.mosaic import MidasArm
+from midas.search.attention import MosaicAttention, patch_means
 from midas.search.config import SearchConfig
+from midas.search.mixture import spread, weighted_sum
 from midas.spaces import get_space
 from midas.spaces.space import EdgeSpec
 
@@ -19,6 +22,13 @@ OPS = ("skip_connect", "sep_conv_3x3", "max_pool_3x3")
 
 def slices(size: int, patch: int) -> list[slice]:
     return [slice(start, min(start + patch, size)) for start in range(0, size, patch)]
+
+
+def node_output(
+    arm: MidasArm, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]
+) -> tuple[Tensor, Choice]:
+    choice = arm(site, inputs, maps)
+    return weighted_sum(maps, choice.weights, choice.patch), choice
 
 
 def plain_node(arm: MidasArm, site: NodeSite, inputs: list[Tensor], maps: list[Tensor], patch: int) -> Tensor:
@@ -59,7 +69,7 @@ def test_a_nodes_output_equals_its_formula(patch: int, size: int, normalise: boo
     arm = MidasArm(get_space("darts"), [site], SearchConfig(patch_size=patch, width=5, normalise=normalise)).double()
     inputs = [torch.randn(2, 6, size * ratio, size * ratio, dtype=torch.float64) for _ in range(3)]
     maps = [torch.randn(2, 6, size, size, dtype=torch.float64) for _ in range(9)]
-    output, choice = arm(site, inputs, maps)
+    output, choice = node_output(arm, site, inputs, maps)
     assert torch.allclose(output, plain_node(arm, site, inputs, maps, patch), atol=1e-10)
     assert choice.a.shape == (
         2,
@@ -81,9 +91,8 @@ def test_patches_cover_the_map_and_the_last_may_be_smaller(height: int, width: i
     for p, rows in enumerate(slices(height, patch)):
         for q, columns in enumerate(slices(width, patch)):
             assert torch.allclose(means[:, p, q], x[:, :, rows, columns].mean((2, 3)), atol=1e-12)
-    per_pixel = spread(
-        torch.arange(means[0, :, :, 0].numel()).view(1, *means.shape[1:3]).double(), (height, width), patch
-    )
+    numbers = torch.arange(means[0, :, :, 0].numel()).view(1, *means.shape[1:3], 1)
+    per_pixel = spread(numbers, (height, width), patch)[..., 0]
     assert per_pixel.shape == (1, height, width)
     assert per_pixel[0, -1, -1] == means[0, :, :, 0].numel() - 1
 
@@ -99,7 +108,7 @@ def test_the_gradient_of_a_node_agrees_with_finite_differences() -> None:
     site = NodeSite(0, "normal", 3, 0, tuple(EdgeSpec(i, 3, OPS[:2]) for i in range(3)))
     arm = MidasArm(get_space("darts"), [site], SearchConfig(patch_size=4, width=4)).double()
     tensors = [torch.randn(1, 3, 6, 6, dtype=torch.float64, requires_grad=True) for _ in range(9)]
-    assert torch.autograd.gradcheck(lambda *t: arm(site, t[:3], t[3:])[0], tensors)
+    assert torch.autograd.gradcheck(lambda *t: node_output(arm, site, t[:3], t[3:])[0], tensors)
 
 
 def test_extreme_logits_and_equal_inputs_stay_finite() -> None:
@@ -107,7 +116,7 @@ def test_extreme_logits_and_equal_inputs_stay_finite() -> None:
     arm = MidasArm(get_space("darts"), [site], SearchConfig(patch_size=4, normalise=False))
     for scale in (0.0, 1e4):
         maps = [torch.full((2, 4, 8, 8), scale, requires_grad=True) for _ in range(6)]
-        output, _ = arm(site, [torch.ones(2, 4, 8, 8)] * 3, maps)
+        output, _ = node_output(arm, site, [torch.ones(2, 4, 8, 8)] * 3, maps)
         gradients = torch.autograd.grad(output.sum(), maps)
         assert torch.isfinite(output).all()
         assert all(torch.isfinite(g).all() for g in gradients)
@@ -118,7 +127,7 @@ def test_detached_keys_give_the_maps_no_gradient_through_the_attention() -> None
     site = NodeSite(0, "normal", 4, 0, (EdgeSpec(0, 2, OPS[:2]), EdgeSpec(1, 2, OPS[:2])))
     arm = MidasArm(get_space("darts"), [site], SearchConfig(patch_size=4, detach_keys=True))
     maps = [torch.randn(1, 4, 4, 4, requires_grad=True) for _ in range(4)]
-    output, choice = arm(site, [torch.randn(1, 4, 4, 4)] * 2, maps)
+    output, choice = node_output(arm, site, [torch.randn(1, 4, 4, 4)] * 2, maps)
     assert torch.autograd.grad(choice.a.square().sum(), maps, allow_unused=True, retain_graph=True) == (None,) * 4
     gradient = torch.autograd.grad(output.sum(), maps)[0]
     weight = (choice.a[0, 0, 0, 0, 0]).item()

@@ -1,11 +1,18 @@
 """Decoding: the average over samples and patches in a cell, then over cells; the best pair, the best operation."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
 
-from midas.search.arms import Choice
-from midas.search.decode import NodeDistribution, _sum, decode, mean
+from midas.search.arms import Arm, Choice, NodeSite
+from midas.search.decode import NodeWeights, Samples, decode, deviations, distributions, mean, sample_weights
+from midas.search.rules import Rule, mode
 from midas.search.selection import agreement
+from midas.search.supernet import Supernet
 from midas.spaces import get_space
 from midas.spaces.space import Space, complete_edges
 
@@ -13,10 +20,22 @@ OPS = ("none", "skip_connect", "sep_conv_3x3")
 SPACE = Space("toy", "darts", 2, {"normal": complete_edges(2, 2, OPS)}, (2, 3), keep=2)
 
 
-def node(rows: list[list[float]], pi: list[float] | None) -> NodeDistribution:
-    return NodeDistribution(
-        torch.tensor(rows, dtype=torch.float64), None if pi is None else torch.tensor(pi, dtype=torch.float64)
+def node(rows: list[list[float]], pi: list[float] | None) -> NodeWeights:
+    """The weights of a node for one sample."""
+    return NodeWeights(
+        torch.tensor([rows], dtype=torch.float64), None if pi is None else torch.tensor([pi], dtype=torch.float64)
     )
+
+
+def cell(*nodes: NodeWeights) -> Samples:
+    """The samples of one normal cell."""
+    return {"normal": [list(nodes)]}
+
+
+def together(*several: NodeWeights) -> NodeWeights:
+    """Several samples of one node."""
+    pi = [one.pi for one in several if one.pi is not None]
+    return NodeWeights(torch.cat([one.a for one in several]), torch.cat(pi) if pi else None)
 
 
 FIRST = node([[0.2, 0.5, 0.3], [0.1, 0.2, 0.7]], [1.0])
@@ -24,7 +43,7 @@ FIRST = node([[0.2, 0.5, 0.3], [0.1, 0.2, 0.7]], [1.0])
 
 def test_the_most_probable_pair_is_kept_with_the_best_operation_on_each_edge() -> None:
     second = node([[0.1, 0.3, 0.6], [0.0, 0.9, 0.1], [0.3, 0.4, 0.3]], [0.2, 0.5, 0.3])
-    edges = decode({"normal": [FIRST, second]}, SPACE).cells["normal"].edges
+    edges = decode(cell(FIRST, second), SPACE).cells["normal"].edges
     assert [tuple(e) for e in edges] == [
         ("skip_connect", 0, 2), ("sep_conv_3x3", 1, 2), ("sep_conv_3x3", 0, 3), ("skip_connect", 2, 3),
     ]  # fmt: skip
@@ -32,44 +51,104 @@ def test_the_most_probable_pair_is_kept_with_the_best_operation_on_each_edge() -
 
 def test_none_is_never_decoded_where_edges_are_chosen() -> None:
     second = node([[0.9, 0.04, 0.06]] * 3, [1.0, 0.0, 0.0])
-    edges = decode({"normal": [FIRST, second]}, SPACE).cells["normal"].edges
+    edges = decode(cell(FIRST, second), SPACE).cells["normal"].edges
     assert {e.op for e in edges if e.target == 3} == {"sep_conv_3x3"}
 
 
 def test_without_pairs_the_two_edges_of_largest_non_none_weight_are_kept_as_in_darts() -> None:
     second = node([[0.9, 0.05, 0.05], [0.1, 0.45, 0.45], [0.2, 0.2, 0.6]], None)
-    edges = decode({"normal": [FIRST, second]}, SPACE).cells["normal"].edges
+    edges = decode(cell(FIRST, second), SPACE).cells["normal"].edges
     assert [e.source for e in edges if e.target == 3] == [1, 2]
 
 
 def test_a_space_that_keeps_all_edges_may_decode_none() -> None:
     space = get_space("nasbench201")
     nodes = [node([[0.6, 0.1, 0.1, 0.1, 0.1]] * n, None) for n in (1, 2, 3)]
-    assert decode({"cell": nodes}, space).to_arch() == "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+    assert decode({"cell": [nodes]}, space).to_arch() == "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
 
 
-def test_every_sample_counts_the_same_and_every_patch_of_a_sample() -> None:
-    a = torch.rand(3, 2, 2, 2, 4)  # [B, Ph, Pw, n, m]
-    pi = torch.rand(3, 2, 2, 1)
-    total = _sum(Choice(a, pi), samples=3)
-    assert torch.allclose(total.a, a.double().mean((1, 2)).sum(0))
-    assert total.pi is not None
-    assert torch.allclose(total.pi, pi.double().mean((1, 2)).sum(0))
+class Stub(Arm):
+    """An arm that answers what it is given, pass by pass."""
+
+    def __init__(self, answers: list[Tensor]) -> None:
+        super().__init__()
+        self.answers = answers
+
+    def forward(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> Choice:
+        a = self.answers.pop(0)
+        return Choice(a.flatten(-2), a)
 
 
-def test_static_weights_count_once_for_each_sample() -> None:
-    a = torch.rand(1, 1, 1, 2, 4)
-    assert torch.allclose(_sum(Choice(a, None), samples=7).a, 7 * a[0, 0, 0].double())
+TOY = Space("toy", "nasbench201", 1, {"cell": complete_edges(1, 1, OPS)}, (1,), keep=None)
 
 
-def test_cells_of_a_type_count_the_same_however_many_patches_they_have() -> None:
-    many, few = node([[1.0, 0.0]], None), node([[0.0, 1.0]], None)
-    assert mean([many, few]).a.tolist() == [[0.5, 0.5]]
+def test_every_sample_counts_the_same_and_every_patch_of_a_sample_and_every_cell() -> None:
+    supernet = Supernet(TOY, 2, 1, num_classes=2)
+    answers = [torch.rand(batch, side, side, 1, 3) for batch in (3, 2) for side in (4, 2, 1)]
+    batches = [torch.randn(3, 3, 4, 4), torch.randn(2, 3, 4, 4)]
+    found = distributions(sample_weights(supernet, Stub([a.clone() for a in answers]).eval(), batches))
+    cells = [torch.cat([answers[k].mean((1, 2)), answers[3 + k].mean((1, 2))]).mean(0) for k in range(3)]
+    assert torch.allclose(found["cell"][0].a, torch.stack(cells).mean(0).double(), atol=1e-6)
+
+
+def test_static_weights_are_kept_once_however_many_samples_there_are() -> None:
+    supernet, a = Supernet(TOY, 2, 1, num_classes=2), torch.rand(1, 1, 1, 1, 3)
+    samples = sample_weights(supernet, Stub([a] * 6), [torch.randn(2, 3, 4, 4)] * 2)
+    assert samples["cell"][0][0].a.shape == (1, 1, 3)
+    assert torch.allclose(distributions(samples)["cell"][0].a, a[0, 0, 0].double())
+    assert not deviations(samples)["cell"][0].a.any()
+
+
+def test_cells_of_a_type_count_the_same() -> None:
+    assert mean([node([[1.0, 0.0]], None), node([[0.0, 1.0]], None)]).a.tolist() == [[[0.5, 0.5]]]
+
+
+LEFT, RIGHT = [0.0, 0.55, 0.45], [0.0, 0.0, 1.0]  # two samples out of three hardly prefer the skip
+
+
+def test_vote_counts_samples_where_mean_adds_weights() -> None:
+    first = together(*(node([row, row], [1.0]) for row in (LEFT, LEFT, RIGHT)))
+    second = node([[0.1, 0.3, 0.6]] * 3, [1.0, 0.0, 0.0])
+    chosen = {rule: decode(cell(first, second), SPACE, rule).cells["normal"].edges[0].op for rule in ("mean", "vote")}
+    assert chosen == {"mean": "sep_conv_3x3", "vote": "skip_connect"}
+
+
+def test_joint_takes_what_goes_together() -> None:
+    # either edge prefers the skip on average, but never both in the same sample: skip and convolution go together best
+    skip, conv = [0.0, 0.9, 0.1], [0.0, 0.2, 0.8]
+    first = together(node([skip, conv], [1.0]), node([conv, skip], [1.0]))
+    second = node([[0.1, 0.3, 0.6]] * 3, [1.0, 0.0, 0.0])
+    ops = [e.op for e in decode(cell(first, second), SPACE, "joint").cells["normal"].edges][:2]
+    assert sorted(ops) == ["sep_conv_3x3", "skip_connect"]
+    assert [e.op for e in decode(cell(first, second), SPACE).cells["normal"].edges][:2] == ["skip_connect"] * 2
+
+
+def test_joint_keeps_the_pair_that_is_most_probable_with_its_operations() -> None:
+    sure, unsure = [0.0, 0.0, 1.0], [0.0, 0.5, 0.5]
+    second = node([sure, unsure, sure], [0.4, 0.35, 0.25])  # pairs (0,1), (0,2), (1,2)
+    edges = decode(cell(FIRST, second), SPACE, "joint").cells["normal"].edges
+    assert [(e.op, e.source) for e in edges if e.target == 3] == [("sep_conv_3x3", 0), ("sep_conv_3x3", 2)]
+
+
+@given(st.integers(1, 40), st.integers(0, 1000))
+def test_all_rules_agree_on_samples_that_agree(samples: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    a, pi = torch.rand(1, 3, 3), torch.softmax(torch.rand(1, 3), -1)
+    a[..., 0] = 0
+    nodes = [FIRST, NodeWeights(a.expand(samples, -1, -1), pi.expand(samples, -1))]
+    rules: list[Rule] = ["mean", "vote", "mode"]
+    assert len({decode(cell(*nodes), SPACE, rule).hash for rule in rules}) == 1
+
+
+def test_the_mode_is_where_most_samples_are() -> None:
+    generator = torch.Generator().manual_seed(0)
+    crowd, tail = 0.3 + 0.01 * torch.randn(70, generator=generator), 0.9 + 0.01 * torch.randn(30, generator=generator)
+    assert mode(torch.cat([tail, crowd])[:, None]).item() == pytest.approx(0.3, abs=0.02)
 
 
 def test_agreement_is_the_share_of_equal_edges() -> None:
-    one = decode({"normal": [FIRST, node([[0.1, 0.3, 0.6]] * 3, [1.0, 0.0, 0.0])]}, SPACE)
-    other = decode({"normal": [FIRST, node([[0.1, 0.3, 0.6]] * 3, [0.0, 1.0, 0.0])]}, SPACE)
+    one = decode(cell(FIRST, node([[0.1, 0.3, 0.6]] * 3, [1.0, 0.0, 0.0])), SPACE)
+    other = decode(cell(FIRST, node([[0.1, 0.3, 0.6]] * 3, [0.0, 1.0, 0.0])), SPACE)
     assert agreement([one, one]) == 1
     assert agreement([one, other]) == pytest.approx(3 / 4)
     assert agreement([one]) == 1

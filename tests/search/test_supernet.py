@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from midas.genotype import CellGenotype, Edge
-from midas.search.arms import DartsArm, DiscreteArm, MidasArm
+from midas.search.arms import DiscreteArm
+from midas.search.arms.mosaic import MidasArm
+from midas.search.arms.static import DartsArm
 from midas.search.bilevel import build_search
 from midas.search.config import SearchConfig
-from midas.search.decode import decode, distributions
+from midas.search.decode import decode, sample_weights
 from midas.search.supernet import SearchCell, Supernet
 from midas.spaces import SPACES, get_space
 
@@ -32,7 +34,7 @@ def test_one_supernet_serves_every_space_and_arm(space: str, arm: str) -> None:
     assert len(choices) == 3
     gradients = torch.autograd.grad(logits.square().sum(), list(weigh.parameters()), allow_unused=True)
     assert all(g is not None and torch.isfinite(g).all() for g in gradients)
-    genotype = decode(distributions(supernet, weigh, [torch.randn(4, 3, 16, 16)]), get_space(space))
+    genotype = decode(sample_weights(supernet, weigh, [torch.randn(4, 3, 16, 16)]), get_space(space))
     get_space(space).check(genotype)
     assert supernet(torch.randn(2, 3, 16, 16), DiscreteArm(dict(genotype.cells)))[0].shape == (2, 3)
 
@@ -73,7 +75,7 @@ def test_candidates_without_weights_are_computed_once_for_each_input() -> None:
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
-    config = SearchConfig(channels=2, cells=2)
+    config = SearchConfig(channels=2, cells=3)
     nets = [build_search(get_space("darts"), config, 3, seed)[0] for seed in (0, 0, 1)]
     first, second, third = ([p.detach() for p in net.parameters()] for net in nets)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))

@@ -1,0 +1,76 @@
+"""What is seen of a search while it goes on: how it would be decoded now, how sure that is, and what the cell is worth."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from midas.data.augment import normalise
+from midas.data.batches import sequential_batches
+from midas.data.prepared import DataMeta, Split
+from midas.genotype import Genotype
+from midas.search.arms import Arm, DiscreteArm
+from midas.search.config import SearchConfig
+from midas.search.decode import Distributions, decode, distributions, sample_weights
+from midas.search.supernet import Supernet
+from midas.spaces.space import Space
+
+
+def monitor(
+    space: Space, supernet: Supernet, arm: Arm, half: Split, meta: DataMeta, config: SearchConfig
+) -> dict[str, Any]:
+    """One epoch's row: the indicators, the discretisation gap and the cell, all on the first images of the architecture half."""
+    count = min(config.monitor_images, len(half))
+    sample = Split(half.images[:count], half.labels[:count])  # the half is shuffled already
+    samples = sample_weights(supernet, arm, decode_batches(sample, meta, config.batch_size))
+    genotype = decode(samples, space)
+    whole = accuracy(supernet, arm, sample, meta, config.batch_size)
+    decoded = accuracy(supernet, DiscreteArm(genotype.cells), sample, meta, config.batch_size)
+    return {
+        **indicators(distributions(samples), genotype),
+        "supernet_accuracy": round(whole, 6),
+        "subnetwork_accuracy": round(decoded, 6),
+        "genotype": _one_line(genotype),
+    }
+
+
+def _one_line(genotype: Genotype) -> str:
+    """A text that `load_genotype` reads, without line breaks: an arch string or JSON."""
+    return genotype.to_arch() if genotype.space == "nasbench201" else " ".join(genotype.to_json().split())
+
+
+def decode_batches(sample: Split, meta: DataMeta, batch_size: int) -> Iterator[Tensor]:
+    """Unaugmented, normalised batches [B, 3, H, W] in order."""
+    for index in sequential_batches(len(sample), batch_size):
+        yield normalise(sample.images[index], meta.mean, meta.std)
+
+
+def indicators(found: Distributions, genotype: Genotype) -> dict[str, Any]:
+    """What tells a collapse: how many skips, pools and zeros were chosen, how sure the choice is (mean margin, entropy)."""
+    operations = [edge.op for cell in genotype.cells.values() for edge in cell.edges]
+    rows = [row[row > 0] for nodes in found.values() for node in nodes for row in node.a]  # an edge's candidates
+    tops = [row.topk(min(2, len(row))).values for row in rows]
+    entropies = [float(-(row * row.log()).sum()) for row in rows]
+    return {
+        "skips": operations.count("skip_connect"),
+        "pools": sum("pool" in op for op in operations),
+        "zeros": sum(op in ("none", "noise") for op in operations),
+        "margin": round(sum(float(top[0] - top[-1]) for top in tops) / len(tops), 6),
+        "entropy": round(sum(entropies) / len(entropies), 6),
+    }
+
+
+@torch.no_grad()
+def accuracy(supernet: Supernet, arm: Arm, half: Split, meta: DataMeta, batch_size: int) -> float:
+    """Accuracy of the supernet under an arm in [0, 1], batch norm on each batch's statistics, nothing drawn.
+
+    With a `DiscreteArm` it is that of a sub-network with the supernet's weights.
+    """
+    was_training, _ = arm.training, arm.eval()
+    hits = 0
+    for index in sequential_batches(len(half), batch_size):
+        logits, _ = supernet(normalise(half.images[index], meta.mean, meta.std), arm)
+        hits += int((logits.argmax(1) == half.labels[index]).sum())
+    arm.train(was_training)
+    return hits / len(half)

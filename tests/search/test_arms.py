@@ -1,0 +1,171 @@
+"""Each arm does what its paper says, and all fit the same engine."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from midas.data.prepared import DataMeta, Split
+from midas.search.arms import NodeSite, random_genotype
+from midas.search.arms.discrete import RandomArm
+from midas.search.arms.drnas import DrnasArm
+from midas.search.arms.gdas import GdasArm
+from midas.search.arms.static import BetaDartsArm, DartsArm, DartsPairsArm
+from midas.search.bilevel import build_search, run_search
+from midas.search.config import DecodeConfig, SearchConfig
+from midas.search.selection import decode_seed
+from midas.search.topology import pair_marginals
+from midas.spaces import get_space
+from midas.spaces.space import EdgeSpec
+
+ARMS = ("midas", "darts", "darts-pairs", "drnas", "gdas", "beta-darts", "random")
+Data = tuple[Split, Split, DataMeta]
+SITE = NodeSite(0, "normal", 4, 0, tuple(EdgeSpec(i, 3, ("skip_connect", "sep_conv_3x3")) for i in range(3)))
+MAPS = [torch.randn(2, 4, 4, 4) for _ in range(6)]
+
+
+def alphas(arm: DartsArm) -> torch.nn.Parameter:
+    return arm.alphas[SITE.shared_name]
+
+
+@pytest.mark.parametrize("space", ["darts", "rdarts-s1", "rdarts-s3", "nasbench201"])
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_arm_searches_every_space_and_yields_a_cell_of_it(arm: str, space: str, digits: Data) -> None:
+    train, _, meta = digits
+    options: dict[str, Any] = {"cells": 1 if space == "nasbench201" else 3, "images": 32, "monitor_images": 16}
+    config = SearchConfig(arm=arm, exclude=[], channels=2, epochs=1, batch_size=16, random_cells=2, **options)
+    result = run_search(get_space(space), config, train, meta, seed=0)
+    how = DecodeConfig(samples=16, batch_size=16)
+    found = decode_seed(0, get_space(space), result.supernet, result.arm, config, how, train, meta)
+    get_space(space).check(found.genotype)
+    assert 0 <= found.subnetwork_accuracy <= 1
+
+
+def test_pairs_of_static_parameters_are_weighted_by_the_pair_rule() -> None:
+    arm = DartsPairsArm([SITE])
+    with torch.no_grad():
+        alphas(arm).copy_(torch.randn(3, 2))
+    choice = arm(SITE, [], MAPS)
+    expected = pair_marginals(torch.logsumexp(alphas(arm), -1))[1][:, None] * torch.softmax(alphas(arm), -1)
+    assert torch.allclose(choice.weights[0, 0, 0], expected.flatten())
+    assert choice.weights.sum().item() == pytest.approx(2)
+
+
+def test_beta_darts_adds_the_mean_log_sum_exp_with_a_growing_weight() -> None:
+    arm = BetaDartsArm([SITE])
+    assert arm.penalty().item() == 0
+    arm.set_progress(0.5)
+    assert arm.penalty().item() == pytest.approx(25 * torch.logsumexp(alphas(arm), -1).mean().item(), rel=1e-5)
+
+
+def test_drnas_draws_anew_in_each_pass_and_is_decoded_by_its_mean() -> None:
+    torch.manual_seed(0)
+    arm = DrnasArm([SITE])
+    with torch.no_grad():
+        alphas(arm).copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0], [-0.5, 0.5]]))
+    mean = arm.eval()(SITE, [], MAPS).a[0, 0, 0]
+    concentration = F.elu(alphas(arm)) + 1
+    assert torch.allclose(mean, concentration / concentration.sum(-1, keepdim=True))
+    arm.train()
+    draws = []
+    for _ in range(2000):
+        arm.begin_pass()
+        first, second = arm(SITE, [], MAPS).a, arm(SITE, [], MAPS).a
+        assert torch.equal(first, second)  # the cells of a type share a pass's draw
+        draws.append(first[0, 0, 0].detach())
+    assert torch.allclose(torch.stack(draws).mean(0), mean, atol=0.02)
+
+
+def test_gdas_computes_one_operation_an_edge_and_passes_the_relaxed_gradient() -> None:
+    torch.manual_seed(0)
+    arm = GdasArm([SITE])
+    arm.set_progress(0.5)
+    arm.begin_pass()
+    wanted = arm.wanted(SITE)
+    assert [len(chosen) for chosen in wanted] == [1, 1, 1]
+    choice = arm(SITE, [], MAPS[:3])
+    assert torch.equal(choice.weights.detach(), torch.ones(1, 1, 1, 3))
+    (gradient,) = torch.autograd.grad(choice.weights.sum(), [alphas(arm)])
+    assert gradient.abs().sum() > 0
+    counts = torch.zeros(2)
+    with torch.no_grad():
+        alphas(arm).copy_(torch.tensor([[1.0, 0.0]] * 3))
+    for _ in range(2000):
+        arm.begin_pass()
+        counts[arm.wanted(SITE)[0][0]] += 1
+    assert counts[0].item() / 2000 == pytest.approx(torch.softmax(torch.tensor([1.0, 0.0]), 0)[0].item(), abs=0.03)
+
+
+def test_random_search_trains_a_random_cell_in_each_pass_and_learns_no_architecture() -> None:
+    arm = RandomArm(get_space("darts"))
+    assert not list(arm.parameters())
+    torch.manual_seed(0)
+    cells = set()
+    for _ in range(5):
+        arm.begin_pass()
+        cells.add(str(arm.kept))
+    assert len(cells) == 5
+
+
+def test_random_cells_are_uniform_over_pairs_and_operations() -> None:
+    space, generator = get_space("rdarts-s2"), torch.Generator().manual_seed(0)
+    counts = dict.fromkeys(("skip_connect", "sep_conv_3x3"), 0)
+    pairs: dict[tuple[int, ...], int] = {}
+    for _ in range(600):
+        edges = [e for e in random_genotype(space, generator).cells["normal"].edges if e.target == 3]
+        pairs[tuple(e.source for e in edges)] = pairs.get(tuple(e.source for e in edges), 0) + 1
+        for edge in edges:
+            counts[edge.op] += 1
+    assert set(pairs) == {(0, 1), (0, 2), (1, 2)}
+    assert min(pairs.values()) > 150
+    assert abs(counts["skip_connect"] - 600) < 100
+
+
+def test_the_best_of_some_random_cells_is_decoded_and_more_cells_are_no_worse(digits: Data) -> None:
+    train, _, meta = digits
+    config = SearchConfig(arm="random", exclude=[], channels=4, cells=1, epochs=1, images=200, monitor_images=16)
+    result = run_search(get_space("nasbench201"), config, train, meta, seed=0)
+    accuracies = []
+    for count in (1, 10):
+        more = config.model_copy(update={"random_cells": count})
+        how = DecodeConfig(samples=100, batch_size=100)
+        found = decode_seed(0, get_space("nasbench201"), result.supernet, result.arm, more, how, train, meta)
+        accuracies.append(found.subnetwork_accuracy)
+    assert accuracies[1] >= accuracies[0]
+
+
+@pytest.mark.parametrize("partial", [2, 4])
+@pytest.mark.parametrize("arm", ["midas", "darts", "random"])
+def test_partial_channels_keep_the_shape_and_pass_the_rest_by(arm: str, partial: int) -> None:
+    config = SearchConfig(arm=arm, channels=8, cells=3, partial=partial)
+    supernet, weigh = build_search(get_space("darts"), config, num_classes=3, seed=0)
+    whole, _ = build_search(get_space("darts"), config.model_copy(update={"partial": 1}), num_classes=3, seed=0)
+    sizes = [sum(p.numel() for p in net.cells.parameters()) for net in (supernet, whole)]
+    assert sizes[0] < sizes[1] / partial
+    assert supernet(torch.randn(2, 3, 8, 8), weigh)[0].shape == (2, 3)
+
+
+def test_partial_channels_of_a_node_are_the_sum_of_those_of_its_inputs_shuffled() -> None:
+    from midas.search.supernet import SearchCell
+
+    torch.manual_seed(0)
+    cell = SearchCell(get_space("rdarts-s2"), 0, "normal", 4, partial=2)
+    arm = DartsArm(cell.sites)
+    states = [torch.randn(1, 4, 3, 3) for _ in range(2)]
+    first = cell(list(states), arm)[0][:, :4]  # the first intermediate node
+    assert torch.allclose(first[:, 1::2], states[0][:, 2:] + states[1][:, 2:])
+
+
+def test_channels_that_cannot_be_parted_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"partial \(3\) must divide channels \(16\)"):
+        SearchConfig(partial=3)
+
+
+def test_a_search_that_collapses_to_skips_may_end_early(digits: Data) -> None:
+    train, _, meta = digits
+    options: dict[str, Any] = {"exclude": ["sep_conv_3x3"], "channels": 2, "cells": 3, "epochs": 3, "images": 40}
+    config = SearchConfig(**options, batch_size=20, stop_at_skips=2, monitor_images=20)
+    result = run_search(get_space("rdarts-s2"), config, train, meta, seed=0)
+    assert len(result.history) == 1
+    assert result.history[0]["skips"] == 16
