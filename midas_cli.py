@@ -86,6 +86,41 @@ def draw(
     print(out)
 
 
+bench = typer.Typer(no_args_is_help=True, help="Judge a found cell by a table of all cells of its space.")
+app.add_typer(bench, name="bench")
+
+
+@bench.command()
+def nb201(
+    arch: Annotated[str, typer.Option(help="An arch string, |op~0|+|op~0|op~1|+...")] = "",
+    genotype: Annotated[Path | None, typer.Option(help="A genotype file.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="The table (a .csv.gz); else the variable MIDAS_NB201_TABLE.")
+    ] = None,
+) -> None:
+    """Accuracies, rank, percentile and regret of a NAS-Bench-201 cell."""
+    from midas.bench.nasbench201 import find_table, load_table
+    from midas.genotype import load_genotype
+
+    if bool(arch) == bool(genotype):
+        raise CommandError("bench nb201: say either --arch STRING or --genotype FILE")
+    found = load_genotype(genotype or arch)
+    print(f"{found.to_arch()}\n{'column':22} accuracy     rank of cells   better than   regret")
+    for j in load_table(find_table(table)).judge(found):
+        print(f"{j.column:22} {j.accuracy:7.2f} %  {j.rank:7} {j.cells:8}     {j.percentile:6.2f} %  {j.regret:7.2f}")
+
+
+@bench.command(name="nb201-import")
+def nb201_import(
+    file: Annotated[Path, typer.Argument(help="NATS-tss-v1_0-*.pickle.pbz2, or its -simple folder. It is unpickled.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The table to write.")] = Path("nasbench201.csv.gz"),
+) -> None:
+    """Make the small table of accuracies from the official NATS-Bench file (needs the package nats_bench)."""
+    from midas.bench.nasbench201_import import import_table
+
+    print(f"{out}: {', '.join(import_table(file, out))}")
+
+
 def _is_known(current: bytes) -> bool:
     """Whether these parameters can be had again: from a preset or from git's HEAD."""
     if any(path.read_bytes() == current for path in PRESETS.glob("*.yaml")):

@@ -1,0 +1,144 @@
+"""Searches of NAS-Bench-201 on CIFAR-10, one row for each finished (arm, configuration, seed) in benchmarks/nb201.csv.
+
+    python benchmarks/nb201_run.py --root CIFAR --arms midas darts --seeds 0 1 2
+    python benchmarks/nb201_run.py --root CIFAR --arms midas --seeds 0 1 2 --set patch_size=null --set epochs=8
+
+CIFAR is the folder that holds cifar-10-batches-py. The settings are those of presets/nasbench201-cpu.yaml; --set changes
+one of them and so makes another configuration. Rows that exist are skipped, so a run may be stopped and started again;
+what was begun is resumed from its last epoch. --jobs searches run side by side, each on cores / jobs threads.
+The table is not read here: benchmarks/nb201_table.py joins the rows with it.
+"""
+
+import argparse
+import csv
+import datetime
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from midas.data.config import DataConfig
+from midas.data.prepare import prepare
+from midas.data.prepared import load_meta, load_split
+from midas.runs import seeding
+from midas.runs.checkpoint import Checkpoint, fingerprint
+from midas.search.bilevel import run_search
+from midas.search.config import DecodeConfig, SearchConfig
+from midas.search.decode import decode
+from midas.search.selection import decode_seed
+from midas.spaces import get_space
+
+HERE = Path(__file__).parent
+ROWS, CACHE = HERE / "nb201.csv", HERE / ".cache"
+PRESET = yaml.safe_load((HERE.parent / "presets/nasbench201-cpu.yaml").read_text(encoding="utf-8"))
+FIELDS: tuple[str, ...] = (
+    "date",
+    "arm",
+    "config",
+    "seed",
+    "arch",
+    "vote",
+    "mode",
+    "joint",
+    "supernet_accuracy",
+    "subnetwork_accuracy",
+)
+FIELDS += ("steps", "seconds", "threads", "jobs", "epochs")  # epochs: the cell after each
+Job = tuple[str, str, int]  # arm, configuration, seed
+
+
+def rows() -> list[dict[str, str]]:
+    """All rows so far."""
+    if not ROWS.is_file():
+        return []
+    with ROWS.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def append(row: dict[str, Any]) -> None:
+    """Add one finished row."""
+    new = not ROWS.is_file()
+    with ROWS.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def search(job: Job, root: str, threads: int, jobs: int) -> dict[str, Any]:
+    """One search and its decoding; runs in a process of its own."""
+    arm, config_text, seed = job
+    torch.set_num_threads(threads)
+    seeding.deterministic()
+    config = SearchConfig(**{**PRESET["search"], "arm": arm, **json.loads(config_text)})
+    folder = prepared(root)
+    train, meta = load_split(folder / "train.safetensors"), load_meta(folder / "meta.json")
+    space, start = get_space("nasbench201"), time.perf_counter()
+    print_ = fingerprint({"job": list(job), "search": config.model_dump(), "data": meta.fingerprint}, [])
+    checkpoint = Checkpoint(CACHE / "-".join([arm, str(seed), print_[:12]]), print_)
+    result = run_search(space, config, train, meta, seed, checkpoint)
+    how = DecodeConfig(**PRESET["decode"])
+    found = decode_seed(seed, space, result.supernet, result.arm, config, how, train, meta)
+    seconds = time.perf_counter() - start
+    checkpoint.clear()
+    others = {rule: decode(found.samples, space.without(config.exclude), rule) for rule in ("vote", "mode", "joint")}
+    return {
+        "date": datetime.date.today().isoformat(),
+        **{"arm": arm, "config": config_text, "seed": seed, "arch": found.genotype.to_arch()},
+        **{rule: genotype.to_arch() for rule, genotype in others.items()},
+        "supernet_accuracy": round(found.supernet_accuracy, 4),
+        "subnetwork_accuracy": round(found.subnetwork_accuracy, 4),
+        **{"steps": result.history[-1]["step"], "seconds": round(seconds), "threads": threads, "jobs": jobs},
+        "epochs": json.dumps([row["genotype"] for row in result.history]),
+    }
+
+
+def prepared(root: str) -> Path:
+    """CIFAR-10 as the data stage leaves it, made once."""
+    folder = CACHE / "data"
+    if not (folder / "meta.json").is_file():
+        prepare(DataConfig(**{**PRESET["data"], "root": root}), folder)
+    return folder
+
+
+def wanted(options: argparse.Namespace) -> Iterator[Job]:
+    """The jobs asked for that have no row yet, seed by seed."""
+    config = json.dumps(dict(parse(text) for text in options.set), sort_keys=True)
+    done = {(row["arm"], row["config"], int(row["seed"])) for row in rows()}
+    jobs = [(arm, config, seed) for seed in options.seeds for arm in options.arms]
+    yield from (job for job in jobs if job not in done)
+
+
+def parse(text: str) -> tuple[str, Any]:
+    """KEY=VALUE with a value as in YAML."""
+    key, _, value = text.partition("=")
+    return key, yaml.safe_load(value)
+
+
+def main() -> None:
+    """Run what is asked for and append its rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", required=True)
+    parser.add_argument("--arms", nargs="+", default=["midas"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    options = parser.parse_args()
+    prepared(options.root)
+    threads = max(1, (os.cpu_count() or 1) // options.jobs)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
+        futures = [pool.submit(search, job, options.root, threads, options.jobs) for job in wanted(options)]
+        for future in as_completed(futures):
+            append(future.result())
+
+
+if __name__ == "__main__":
+    main()
