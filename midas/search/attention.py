@@ -13,23 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def patch_means(x: Tensor, patch: int | None) -> Tensor:
-    """Mean over each patch.
-
-    Args:
-        x: a map [B, C, H, W].
-        patch: the patch's side in pixels; the last row and column of patches may be smaller. None, or a side no smaller
-            than the map, takes the whole map as one patch.
-
-    Returns:
-        [B, Ph, Pw, C] with Ph = ceil(H / patch), Pw = ceil(W / patch).
-    """
-    if patch is None or patch >= max(x.shape[-2:]):
-        return x.mean(dim=(2, 3))[:, None, None, :]
-    means = F.avg_pool2d(x, patch, ceil_mode=True, count_include_pad=False)
-    return means.permute(0, 2, 3, 1)
-
-
 class MosaicAttention(nn.Module):
     """The query and key projections of one node.
 
@@ -47,12 +30,12 @@ class MosaicAttention(nn.Module):
         # Its bias would add the same constant to every logit of the node and cancel everywhere: there is none.
         self.key = nn.Linear(channels, width, bias=False)
 
-    def forward(self, inputs: Sequence[Tensor], candidates: Sequence[Tensor]) -> Tensor:
+    def forward(self, inputs: Sequence[Tensor], candidates: Tensor) -> Tensor:
         """Logits of all candidates of the node.
 
         Args:
             inputs: the patch means of the n inputs, each [B, Ph, Pw, C].
-            candidates: the patch means of the E candidate maps, each [B, Ph, Pw, C].
+            candidates: the patch means of the E candidate maps, [B, Ph, Pw, E, C].
 
         Returns:
             l_e = q . k_e / sqrt(d), [B, Ph, Pw, E].
@@ -60,8 +43,8 @@ class MosaicAttention(nn.Module):
         query = self.query(torch.cat([self._normal(x) for x in inputs], dim=-1))  # [B, Ph, Pw, d]
         # q . (W k) = (W^T q) . k: one projection of the query in place of one of each of the E keys
         back = query @ self.key.weight / math.sqrt(self.width)  # [B, Ph, Pw, C]
-        keys = torch.stack([self._normal(x) for x in candidates], dim=-2)  # [B, Ph, Pw, E, C]
-        return torch.einsum("bhwec,bhwc->bhwe", keys, back)
+        logits: Tensor = (self._normal(candidates) @ back.unsqueeze(-1)).squeeze(-1)
+        return logits
 
     def _normal(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, (self.channels,)) if self.normalise else x

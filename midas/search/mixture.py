@@ -1,24 +1,61 @@
-"""The weighted sum over candidate maps."""
+"""The weighted sum over candidate maps, with a gradient of its own that keeps no weighted copies of the maps.
 
-from collections.abc import Sequence
+`weighted_sum` takes weights as they are. `attended_sum` also pools the maps into keys and asks for the weights itself, so
+that each map's gradient, which comes both through the sum and through the key, is formed in one pass over the map.
+`plain_sum` is what both are tested against.
+"""
 
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+# queries, each [B, Ph, Pw, C], and stacked keys [B, Ph, Pw, E, C] to (weights [B, Ph, Pw, E], more)
+Attend = Callable[[Sequence[Tensor], Tensor], Sequence[Tensor]]
 
 
-def spread(weights: Tensor, size: tuple[int, int], patch: int | None) -> Tensor:
-    """Give every pixel the weight of its patch.
+def patch_means(x: Tensor, patch: int | None) -> Tensor:
+    """Mean over each patch.
 
     Args:
-        weights: [B, Ph, Pw, E].
+        x: a map [B, C, H, W].
+        patch: the patch's side in pixels; the last row and column of patches may be smaller. None, or a side no smaller
+            than the map, takes the whole map as one patch.
+
+    Returns:
+        [B, Ph, Pw, C] with Ph = ceil(H / patch), Pw = ceil(W / patch).
+    """
+    if patch is None or patch >= max(x.shape[-2:]):
+        return x.mean(dim=(2, 3))[:, None, None, :]
+    means = F.avg_pool2d(x, patch, ceil_mode=True, count_include_pad=False)
+    return means.permute(0, 2, 3, 1)
+
+
+def spread(values: Tensor, size: tuple[int, int], patch: int | None) -> Tensor:
+    """Give every pixel the value of its patch.
+
+    Args:
+        values: [B, Ph, Pw, K].
         size: height and width of the map.
         patch: the patch's side in pixels; None where one patch covers the map.
 
     Returns:
-        [B, H, W, E], or [B, 1, 1, E] for one patch.
+        [B, H, W, K], or [B, 1, 1, K] for one patch.
     """
     if patch is None:
-        return weights
-    return weights.repeat_interleave(patch, 1)[:, : size[0]].repeat_interleave(patch, 2)[:, :, : size[1]]
+        return values
+    return values.repeat_interleave(patch, 1)[:, : size[0]].repeat_interleave(patch, 2)[:, :, : size[1]]
+
+
+def plain_sum(maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> Tensor:
+    """The sum over candidates e of weights_e * maps_e, differentiable in both. Arguments as in `weighted_sum`."""
+    pixels = spread(weights, (maps[0].shape[-2], maps[0].shape[-1]), patch).unbind(-1)
+    total = maps[0] * pixels[0].unsqueeze(1)
+    for f, w in zip(maps[1:], pixels[1:], strict=True):
+        total = torch.addcmul(total, f, w.unsqueeze(1))
+    return total
 
 
 def weighted_sum(maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> Tensor:
@@ -32,8 +69,132 @@ def weighted_sum(maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> 
     Returns:
         [B, C, H, W].
     """
-    pixels = spread(weights, (maps[0].shape[-2], maps[0].shape[-1]), patch).unbind(-1)
-    total = maps[0] * pixels[0].unsqueeze(1)
-    for f, w in zip(maps[1:], pixels[1:], strict=True):
-        total = total + f * w.unsqueeze(1)
-    return total
+    return cast(Tensor, _WeightedSum.apply(patch, weights, *maps))
+
+
+def attended_sum(
+    attend: Attend, maps: Sequence[Tensor], patch: int | None, queries: Sequence[Tensor], parameters: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """Pool the maps into keys, ask for their weights, add them up.
+
+    Args:
+        attend: the weights from the queries and keys, and whatever else it returns, all differentiable.
+        maps: candidate maps, each [B, C, H, W].
+        patch: the patch's side in pixels; None where one patch covers the map.
+        queries: what `attend` is given beside the keys.
+        parameters: the leaves that `attend` depends on.
+
+    Returns:
+        The sum [B, C, H, W] and then what `attend` returned.
+    """
+    count = (len(queries), len(parameters))
+    return cast(tuple[Tensor, ...], _AttendedSum.apply(attend, patch, count, *queries, *parameters, *maps))
+
+
+class _WeightedSum(torch.autograd.Function):
+    """See `weighted_sum`."""
+
+    @staticmethod
+    def forward(ctx: Any, patch: int | None, weights: Tensor, *maps: Tensor) -> Tensor:
+        ctx.patch = patch
+        ctx.save_for_backward(weights, *maps)
+        return plain_sum(maps, weights, patch)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        weights, *maps = ctx.saved_tensors
+        gradient = _like(gradients[0], maps[0])
+        by_weight = _weight_gradient(gradient, maps, weights, ctx.patch) if ctx.needs_input_grad[1] else None
+        pixels = spread(weights, (gradient.shape[-2], gradient.shape[-1]), ctx.patch).unbind(-1)
+        needed = zip(pixels, ctx.needs_input_grad[2:], strict=True)
+        return None, by_weight, *(gradient * w.unsqueeze(1) if need else None for w, need in needed)
+
+
+class _AttendedSum(torch.autograd.Function):
+    """See `attended_sum`. The small graph from queries and keys to weights is recorded here and run in the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, attend: Attend, patch: int | None, count: tuple[int, int], *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        queries, maps = tensors[: count[0]], tensors[sum(count) :]
+        keys = torch.stack([patch_means(f, patch) for f in maps], dim=-2).requires_grad_()
+        with torch.enable_grad():
+            # leaves of the small graph: it must not reach into what the queries were computed from
+            leaves = [q.detach().requires_grad_(q.requires_grad) for q in queries]
+            answers = tuple(attend(leaves, keys))
+        ctx.patch, ctx.first, ctx.answers = patch, 3 + sum(count), answers
+        ctx.leaves = [keys, *leaves, *tensors[count[0] : sum(count)]]
+        ctx.save_for_backward(*maps)
+        ctx.set_materialize_grads(False)
+        results = [answer.detach() for answer in answers]
+        ctx.mark_non_differentiable(
+            *(r for r, answer in zip(results, answers, strict=True) if not answer.requires_grad)
+        )
+        return plain_sum(maps, results[0], patch), *results
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        maps, weights, by_answers = ctx.saved_tensors, ctx.answers[0].detach(), list(gradients[1:])
+        gradient = None if gradients[0] is None else _like(gradients[0], maps[0])
+        if gradient is not None:
+            own = _weight_gradient(gradient, maps, weights, ctx.patch)
+            by_answers[0] = own if by_answers[0] is None else by_answers[0] + own
+        used = [(a, g) for a, g in zip(ctx.answers, by_answers, strict=True) if g is not None and a.requires_grad]
+        if not used:
+            return tuple([None] * (ctx.first + len(maps)))
+        wanted = [leaf for leaf in ctx.leaves if leaf.requires_grad]
+        found = iter(
+            torch.autograd.grad(
+                [a for a, _ in used], wanted, [g for _, g in used], allow_unused=True, retain_graph=True
+            )
+        )
+        by_key, *others = [next(found) if leaf.requires_grad else None for leaf in ctx.leaves]
+        return None, None, None, *others, *_map_gradients(gradient, maps, weights, by_key, ctx)
+
+
+def _map_gradients(
+    gradient: Tensor | None, maps: Sequence[Tensor], weights: Tensor, by_key: Tensor | None, ctx: Any
+) -> list[Tensor | None]:
+    """Each map's gradient, through the sum (gradient times weight) and through its key (the mean's, spread)."""
+    size, patch = (maps[0].shape[-2], maps[0].shape[-1]), ctx.patch
+    assert by_key is not None, "every answer that needs a gradient follows from the keys"
+    area = _areas(size, patch, by_key)
+    pixels = spread(weights, size, patch).unbind(-1)
+    result: list[Tensor | None] = []
+    for e, (w, k) in enumerate(zip(pixels, (by_key / area).unbind(-2), strict=True)):
+        if not ctx.needs_input_grad[ctx.first + e]:
+            result.append(None)
+            continue
+        through_key = spread(k, size, patch).permute(0, 3, 1, 2)  # [B, C, H, W] or [B, C, 1, 1]
+        result.append(
+            through_key.expand_as(maps[e]) if gradient is None else torch.addcmul(through_key, gradient, w.unsqueeze(1))
+        )
+    return result
+
+
+def _weight_gradient(gradient: Tensor, maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> Tensor:
+    """The sum over each patch and the channels of gradient times map: as weights, [B or 1, Ph, Pw, E]."""
+    product = torch.empty_like(gradient)
+    if patch is None:
+        rows = [torch.mul(gradient, f, out=product).sum((1, 2, 3)) for f in maps]
+        per_sample = torch.stack(rows, dim=-1)[:, None, None]  # [B, 1, 1, E]
+    else:
+        planes = torch.stack([torch.mul(gradient, f, out=product).sum(1) for f in maps], dim=1)  # [B, E, H, W]
+        per_sample = patch_means(planes, patch)
+        per_sample = per_sample * _areas((planes.shape[-2], planes.shape[-1]), patch, per_sample)[..., 0]
+    return per_sample.sum(0, keepdim=True) if len(weights) == 1 < len(per_sample) else per_sample
+
+
+def _areas(size: tuple[int, int], patch: int | None, like: Tensor) -> Tensor:
+    """The number of pixels in each patch, [1, Ph, Pw, 1, 1]."""
+    if patch is None:
+        return like.new_full((1, 1, 1, 1, 1), size[0] * size[1])
+    sides = [torch.tensor([min(patch, side - start) for start in range(0, side, patch)]) for side in size]
+    return torch.outer(*sides).to(like)[None, :, :, None, None]
+
+
+def _like(gradient: Tensor, of: Tensor) -> Tensor:
+    """The gradient in the memory layout of the maps: mixed layouts are many times slower."""
+    channels_last = of.is_contiguous(memory_format=torch.channels_last)
+    return gradient.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)

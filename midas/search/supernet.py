@@ -56,8 +56,7 @@ class SearchCell(nn.Module):
         shared: dict[tuple[int, str], Tensor] = {}
         for site in self.sites:
             maps = list(self._maps(site, first, arm.wanted(site), mixed, shared))
-            choice = arm(site, [mixed[edge.source] for edge in site.edges], maps)
-            output = weighted_sum(maps, choice.weights, choice.patch)
+            output, choice = arm.mix(site, [mixed[edge.source] for edge in site.edges], maps)
             if self.partial > 1:
                 output = self._with_bypass(output, site, states, choice)
             states.append(output)

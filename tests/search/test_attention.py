@@ -11,9 +11,9 @@ from torch import Tensor
 
 from midas.search.arms import Choice, NodeSite
 from midas.search.arms.mosaic import MidasArm
-from midas.search.attention import MosaicAttention, patch_means
+from midas.search.attention import MosaicAttention
 from midas.search.config import SearchConfig
-from midas.search.mixture import spread, weighted_sum
+from midas.search.mixture import patch_means, spread
 from midas.spaces import get_space
 from midas.spaces.space import EdgeSpec
 
@@ -27,8 +27,8 @@ def slices(size: int, patch: int) -> list[slice]:
 def node_output(
     arm: MidasArm, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]
 ) -> tuple[Tensor, Choice]:
-    choice = arm(site, inputs, maps)
-    return weighted_sum(maps, choice.weights, choice.patch), choice
+    arm.begin_pass()
+    return arm.mix(site, inputs, maps)
 
 
 def plain_node(arm: MidasArm, site: NodeSite, inputs: list[Tensor], maps: list[Tensor], patch: int) -> Tensor:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from midas.search.mixture import weighted_sum
 from midas.search.topology import pair_marginals
 from midas.spaces.space import EdgeSpec
 
@@ -52,6 +53,18 @@ class Choice(NamedTuple):
     m: Tensor | None = None
     patch: int | None = None
 
+    def tensors(self) -> list[Tensor]:
+        """Weights, a and, where there is a rule for edges, pi and m."""
+        return [t for t in (self.weights, self.a, self.pi, self.m) if t is not None]
+
+    @staticmethod
+    def of(tensors: Sequence[Tensor], patch: int | None) -> "Choice":
+        """The inverse of `tensors`."""
+        weights, a, pi, m = [*tensors, None, None][:4]
+        assert weights is not None
+        assert a is not None
+        return Choice(weights, a, pi, m, patch)
+
 
 class Arm(nn.Module):
     """The interface, with the answers of an arm that draws nothing and regularises nothing."""
@@ -75,6 +88,11 @@ class Arm(nn.Module):
     def forward(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> Choice:
         """The weights of the wanted candidate maps (each [B, C, H, W], edge by edge) of a node with these inputs."""
         raise NotImplementedError
+
+    def mix(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[Tensor, Choice]:
+        """The node's output [B, C, H, W], which is the weighted sum of the maps, and the weights."""
+        choice: Choice = self(site, inputs, maps)
+        return weighted_sum(maps, choice.weights, choice.patch), choice
 
 
 def by_edge(logits: Tensor, site: NodeSite) -> Tensor:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from midas.search.arms.base import Arm, Choice, NodeSite, by_edge, operations_only, pairs_and_operations
-from midas.search.attention import MosaicAttention, patch_means
+from midas.search.attention import MosaicAttention
 from midas.search.config import SearchConfig
+from midas.search.mixture import attended_sum, patch_means
 from midas.spaces.space import Space
 
 
@@ -23,13 +25,44 @@ class MidasArm(Arm):
                 for site in sites
             }
         )
+        self.pooled: dict[tuple[int, int | None], tuple[Tensor, Tensor]] = {}
+
+    def begin_pass(self) -> None:
+        """See `Arm`: an input is pooled once in a pass, though several nodes ask for it."""
+        self.pooled = {}
 
     def forward(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> Choice:
         """See `Arm`."""
+        queries, patch = self._queries(inputs, maps)
+        keys = torch.stack([patch_means(f.detach() if self.detach else f, patch) for f in maps], dim=-2)
+        return self._choose(site, queries, patch, keys)
+
+    def mix(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[Tensor, Choice]:
+        """See `Arm`: the same as there, with each map's gradient formed in one pass."""
+        if self.detach or not torch.is_grad_enabled():
+            return super().mix(site, inputs, maps)
+        queries, patch = self._queries(inputs, maps)
+        output, *found = attended_sum(
+            lambda leaves, keys: self._choose(site, leaves, patch, keys).tensors(),
+            maps,
+            patch,
+            queries,
+            list(self.attention[site.name].parameters()),
+        )
+        return output, Choice.of(found, patch)
+
+    def _queries(self, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[list[Tensor], int | None]:
+        """The inputs' patch means [B, Ph, Pw, C] and the patch's side on this node's map."""
         size = maps[0].shape[-2:]
         patch = None if self.patch is None or self.patch >= max(size) else self.patch
-        keys = [patch_means(f.detach() if self.detach else f, patch) for f in maps]
         # where the edge has stride 2, a patch of the output is one of twice the side in the input
-        queries = [patch_means(x, patch and patch * -(-x.shape[-1] // size[1])) for x in inputs]
-        logits = by_edge(self.attention[site.name](queries, keys), site)  # [B, Ph, Pw, n, m]
-        return self.rule(logits, site, patch)
+        return [self._pool(x, patch and patch * -(-x.shape[-1] // size[1])) for x in inputs], patch
+
+    def _choose(self, site: NodeSite, queries: Sequence[Tensor], patch: int | None, keys: Tensor) -> Choice:
+        return self.rule(by_edge(self.attention[site.name](queries, keys), site), site, patch)
+
+    def _pool(self, x: Tensor, patch: int | None) -> Tensor:
+        """The patch means of an input; the input is kept with them, so that its identity stays its own."""
+        if (id(x), patch) not in self.pooled:
+            self.pooled[id(x), patch] = (x, patch_means(x, patch))
+        return self.pooled[id(x), patch][1]

@@ -1,0 +1,109 @@
+"""The fused sums against the plain ones, values and gradients, in float64."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from midas.search.arms import NodeSite
+from midas.search.arms.base import Arm, Choice
+from midas.search.arms.mosaic import MidasArm
+from midas.search.config import SearchConfig
+from midas.search.mixture import plain_sum, weighted_sum
+from midas.spaces import get_space
+from midas.spaces.space import EdgeSpec
+
+OPS = ("skip_connect", "sep_conv_3x3", "max_pool_3x3", "sep_conv_5x5")
+
+
+def maps_of(count: int, shape: tuple[int, ...], channels_last: bool) -> list[Tensor]:
+    memory = torch.channels_last if channels_last else torch.contiguous_format
+    return [
+        torch.randn(shape, dtype=torch.float64).contiguous(memory_format=memory).requires_grad_() for _ in range(count)
+    ]
+
+
+def gradients(output: Tensor, of: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    wave = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view_as(output)
+    return torch.autograd.grad((output * wave).sum(), of)
+
+
+@given(
+    batch=st.integers(1, 3),
+    channels=st.integers(1, 5),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    count=st.integers(1, 4),
+    patch=st.sampled_from([None, 2, 4]),
+    shared=st.booleans(),
+    channels_last=st.booleans(),
+)
+@settings(max_examples=80)
+def test_the_weighted_sum_equals_the_plain_one(
+    batch: int, channels: int, height: int, width: int, count: int, patch: int | None, shared: bool, channels_last: bool
+) -> None:
+    patch = None if patch is None or patch >= max(height, width) else patch
+    maps = maps_of(count, (batch, channels, height, width), channels_last)
+    grid = (1, 1) if patch is None else (-(-height // patch), -(-width // patch))
+    weights = torch.rand(1 if shared else batch, *grid, count, dtype=torch.float64, requires_grad=True)
+    outputs = [one(maps, weights, patch) for one in (weighted_sum, plain_sum)]
+    assert torch.allclose(*outputs, rtol=0, atol=1e-10)
+    for fast, plain in zip(*(gradients(output, [weights, *maps]) for output in outputs), strict=True):
+        assert torch.allclose(fast, plain, rtol=0, atol=1e-10)
+
+
+@given(
+    inputs=st.integers(1, 3),
+    size=st.integers(2, 9),
+    ratio=st.sampled_from([1, 2]),
+    count=st.integers(1, 4),
+    patch=st.sampled_from([None, 4, 8]),
+    space=st.sampled_from(["darts", "nasbench201"]),
+    channels_last=st.booleans(),
+)
+@settings(max_examples=60)
+def test_a_node_of_the_midas_arm_equals_the_plain_one_in_every_output_and_gradient(
+    inputs: int, size: int, ratio: int, count: int, patch: int | None, space: str, channels_last: bool
+) -> None:
+    torch.manual_seed(size)
+    site = NodeSite(0, "normal", 3, 0, tuple(EdgeSpec(i, 3, OPS[:count]) for i in range(inputs)))
+    arm = MidasArm(get_space(space), [site], SearchConfig(patch_size=patch, width=4)).double()
+    xs = maps_of(inputs, (2, 3, size * ratio, size * ratio), channels_last)
+    maps = maps_of(inputs * count, (2, 3, size, size), channels_last)
+    ways: list[Callable[..., tuple[Tensor, Choice]]] = [arm.mix, lambda *args: Arm.mix(arm, *args)]
+    found = []
+    for way in ways:
+        arm.begin_pass()
+        output, choice = way(site, xs, maps)
+        assert choice.patch == (None if patch is None or patch >= size else patch)
+        answers = [output, *choice.tensors()]
+        # the answers' gradients too, as a bypass or a penalty would ask for them
+        total = sum((t.sin().sum() for t in answers), torch.zeros((), dtype=torch.float64))
+        found.append((answers, torch.autograd.grad(total, [*xs, *maps, *arm.parameters()])))
+    for fast, plain in zip(*(answers + list(grads) for answers, grads in found), strict=True):
+        assert torch.allclose(fast, plain, rtol=0, atol=1e-10)
+
+
+def test_a_node_whose_weights_alone_are_used_has_their_gradient() -> None:
+    site = NodeSite(0, "normal", 3, 0, (EdgeSpec(0, 2, OPS[:2]), EdgeSpec(1, 2, OPS[:2])))
+    arm = MidasArm(get_space("darts"), [site], SearchConfig(width=4)).double()
+    maps = maps_of(4, (2, 3, 8, 8), channels_last=True)
+    xs = maps_of(2, (2, 3, 8, 8), channels_last=True)
+    arm.begin_pass()
+    fast = torch.autograd.grad(arm.mix(site, xs, maps)[1].a.square().sum(), maps)
+    plain = torch.autograd.grad(arm(site, xs, maps).a.square().sum(), maps)
+    assert all(torch.allclose(f, p, atol=1e-10) for f, p in zip(fast, plain, strict=True))
+
+
+@pytest.mark.parametrize("learning", ["maps", "arm"])
+def test_only_what_learns_receives_a_gradient(learning: str) -> None:
+    site = NodeSite(0, "normal", 3, 0, (EdgeSpec(0, 2, OPS[:2]),))
+    arm = MidasArm(get_space("darts"), [site], SearchConfig(width=4))
+    arm.requires_grad_(learning == "arm")
+    maps = [torch.randn(2, 3, 8, 8, requires_grad=learning == "maps") for _ in range(2)]
+    arm.mix(site, [torch.randn(2, 3, 8, 8)], maps)[0].square().sum().backward()
+    assert all((f.grad is not None) == (learning == "maps") for f in maps)
+    assert all((p.grad is not None) == (learning == "arm") for p in arm.parameters())
