@@ -21,14 +21,16 @@ class MosaicAttention(nn.Module):
         inputs: the number n of the node's inputs.
         width: the dimension d of queries and keys.
         normalise: layer-normalise (no affine) each pooled input and candidate over its channels before its projection.
+        separate: how many candidates have a key projection of their own, with bias; None is one projection for all.
     """
 
-    def __init__(self, channels: int, inputs: int, width: int, normalise: bool) -> None:
+    def __init__(self, channels: int, inputs: int, width: int, normalise: bool, separate: int | None = None) -> None:
         super().__init__()
         self.channels, self.width, self.normalise = channels, width, normalise
         self.query = nn.Linear(inputs * channels, width)
-        # Its bias would add the same constant to every logit of the node and cancel everywhere: there is none.
-        self.key = nn.Linear(channels, width, bias=False)
+        # A bias of a shared projection would add the same constant to every logit of the node and cancel everywhere: there
+        # is none. Of a projection of its own it is, with the query's, a static parameter.
+        self.key = nn.Linear(channels, width * (separate or 1), bias=separate is not None)
 
     def forward(self, inputs: Sequence[Tensor], candidates: Tensor) -> Tensor:
         """Logits of all candidates of the node.
@@ -40,11 +42,19 @@ class MosaicAttention(nn.Module):
         Returns:
             l_e = q . k_e / sqrt(d), [B, Ph, Pw, E].
         """
-        query = self.query(torch.cat([self._normal(x) for x in inputs], dim=-1))  # [B, Ph, Pw, d]
-        # q . (W k) = (W^T q) . k: one projection of the query in place of one of each of the E keys
-        back = query @ self.key.weight / math.sqrt(self.width)  # [B, Ph, Pw, C]
-        logits: Tensor = (self._normal(candidates) @ back.unsqueeze(-1)).squeeze(-1)
-        return logits
+        query = self.query(torch.cat([self._normal(x) for x in inputs], dim=-1)) / math.sqrt(
+            self.width
+        )  # [B, Ph, Pw, d]
+        keys = self._normal(candidates)
+        if self.key.bias is None:
+            # q . (W k) = (W^T q) . k: one projection of the query in place of one of each of the E keys
+            back = query @ self.key.weight  # [B, Ph, Pw, C]
+            logits: Tensor = (keys @ back.unsqueeze(-1)).squeeze(-1)
+            return logits
+        own = self.key.weight.view(-1, self.width, self.channels)  # [E, d, C]
+        back = torch.einsum("bhwd,edc->bhwec", query, own)
+        static: Tensor = query @ self.key.bias.view(-1, self.width).T
+        return (keys * back).sum(-1) + static
 
     def _normal(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, (self.channels,)) if self.normalise else x

@@ -20,9 +20,10 @@ class SearchConfig(BaseModel):
     second_order: bool = False  # DARTS's unrolled architecture gradient, four passes in place of one; for any arm
     random_cells: int = Field(100, ge=1)  # arm `random`: how many cells are compared
     exclude: list[str] = ["none"]  # operations left out of the candidates, for every arm alike
-    patch_size: Literal[4, 8] | None = 4  # pixels of a node's output map; null is one patch
+    patch_size: Literal[1, 2, 4, 8] | None = 4  # pixels of a node's output map, for images of 32; null is one patch
     width: int = Field(16, ge=1, le=1024)  # of queries and keys
     normalise: bool = True  # layer-normalised queries and keys
+    separate_keys: bool = False  # a key projection for each candidate in place of one for all of a node
     detach_keys: bool = False  # whether candidate maps receive no gradient through their keys
     channels: int = Field(16, ge=1, le=512)
     partial: int = Field(1, ge=1, le=64)  # 1/partial of the channels pass through the candidates (PC-DARTS: 4)

@@ -47,6 +47,8 @@ def plain_node(arm: MidasArm, site: NodeSite, inputs: list[Tensor], maps: list[T
                 wide = [slice(s.start * ratio, s.stop * ratio) for s in (rows, columns)]
                 query = attention.query(torch.cat([normal(x[b, :, wide[0], wide[1]].mean((1, 2))) for x in inputs]))
                 keys = [attention.key(normal(f[b, :, rows, columns].mean((1, 2)))) for f in maps]
+                if attention.key.bias is not None:  # candidate e has the e-th part of a wide projection
+                    keys = [key.view(len(maps), -1)[e] for e, key in enumerate(keys)]
                 logits = torch.stack([query @ key / math.sqrt(attention.width) for key in keys]).view(n, m)
                 scores = [torch.logsumexp(logits[i], 0) for i in range(n)]
                 pairs = {(i, k): torch.exp(scores[i] + scores[k]) for i in range(n) for k in range(i + 1, n)}
@@ -62,11 +64,12 @@ def plain_node(arm: MidasArm, site: NodeSite, inputs: list[Tensor], maps: list[T
 @pytest.mark.parametrize("patch", [4, 8])
 @pytest.mark.parametrize("size", [5, 8, 12])
 @pytest.mark.parametrize("normalise", [True, False])
-@pytest.mark.parametrize("ratio", [1, 2])
-def test_a_nodes_output_equals_its_formula(patch: int, size: int, normalise: bool, ratio: int) -> None:
+@pytest.mark.parametrize(("ratio", "separate"), [(1, False), (2, False), (1, True)])
+def test_a_nodes_output_equals_its_formula(patch: int, size: int, normalise: bool, ratio: int, separate: bool) -> None:
     torch.manual_seed(size)
+    options = {"patch_size": patch, "width": 5, "normalise": normalise, "separate_keys": separate}
     site = NodeSite(0, "normal", 6, 0, tuple(EdgeSpec(i, 3, OPS) for i in range(3)))
-    arm = MidasArm(get_space("darts"), [site], SearchConfig(patch_size=patch, width=5, normalise=normalise)).double()
+    arm = MidasArm(get_space("darts"), [site], SearchConfig(**options)).double()
     inputs = [torch.randn(2, 6, size * ratio, size * ratio, dtype=torch.float64) for _ in range(3)]
     maps = [torch.randn(2, 6, size, size, dtype=torch.float64) for _ in range(9)]
     output, choice = node_output(arm, site, inputs, maps)

@@ -21,7 +21,13 @@ class MidasArm(Arm):
         self.rule = operations_only if space.keep is None else pairs_and_operations
         self.attention = nn.ModuleDict(
             {
-                site.name: MosaicAttention(site.channels, len(site.edges), config.width, config.normalise)
+                site.name: MosaicAttention(
+                    site.channels,
+                    len(site.edges),
+                    config.width,
+                    config.normalise,
+                    sum(len(edge.candidates) for edge in site.edges) if config.separate_keys else None,
+                )
                 for site in sites
             }
         )
