@@ -5,6 +5,7 @@ from pathlib import Path
 DATA = Path("artifacts/data")  # train, val and test.safetensors, meta.json
 SEARCH = Path("artifacts/search")  # seed-0/, seed-1/, ...
 GENOTYPE = Path("artifacts/genotype")  # genotype.json, provenance.json, decode.json, cells.svg
+ANALYSIS = Path("artifacts/analysis")  # analysis.json, cells.csv, weights.csv
 TRAIN = Path("artifacts/train")  # one folder a target
 EVALUATE = Path("artifacts/evaluate")  # one folder a target
 MODELS = Path("models")  # one deployable folder a target

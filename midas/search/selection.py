@@ -33,6 +33,13 @@ class Decoded(NamedTuple):
     supernet_accuracy: float
 
 
+def decode_sample(train: Split, config: SearchConfig, how: DecodeConfig) -> Split:
+    """The images of the architecture half that are decoded."""
+    half = Halves(train, config).architecture
+    order = torch.randperm(len(half), generator=seeding.generator(how.seed, "decode"))[: how.samples]
+    return Split(half.images[order], half.labels[order])
+
+
 def decode_seed(
     seed: int,
     space: Space,
@@ -44,9 +51,7 @@ def decode_seed(
     meta: DataMeta,
 ) -> Decoded:
     """Decode one trained search on `how.samples` images of the architecture half and judge the result on all of it."""
-    half = Halves(train, config).architecture
-    order = torch.randperm(len(half), generator=seeding.generator(how.seed, "decode"))[: how.samples]
-    sample = Split(half.images[order], half.labels[order])
+    half, sample = Halves(train, config).architecture, decode_sample(train, config, how)
     seeding.seed_torch(how.seed, "decode")  # `noise` draws from here
     space = space.without(config.exclude)
     samples = sample_weights(supernet, arm, decode_batches(sample, meta, how.batch_size))

@@ -37,11 +37,11 @@ def written(tmp_path: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("search: {epoch: 3}", "search.epoch: unknown key; allowed are arm, exclude, patch_size"),
+        ("search: {epoch: 3}", "search.epoch: unknown key; allowed are arm, second_order, random_cells"),
         ("search: {patch_size: 5}", "search.patch_size"),
         ("search: {learning_rate: -1}", "search.learning_rate: -1 is not allowed: Input should be greater than 0"),
         ("search: {learning_rate: .nan}", "search.learning_rate: nan is not allowed"),
-        ("search: {arm: dart}", "search.arm: 'dart' is not allowed: Input should be 'midas' or 'darts'"),
+        ("search: {arm: dart}", "search.arm: 'dart' is not allowed: Input should be 'midas', 'darts', 'darts-pairs', "),
         (
             "search: {channels: 100000}",
             "search.channels: 100000 is not allowed: Input should be less than or equal to 512",
