@@ -6,7 +6,7 @@ the number of channels and divides height and width by its stride.
 Sources: DARTS, arXiv 1806.09055 (operations); NAS-Bench-201, arXiv 2001.00326; RDARTS, arXiv 1909.09656 (`noise`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import cast
 
@@ -149,12 +149,6 @@ def build_operation(name: str, channels: int, stride: int, norm: Norm, pool_norm
     if name in POOLS and not pool_norm:
         return Pool(channels, stride, None, name[:3])
     return OPERATIONS[name](channels, stride, norm)
-
-
-def stacked_names(candidates: Sequence[Sequence[str]]) -> list[str]:
-    """All operations that occur in the candidates of a cell's edges, each once, in the order of `OPERATIONS`."""
-    used = {name for names in candidates for name in names}
-    return [name for name in OPERATIONS if name in used]
 
 
 class ResidualReduction(nn.Module):
