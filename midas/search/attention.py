@@ -49,8 +49,7 @@ class MosaicAttention(nn.Module):
         if self.key.bias is None:
             # q . (W k) = (W^T q) . k: one projection of the query in place of one of each of the E keys
             back = query @ self.key.weight  # [B, Ph, Pw, C]
-            logits: Tensor = (keys @ back.unsqueeze(-1)).squeeze(-1)
-            return logits
+            return (keys * back.unsqueeze(-2)).sum(-1)  # faster than many small matrix products
         own = self.key.weight.view(-1, self.width, self.channels)  # [E, d, C]
         back = torch.einsum("bhwd,edc->bhwec", query, own)
         static: Tensor = query @ self.key.bias.view(-1, self.width).T
