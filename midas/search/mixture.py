@@ -159,18 +159,35 @@ def _map_gradients(
     """Each map's gradient, through the sum (gradient times weight) and through its key (the mean's, spread)."""
     size, patch = (maps[0].shape[-2], maps[0].shape[-1]), ctx.patch
     assert by_key is not None, "every answer that needs a gradient follows from the keys"
-    area = _areas(size, patch, by_key)
-    pixels = spread(weights, size, patch).unbind(-1)
+    keys = (by_key / _areas(size, patch, by_key)).unbind(-2)
+    rows = None if gradient is None or patch is None else _patch_rows(gradient, patch)
+    pixels = spread(weights, size, patch).unbind(-1) if rows is None else weights.unbind(-1)
     result: list[Tensor | None] = []
-    for e, (w, k) in enumerate(zip(pixels, (by_key / area).unbind(-2), strict=True)):
+    for e, (w, k) in enumerate(zip(pixels, keys, strict=True)):
         if not ctx.needs_input_grad[ctx.first + e]:
             result.append(None)
-            continue
-        through_key = spread(k, size, patch).permute(0, 3, 1, 2)  # [B, C, H, W] or [B, C, 1, 1]
-        result.append(
-            through_key.expand_as(maps[e]) if gradient is None else torch.addcmul(through_key, gradient, w.unsqueeze(1))
-        )
+        elif rows is not None:
+            wide = k[:, :, None, :, None].expand(-1, -1, 1, -1, patch, -1).flatten(-2)  # [B, Ph, 1, Pw, patch * C]
+            both = torch.addcmul(wide, rows, w[:, :, None, :, None])  # [B, Ph, patch, Pw, patch * C]
+            result.append(both.view(len(both), *size, -1).permute(0, 3, 1, 2))
+        else:
+            through_key = spread(k, size, patch).permute(0, 3, 1, 2)  # [B, C, H, W] or [B, C, 1, 1]
+            if gradient is None:
+                result.append(through_key.expand_as(maps[e]))
+            else:
+                result.append(torch.addcmul(through_key, gradient, w.unsqueeze(1)))
     return result
+
+
+def _patch_rows(x: Tensor, patch: int) -> Tensor | None:
+    """A channels_last map [B, C, H, W] as its patches' rows of pixels [B, Ph, patch, Pw, patch * C], where patches fit.
+
+    So the values of a patch are spread by long runs instead of pixel by pixel.
+    """
+    batch, channels, height, width = x.shape
+    if height % patch or width % patch or not x.is_contiguous(memory_format=torch.channels_last):
+        return None
+    return x.permute(0, 2, 3, 1).view(batch, height // patch, patch, width // patch, patch * channels)
 
 
 def _weight_gradient(gradient: Tensor, maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> Tensor:
