@@ -6,7 +6,8 @@
 CIFAR is the folder that holds cifar-10-batches-py. The settings are those of presets/nasbench201-cpu.yaml; --set changes
 one of them and so makes another configuration. Rows that exist are skipped, so a run may be stopped and started again;
 what was begun is resumed from its last epoch. --jobs searches run side by side, each on cores / jobs threads.
-The table is not read here: benchmarks/nb201_table.py joins the rows with it.
+Cells are decoded by every rule; the sub-network's accuracy is that of the preset's rule. The table of accuracies is not
+read here: benchmarks/nb201_table.py joins the rows with it.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from midas.runs.checkpoint import Checkpoint, fingerprint
 from midas.search.bilevel import run_search
 from midas.search.config import DecodeConfig, SearchConfig
 from midas.search.decode import decode
+from midas.search.rules import Rule
 from midas.search.selection import decode_seed
 from midas.spaces import get_space
 
@@ -88,11 +90,14 @@ def search(job: Job, root: str, threads: int, jobs: int) -> dict[str, Any]:
     found = decode_seed(seed, space, result.supernet, result.arm, config, how, train, meta)
     seconds = time.perf_counter() - start
     checkpoint.clear()
-    others = {rule: decode(found.samples, space.without(config.exclude), rule) for rule in ("vote", "mode", "joint")}
+    rules: tuple[Rule, ...] = ("mean", "vote", "mode", "joint")
+    cells = {rule: decode(found.samples, space.without(config.exclude), rule) for rule in rules}
+    if arm == "random":
+        cells = dict.fromkeys(rules, found.genotype)
     return {
         "date": datetime.date.today().isoformat(),
-        **{"arm": arm, "config": config_text, "seed": seed, "arch": found.genotype.to_arch()},
-        **{rule: genotype.to_arch() for rule, genotype in others.items()},
+        **{"arm": arm, "config": config_text, "seed": seed},
+        **{rule: genotype.to_arch() for rule, genotype in cells.items()},
         "supernet_accuracy": round(found.supernet_accuracy, 4),
         "subnetwork_accuracy": round(found.subnetwork_accuracy, 4),
         **{"steps": result.history[-1]["step"], "seconds": round(seconds), "threads": threads, "jobs": jobs},
