@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 # queries, each [B, Ph, Pw, C], and stacked keys [B, Ph, Pw, E, C] to (weights [B, Ph, Pw, E], more)
@@ -101,6 +102,7 @@ class _WeightedSum(torch.autograd.Function):
         return plain_sum(maps, weights, patch)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         weights, *maps = ctx.saved_tensors
         gradient = _like(gradients[0], maps[0])
@@ -134,6 +136,7 @@ class _AttendedSum(torch.autograd.Function):
         return plain_sum(maps, results[0], patch), *results
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         maps, weights, by_answers = ctx.saved_tensors, ctx.answers[0].detach(), list(gradients[1:])
         gradient = None if gradients[0] is None else _like(gradients[0], maps[0])
