@@ -24,7 +24,10 @@ PAPER = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_co
 
 def cells(count: int) -> list[str]:
     draws = random.Random(0)
-    one = lambda: draws.choice(OPS)  # noqa: E731
+
+    def one() -> str:
+        return draws.choice(OPS)
+
     return [f"|{one()}~0|+|{one()}~0|{one()}~1|+|{one()}~0|{one()}~1|{one()}~2|" for _ in range(count)]
 
 

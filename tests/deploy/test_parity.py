@@ -23,7 +23,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def edited(source: Path, target: Path, edit) -> Path:  # type: ignore[no-untyped-def]
+def edited(source: Path, target: Path, edit) -> Path:
     """A copy of an ONNX file after `edit(proto)`."""
     proto = onnx.load(source)
     edit(proto)

@@ -33,10 +33,10 @@ META = DataMeta(
 def write(folder: Path) -> torch.nn.Module:
     """A folder of an untrained network whose batch norm has seen images."""
     torch.manual_seed(0)
-    network = build_network(GENOTYPE, num_classes=3, **SIZE)  # type: ignore[arg-type]
+    network = build_network(GENOTYPE, num_classes=3, **SIZE)
     network.to(memory_format=torch.channels_last)
     network(torch.randn(8, 3, 16, 16))
-    model = build_trained(GENOTYPE, network.state_dict(), META, **SIZE)  # type: ignore[arg-type]
+    model = build_trained(GENOTYPE, network.state_dict(), META, **SIZE)
     metrics = {"best_val_accuracy": 0.75, "best_epoch": 2, "epochs": 3}
     card = model_card(folder.name, model, GENOTYPE, META, metrics, {"seeds": [0, 1], "data_fingerprint": "f00d"})
     save_model_folder(folder, model, GENOTYPE, META, card)
@@ -131,4 +131,4 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, name: str) -> None:
 def test_weights_of_another_genotype_are_refused() -> None:
     network = build_network(GENOTYPE, num_classes=3, channels=8, cells=2)
     with pytest.raises(ModelFolderError, match="the trained weights do not fit"):
-        build_trained(GENOTYPE, network.state_dict(), META, **SIZE)  # type: ignore[arg-type]
+        build_trained(GENOTYPE, network.state_dict(), META, **SIZE)

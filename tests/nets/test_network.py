@@ -19,7 +19,7 @@ NB201 = Genotype.from_value(ZOO["nb201_midas"]["genotype"])
 def small(genotype: Genotype = DARTS_V2, **kwargs: object) -> MidasNet:
     torch.manual_seed(0)
     defaults = {"num_classes": 3, "channels": 4, "cells": 3}
-    return build_network(genotype, **{**defaults, **kwargs})  # type: ignore[arg-type]
+    return build_network(genotype, **{**defaults, **kwargs})
 
 
 def test_a_cell_adds_its_edges_and_joins_its_nodes() -> None:

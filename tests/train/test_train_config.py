@@ -32,4 +32,4 @@ def test_the_defaults_are_the_published_recipe() -> None:
 )
 def test_a_wrong_value_is_refused(arguments: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
-        TargetConfig(**arguments)  # type: ignore[arg-type]
+        TargetConfig(**arguments)
