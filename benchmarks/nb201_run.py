@@ -52,7 +52,7 @@ FIELDS: tuple[str, ...] = (
     "supernet_accuracy",
     "subnetwork_accuracy",
 )
-FIELDS += ("steps", "seconds", "threads", "jobs", "epochs")  # epochs: the cell after each
+FIELDS += ("steps", "seconds", "threads", "jobs", "epochs", "voted")  # the cell after each epoch, by mean and by vote
 Job = tuple[str, str, int]  # arm, configuration, seed
 
 
@@ -102,6 +102,7 @@ def search(job: Job, root: str, threads: int, jobs: int) -> dict[str, Any]:
         "subnetwork_accuracy": round(found.subnetwork_accuracy, 4),
         **{"steps": result.history[-1]["step"], "seconds": round(seconds), "threads": threads, "jobs": jobs},
         "epochs": json.dumps([row["genotype"] for row in result.history]),
+        "voted": json.dumps([row["voted"] for row in result.history]),
     }
 
 

@@ -22,15 +22,21 @@ class MosaicAttention(nn.Module):
         width: the dimension d of queries and keys.
         normalise: layer-normalise (no affine) each pooled input and candidate over its channels before its projection.
         separate: how many candidates have a key projection of their own, with bias; None is one projection for all.
+        zero: start with keys of 0 and so with uniform weights; else from torch's initialisation of a linear layer.
     """
 
-    def __init__(self, channels: int, inputs: int, width: int, normalise: bool, separate: int | None = None) -> None:
+    def __init__(
+        self, channels: int, inputs: int, width: int, normalise: bool, separate: int | None = None, zero: bool = False
+    ) -> None:
         super().__init__()
         self.channels, self.width, self.normalise = channels, width, normalise
         self.query = nn.Linear(inputs * channels, width)
         # A bias of a shared projection would add the same constant to every logit of the node and cancel everywhere: there
         # is none. Of a projection of its own it is, with the query's, a static parameter.
         self.key = nn.Linear(channels, width * (separate or 1), bias=separate is not None)
+        if zero:  # the random query still gives the keys a gradient
+            for parameter in self.key.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, inputs: Sequence[Tensor], candidates: Tensor) -> Tensor:
         """Logits of all candidates of the node.

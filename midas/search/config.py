@@ -24,6 +24,7 @@ class SearchConfig(BaseModel):
     width: int = Field(16, ge=1, le=1024)  # of queries and keys
     normalise: bool = True  # layer-normalised queries and keys
     separate_keys: bool = False  # a key projection for each candidate in place of one for all of a node
+    uniform_start: bool = False  # key projections start at 0, so that all candidates start alike
     detach_keys: bool = False  # whether candidate maps receive no gradient through their keys
     channels: int = Field(16, ge=1, le=512)
     partial: int = Field(1, ge=1, le=64)  # 1/partial of the channels pass through the candidates (PC-DARTS: 4)

@@ -32,6 +32,7 @@ def monitor(
         "supernet_accuracy": round(whole, 6),
         "subnetwork_accuracy": round(decoded, 6),
         "genotype": _one_line(genotype),
+        "voted": _one_line(decode(samples, space, "vote")),
     }
 
 

@@ -27,6 +27,7 @@ class MidasArm(Arm):
                     config.width,
                     config.normalise,
                     sum(len(edge.candidates) for edge in site.edges) if config.separate_keys else None,
+                    config.uniform_start,
                 )
                 for site in sites
             }
