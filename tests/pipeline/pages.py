@@ -72,7 +72,7 @@ def looked_up(root: Path, attributes: dict[str, str]) -> float:
 
 def as_read(text: str) -> tuple[float, float]:
     """The number that people read in a text such as 99.72 % or 0.42 MB, in the unit of its file, and half its last digit."""
-    found = re.fullmatch(r"(-?[\d,]+)(\.\d+)?(e[+-]\d+)?\W*([%A-Za-z]*)", text)
+    found = re.fullmatch(r"(-?[\d,]+)(\.\d+)?(e[+-]\d+)?\s*([%A-Za-z]*)", text)
     assert found, text
     whole, fraction, exponent, unit = found.groups()
     factor = float(f"1{exponent or ''}") * {"%": 0.01, "MB": 1e6, "GB": 1e9}.get(unit, 1)

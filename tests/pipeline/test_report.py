@@ -1,5 +1,6 @@
 """The report of a finished pipeline: its numbers are those of the files, it needs nothing else, and it fits a phone."""
 
+import csv
 import json
 import re
 import shutil
@@ -67,9 +68,12 @@ def test_the_page_asks_for_nothing_and_runs_nothing(page: Page) -> None:
     assert len(ids) == len(set(ids))
 
 
+def made_here(path: Path) -> int:
+    return sum(a.get("class") == "here" for _, a in Page(path.read_text()).tags)
+
+
 def test_stages_that_ran_here_have_their_time_and_others_are_said_to_come_from_elsewhere(finished: Path) -> None:
-    first = Page((finished / "report/index.html").read_text())
-    assert sum("made here" in text for text in first.words) == 8
+    assert made_here(finished / "report/index.html") == 8
     record = finished / "artifacts/cost/search@0.json"
     kept = record.read_text()
     try:
@@ -77,7 +81,7 @@ def test_stages_that_ran_here_have_their_time_and_others_are_said_to_come_from_e
         value["outs"]["artifacts/search/seed-0/history.csv"] = "0" * 32
         record.write_text(json.dumps(value))
         run(finished, "midas", "report", "-o", "other.html")
-        assert sum("made here" in text for text in Page((finished / "other.html").read_text()).words) == 7
+        assert made_here(finished / "other.html") == 7
     finally:
         record.write_text(kept)
         (finished / "other.html").unlink(missing_ok=True)
@@ -101,12 +105,12 @@ def test_a_hostile_class_name_is_text(finished: Path, tmp_path: Path) -> None:
     old, meta["classes"][0] = meta["classes"][0], evil
     files.write_json(root / "artifacts/data/meta.json", meta)
     table = root / "artifacts/evaluate/mine/predictions.csv"
-    quoted = '"' + evil.replace('"', '""') + '"'
-    table.write_text(re.sub(rf"\b{old}\b", lambda _: quoted, table.read_text()))
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    files.write_csv(table, [{k: evil if v == old else v for k, v in row.items()} for row in rows])
     page = Page(rendered(root))
     assert {"script", "b"} & {tag for tag, _ in page.tags} == {"b"}, "the tiles' own"
     assert sum(tag == "b" for tag, _ in page.tags) == sum(a.get("class") == "tile" for _, a in page.tags)
-    counts = [n for n in page.numbers if evil in n.attributes.get("data-where", "")]
+    counts = [n for n in page.numbers if evil in json.loads(n.attributes.get("data-where", "{}")).values()]
     assert sum(looked_up(root, n.attributes) for n in counts) > 0
 
 
@@ -115,16 +119,6 @@ def test_what_was_not_measured_on_this_machine_is_said_to_be_so(finished: Path, 
     (root / "models/mine/latency.json").unlink()
     (root / "artifacts/train/mine/cost.json").unlink()
     assert rendered(root).count("not measured here") == 3
-
-
-def test_before_the_pipeline_has_run_one_line_says_so(finished: Path, tmp_path: Path) -> None:
-    for name in ("params.yaml", "dvc.yaml"):
-        shutil.copy(finished / name, tmp_path)
-    result = run(tmp_path, "midas", "report", check=False)
-    assert result.returncode == 1
-    assert result.stderr.splitlines() == [
-        "midas: artifacts/genotype/decode.json: there is no such file; run the pipeline (`dvc repro`) first"
-    ]
 
 
 @pytest.mark.skipif(not has_browser(), reason="Debian's chromium is not installed")
