@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from midas.runs import files
 
 MISSING = Markup('<span class="missing">not measured here</span>')
+NO_ANSWER = Markup('<span class="missing">none</span>')  # e.g. how static weights spread over images
 
 
 class Sources:
@@ -53,7 +54,7 @@ class Sources:
         return rows
 
     def number(self, file: str, *keys: str | int, form: str = "{:,}", scale: float | None = None) -> Markup:
-        """A number of a JSON file, or the words that it was not measured where the file is not there or holds null.
+        """A number of a JSON file; words in its place where the file is not there, or holds null.
 
         Args:
             file: its name.
@@ -61,8 +62,10 @@ class Sources:
             form: how it is written; ``{:.2%}`` for shares.
             scale: what it is multiplied by before it is written, e.g. 1e-6 for bytes in MB.
         """
-        if not self.has(file) or (found := self.value(file, *keys)) is None:
+        if not self.has(file):
             return MISSING
+        if (found := self.value(file, *keys)) is None:
+            return NO_ANSWER
         pointer = "/" + "/".join(str(key).replace("~", "~0").replace("/", "~1") for key in keys)  # RFC 6901
         return self._data(found, _written(found, form, scale), file, key=pointer)
 

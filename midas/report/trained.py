@@ -31,6 +31,7 @@ class TargetView:
         self.cost = f"artifacts/train/{name}/cost.json"
         self.parity = f"models/{name}/parity.json"
         self.latency = f"models/{name}/latency.json"
+        self._pairs = Counter((row["actual"], row["predicted"]) for row in sources.rows(self.predictions))
 
     def curves(self) -> list[Markup]:
         """Loss, accuracy and learning rate over epochs."""
@@ -70,17 +71,13 @@ class TargetView:
 
     def shade(self, actual: str, predicted: str) -> str:
         """How dark the cell of the matrix is, in percent of its row."""
-        rows = [row for row in self.sources.rows(self.predictions) if row["actual"] == actual]
-        return f"{100 * sum(row['predicted'] == predicted for row in rows) / max(1, len(rows)):.0f}%"
+        whole = sum(n for (row, _), n in self._pairs.items() if row == actual)
+        return f"{100 * self._pairs[actual, predicted] / max(1, whole):.0f}%"
 
     def confused(self) -> list[tuple[str, str]]:
         """The pairs of classes that were most often confused, (actual, predicted)."""
-        pairs = Counter(
-            (row["actual"], row["predicted"])
-            for row in self.sources.rows(self.predictions)
-            if row["actual"] != row["predicted"]
-        )
-        return [pair for pair, _ in pairs.most_common(CONFUSED)]
+        wrong = Counter({pair: n for pair, n in self._pairs.items() if pair[0] != pair[1]})
+        return [pair for pair, _ in wrong.most_common(CONFUSED)]
 
     def mistakes(self) -> list[dict[str, Any]]:
         """The worst mistakes: picture, actual and predicted class, confidence."""

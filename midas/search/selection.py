@@ -127,6 +127,8 @@ def seed_rows(evidence: dict[str, Any], config: SearchConfig) -> list[dict[str, 
     `patches` names the patch size, so that `dvc plots diff` of experiments that differ in it shows what patches are worth.
     """
     patches = "whole map" if config.patch_size is None else f"{config.patch_size} pixels"
+    if config.arm != "midas":
+        patches = "no patches"
     names = ("subnetwork_accuracy", "supernet_accuracy", "discretisation_gap", "skips", "margin")
     return [
         {
