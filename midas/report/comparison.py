@@ -79,8 +79,8 @@ def _searches(sources: Sequence[Sources]) -> Any:
         rows = source.rows(f"artifacts/search/seed-{kept}/history.csv")
         if rows:
             series[source.revision] = [(float(row["epoch"]), float(row["arch_accuracy"])) for row in rows]
-    name = "held-out accuracy of the kept seed's search"
-    return series and charts.lines(name, series, "epoch", name, limits=(0, 1))
+    label = "search: held-out accuracy of the kept seeds over epochs"
+    return series and charts.lines(label, series, "epoch", "held-out accuracy, search", limits=(0, 1))
 
 
 def _trainings(sources: Sequence[Sources], target: str) -> Any:

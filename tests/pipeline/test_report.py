@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from clones import run
+from clones import IDENTITY, run
 from pages import Page, as_read, has_browser, looked_up, width_in_browser
 
 from midas.report.page import render_report
@@ -119,6 +119,19 @@ def test_what_was_not_measured_on_this_machine_is_said_to_be_so(finished: Path, 
     (root / "models/mine/latency.json").unlink()
     (root / "artifacts/train/mine/cost.json").unlink()
     assert rendered(root).count("not measured here") == 3
+
+
+def test_experiments_stand_side_by_side_with_numbers_that_name_them(finished: Path) -> None:
+    run(finished, "git", "add", "-A")
+    run(finished, "git", *IDENTITY, "commit", "-q", "--allow-empty", "-m", "found")
+    run(finished, "midas", "report", "--compare", "HEAD", "HEAD", "-o", "report/two.html")
+    page = Page((finished / "report/two.html").read_text())
+    assert len(page.numbers) == 2 * 10
+    for number in page.numbers:
+        revision, _, file = number.attributes["data-file"].partition(":")
+        assert revision == "HEAD"
+        assert float(number.attributes["value"]) == looked_up(finished, {**number.attributes, "data-file": file})
+    assert "Nothing." in page.words, "no parameter differs"
 
 
 @pytest.mark.skipif(not has_browser(), reason="Debian's chromium is not installed")
