@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from model_folders import CLASSES, META, edit_json, split_of, write_model_folder
 
-from midas.data.prepared import save_meta, save_split
+from midas.data.prepared import load_split, save_meta, save_split
 from midas.runs.errors import DataError, ExportError, ModelFolderError, ParamsError
 from pipeline import evaluate, export, layout
 
@@ -39,6 +40,11 @@ def test_a_model_is_exported_proved_and_tested(clone: Path, capsys: pytest.Captu
     assert len(rows) == metrics["images"] == 40
     assert sum(row["actual"] == row["predicted"] for row in rows) / 40 == pytest.approx(metrics["accuracy_onnx"])
     assert {row["actual"] for row in rows} == set(CLASSES)
+    worst = json.loads((layout.EVALUATE / "small" / "mistakes.json").read_text())["images"]
+    shown = load_split(layout.EVALUATE / "small" / "mistakes.safetensors")
+    tested = load_split(layout.DATA / "test.safetensors")
+    assert all(rows[k]["actual"] != rows[k]["predicted"] for k in worst)
+    assert torch.equal(shown.images, tested.images[worst])
 
 
 def test_without_an_exported_file_there_is_no_test(clone: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from model_folders import CLASSES, META, split_of
 
 from midas.data.prepared import Split
-from midas.deploy.evaluation import evaluate
+from midas.deploy.evaluation import evaluate, worst_mistakes
 from midas.deploy.folder import open_model_folder
 from midas.deploy.parity import DifferentClasses, DifferentValues
 from midas.runs.errors import DataError
@@ -54,3 +54,12 @@ def test_a_network_that_is_not_the_files_fails(
 def test_an_empty_split_is_refused(shipped: Path) -> None:
     with pytest.raises(DataError, match="empty"):
         evaluate(open_model_folder(shipped)[0], shipped / "model.onnx", split_of(0, seed=2), META, 1e-4)
+
+
+def test_the_worst_mistakes_are_the_surest_ones_and_no_right_answer_is_among_them() -> None:
+    rows = [
+        {"actual": a, "predicted": p, "confidence": c}
+        for a, p, c in (("x", "x", 0.99), ("x", "y", 0.6), ("y", "x", 0.9), ("y", "z", 0.7), ("z", "x", 0.9))
+    ]
+    assert worst_mistakes(rows, 3) == [2, 4, 3]
+    assert worst_mistakes(rows[:1], 3) == []
