@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from clones import IDENTITY, draw_images, edit, make_clone, run
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("experiments")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("experiments"), pytest.mark.timeout(1800)]
 
 
 def test_arms_and_spaces_are_compared_by_parameters_alone(tmp_path: Path) -> None:
