@@ -86,7 +86,7 @@ def draw(
     print(out)
 
 
-bench = typer.Typer(no_args_is_help=True, help="Judge a found cell by a table of all cells of its space.")
+bench = typer.Typer(no_args_is_help=True, help="Judge a found cell by a table; time a step of a search.")
 app.add_typer(bench, name="bench")
 
 
@@ -108,6 +108,25 @@ def nb201(
     print(f"{found.to_arch()}\n{'column':22} accuracy     rank of cells   better than   regret")
     for j in load_table(find_table(table)).judge(found):
         print(f"{j.column:22} {j.accuracy:7.2f} %  {j.rank:7} {j.cells:8}     {j.percentile:6.2f} %  {j.regret:7.2f}")
+
+
+@bench.command()
+def step(
+    space: Annotated[str, typer.Option(help="The space to search.")] = "darts",
+    channels: Annotated[int, typer.Option()] = 16,
+    cells: Annotated[int, typer.Option(help="Cells; for nasbench201 in each of three stages.")] = 8,
+    size: Annotated[int, typer.Option(help="Side of the images.")] = 32,
+    batch: Annotated[int, typer.Option()] = 64,
+    runs: Annotated[int, typer.Option(help="How often each case is timed.")] = 7,
+) -> None:
+    """Time and memory of a search step: static parameters, then MIDAS with no patch, patches of 4 and of 8."""
+    from midas.bench.steps import StepCase, measure, table
+
+    arms: list[tuple[str, str, int | None]] = [("static", "darts", None)]
+    arms += [(f"MIDAS, patch {patch or 'none'}", "midas", patch) for patch in (None, 4, 8)]
+    shared = {"space": space, "channels": channels, "cells": cells, "size": size, "batch": batch}
+    cases = [StepCase(name, arm, patch, **shared) for name, arm, patch in arms]  # type: ignore[arg-type]
+    print(table(cases, measure(cases, runs)))
 
 
 @bench.command(name="nb201-import")
