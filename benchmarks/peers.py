@@ -1,7 +1,8 @@
 """This project beside public implementations that lie on the reader's disk: first equal, then faster or not.
 
     python benchmarks/peers.py --darts DARTS                    a checkout of quark0/darts
-    python benchmarks/peers.py --confopt CONFOPT                a checkout of automl/ConfigurableOptimizer
+    python benchmarks/peers.py --confopt CONFOPT                a checkout of automl/ConfigurableOptimizer, with
+                                                                thop, wandb and ConfigSpace installed
 
 The same weights are copied into both networks. In float64 the logits and the gradients of all weights and architecture
 parameters are compared; then, in float32, a step (forward, backward, SGD) of each is timed in turns. Where a peer asks
@@ -17,7 +18,8 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from unittest.mock import MagicMock
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +36,8 @@ from midas.search.config import SearchConfig
 from midas.search.supernet import SearchCell
 from midas.spaces import get_space
 
-Pairs = list[tuple[Tensor, Tensor]]  # a tensor of the peer's and the same one of ours
+Runner = tuple[nn.Module, Callable[[Tensor], Tensor]]  # what learns, and from images to logits
+Pairs = list[tuple[Any, Tensor]]  # a tensor of the peer's and the same one of ours
 
 
 def peer_module(folder: Path, name: str) -> types.ModuleType:
@@ -49,7 +52,7 @@ def both(theirs: nn.Module, ours: nn.Module) -> Pairs:
     return list(zip(theirs.parameters(), ours.parameters(), strict=True))
 
 
-def supernet_pairs(theirs: Any, supernet: Any, arm: Any, primitives: list[str]) -> Pairs:
+def supernet_pairs(theirs: Any, supernet: Any, primitives: list[str]) -> Pairs:
     """Weights and architecture parameters of a DARTS supernet, ours beside the peer's."""
     space = get_space("darts")
     pairs = both(theirs.stem, supernet.stem) + both(theirs.classifier, supernet.classifier)
@@ -57,24 +60,25 @@ def supernet_pairs(theirs: Any, supernet: Any, arm: Any, primitives: list[str]) 
         assert isinstance(own, SearchCell)
         pairs += both(cell.preprocess0, preprocess[0]) + both(cell.preprocess1, preprocess[1])
         for edge, candidates, spec in zip(cell._ops, own.edges, space.edges["normal"], strict=True):
-            for name, operation in zip(spec.candidates, candidates, strict=True):
-                pairs += both(edge._ops[primitives.index(name)], operation)
+            for name, operation in zip(spec.candidates, cast(nn.ModuleList, candidates), strict=True):
+                choices = edge._ops if hasattr(edge, "_ops") else edge.ops
+                pairs += both(choices[primitives.index(name)], operation)
     return pairs
 
 
 def copy_alphas(theirs: Any, arm: Any, primitives: list[str]) -> Pairs:
     """Give our static parameters the peer's values; returns rows of both in the same order of operations."""
     order = [primitives.index(name) for name in get_space("darts").edges["normal"][0].candidates]
-    pairs = []
+    pairs: Pairs = []
     for kind, alphas in (("normal", theirs.alphas_normal), ("reduce", theirs.alphas_reduce)):
         first = 0
         for node in range(4):
             own = arm.alphas[f"{kind}_node{node}"]
             with torch.no_grad():
                 own.copy_(alphas[first : first + 2 + node][:, order])
-            pairs.append((alphas, own, slice(first, first + 2 + node)))
+            pairs.append((_Rows(alphas, slice(first, first + 2 + node), order), own))
             first += 2 + node
-    return [(_Rows(alphas, rows, order), own) for alphas, own, rows in pairs]  # type: ignore[misc]
+    return pairs
 
 
 class _Rows:
@@ -119,7 +123,7 @@ def copy(pairs: Pairs) -> None:
 
 def difference(one: Tensor, other: Tensor) -> float:
     """The largest difference, relative to the largest value."""
-    return float((one - other).abs().max() / other.abs().max().clamp_min(1e-30))
+    return float((one - other).detach().abs().max() / other.abs().max().clamp_min(1e-30))
 
 
 def compare(theirs: Callable[[Tensor], Tensor], ours: Callable[[Tensor], Tensor], pairs: Pairs, size: int) -> str:
@@ -167,7 +171,7 @@ def supernet_report(name: str, network: type, primitives: list[str], options: ar
         theirs = network(C=16, num_classes=10, layers=8, criterion=nn.CrossEntropyLoss())
         config = SearchConfig(arm="darts", exclude=[])
         supernet, arm = build_search(get_space("darts"), config, num_classes=10, seed=0)
-        weights = supernet_pairs(theirs, supernet, arm, primitives)
+        weights = supernet_pairs(theirs, supernet, primitives)
         copy(weights)
         alphas = copy_alphas(theirs, arm, primitives)
         if dtype == torch.float64:
@@ -232,8 +236,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     if not torch.cuda.is_available():
-        Tensor.cuda = lambda self, *_, **__: self  # type: ignore[assignment,method-assign]
-        nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[assignment,method-assign]
+        Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
+        nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     print(f"{cpu_name()}, {options.threads} threads, torch {torch.__version__}")
     if options.darts:
         folder = options.darts / "cnn"
@@ -241,6 +245,7 @@ def main() -> None:
         supernet_report("quark0/darts", peer_module(folder, "model_search").Network, primitives, options)
         network_report("quark0/darts", folder, options)
     if options.confopt:
+        sys.modules.setdefault("nasbench", MagicMock())  # what its package imports for another space and PyPI has not
         search = peer_module(options.confopt / "src", "confopt.searchspace.darts.core.model_search")
         supernet_report("confopt", search.Network, list(search.PRIMITIVES), options)
 
