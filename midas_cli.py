@@ -118,6 +118,7 @@ def step(
     size: Annotated[int, typer.Option(help="Side of the images.")] = 32,
     batch: Annotated[int, typer.Option()] = 64,
     runs: Annotated[int, typer.Option(help="How often each case is timed.")] = 7,
+    memory: Annotated[bool, typer.Option(help="Peak memory too, each case in a process of its own.")] = True,
 ) -> None:
     """Time and memory of a search step: static parameters, then MIDAS with no patch, patches of 4 and of 8."""
     from midas.bench.steps import StepCase, measure, table
@@ -126,7 +127,7 @@ def step(
     arms += [(f"MIDAS, patch {patch or 'none'}", "midas", patch) for patch in (None, 4, 8)]
     shared = {"space": space, "channels": channels, "cells": cells, "size": size, "batch": batch}
     cases = [StepCase(name, arm, patch, **shared) for name, arm, patch in arms]  # type: ignore[arg-type]
-    print(table(cases, measure(cases, runs)))
+    print(table(cases, measure(cases, runs, memory)))
 
 
 @bench.command(name="nb201-import")

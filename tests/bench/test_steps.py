@@ -34,7 +34,7 @@ def test_multiply_adds_are_those_of_the_whole_batch() -> None:
 
 
 def test_the_command_prints_static_parameters_first_and_three_patch_sizes() -> None:
-    options = "--channels 2 --cells 3 --size 8 --batch 4 --runs 1"
+    options = "--channels 2 --cells 3 --size 8 --batch 4 --runs 1 --no-memory"
     result = CliRunner().invoke(app, ["bench", "step", *options.split()], catch_exceptions=False)
     names = [line.split("|")[1].strip() for line in result.stdout.splitlines()[2:]]
     assert names == ["static", "MIDAS, patch none", "MIDAS, patch 4", "MIDAS, patch 8"]
