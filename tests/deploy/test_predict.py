@@ -67,7 +67,7 @@ def test_files_that_take_pixels_and_give_probabilities_say_the_same(
 ) -> None:
     main([str(shipped / "model.onnx"), "--json", str(images)])
     expected = lines(capsys.readouterr().out)
-    config = ExportConfig(input="uint8-nhwc", output="probabilities", dynamic_size=True)
+    config = ExportConfig(input="uint8-nhwc", output="probabilities")
     ship(write_model_folder(tmp_path / "small"), config, split_of(8, seed=1), META, "1.2.3")
     assert main([str(tmp_path / "small" / "model.onnx"), "--json", str(images)]) == 0
     for got, wanted in zip(lines(capsys.readouterr().out), expected, strict=True):
