@@ -1,5 +1,6 @@
 """Stage `export@target`: from a model folder to a verified ONNX file in it."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,8 +8,38 @@ import typer
 from pipeline import layout
 
 
-def command(target: Annotated[str, typer.Argument(help="One of `targets` in params.yaml.")]) -> None:
+def command(
+    target: Annotated[str, typer.Argument(help="One of `targets` in params.yaml.")],
+    triton: Annotated[
+        Path | None, typer.Option(help="Write the exported model into this Triton repository, and do nothing else.")
+    ] = None,
+    web: Annotated[
+        Path | None, typer.Option(help="Write a web page that runs the exported model, and do nothing else.")
+    ] = None,
+    ort_web: Annotated[
+        Path, typer.Option(help="The folder dist of the npm package onnxruntime-web, for --web.")
+    ] = Path("node_modules/onnxruntime-web/dist"),
+) -> None:
     """Write models/TARGET/model.onnx, proved equal to the network on the validation images, and predict.py."""
+    if triton or web:
+        _package(layout.MODELS / target, triton, web, ort_web)
+    else:
+        _export(target)
+
+
+def _package(folder: Path, triton: Path | None, web: Path | None, ort_web: Path) -> None:
+    """What was exported, where it is served from."""
+    from midas.deploy.packages import write_triton, write_web
+
+    if triton:
+        print(write_triton(folder, triton))
+    if web:
+        page = write_web(folder, web, ort_web)
+        print(f"{page}: serve it by `python -m http.server --directory {web}`")
+
+
+def _export(target: str) -> None:
+    """The stage."""
     from midas.bench.latency import latency
     from midas.data.prepared import load_meta, load_split
     from midas.deploy.export import ExportConfig
