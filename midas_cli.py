@@ -141,6 +141,56 @@ def nb201_import(
     print(f"{out}: {', '.join(import_table(file, out))}")
 
 
+zoo = typer.Typer(help="The models that timm knows after `import midas`.")
+app.add_typer(zoo, name="zoo")
+
+
+@zoo.callback(invoke_without_command=True)
+def zoo_list(
+    context: typer.Context,
+    markdown: Annotated[bool, typer.Option(help="As the README shows it.")] = False,
+) -> None:
+    """List the registered cells: parameters, multiply-adds and, where it was measured, accuracy."""
+    if context.invoked_subcommand is None:
+        table = _load("nets/zoo_table.py")
+        print(table.markdown() if markdown else table.text())
+
+
+@zoo.command()
+def add(
+    folder: Annotated[Path, typer.Argument(help="A model folder, models/NAME.")],
+    name: Annotated[str | None, typer.Option(help="The cell's name; by default the folder's.")] = None,
+) -> None:
+    """Give a found cell a registered name, with where it came from (its weights stay in the folder)."""
+    if not Path("dvc.yaml").is_file():
+        raise CommandError("zoo add works in the root of a clone of the repository, whose midas/zoo.json it changes")
+    from midas.nets.zoo import add as add_cell
+    from midas.runs import files
+
+    tested = Path("artifacts/evaluate", folder.resolve().name, "metrics.json")
+    accuracy = None
+    if tested.is_file():
+        metrics = files.read_json(tested)
+        on = f"{metrics['images']:,} test images"
+        accuracy = {"value": metrics["accuracy_torch"], "on": on}
+    table, readme = _load("nets/zoo_table.py"), Path("README.md")
+    before = table.markdown()
+    print(*add_cell(folder, name, accuracy), sep="\n")
+    if readme.is_file() and before in (shown := readme.read_text(encoding="utf-8")):
+        files.write_text(readme, shown.replace(before, table.markdown()))  # the README shows the same table
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="A model folder, models/NAME.")],
+    repo: Annotated[str, typer.Argument(help="USER/NAME on the Hugging Face hub.")],
+) -> None:
+    """Put a model folder on the Hugging Face hub, in timm's layout (needs a token)."""
+    from midas.nets.zoo import push as push_folder
+
+    print(push_folder(folder, repo))
+
+
 def _is_known(current: bytes) -> bool:
     """Whether these parameters can be had again: from a preset or from git's HEAD."""
     if any(path.read_bytes() == current for path in PRESETS.glob("*.yaml")):
