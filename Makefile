@@ -1,11 +1,12 @@
 # make repro  runs the pipeline of params.yaml and prints what came out       (make repro PRESET=name: that preset first)
 # make test   style, types, floors and the quick tests                        (make test-all: the slow ones too)
+# make docs   the documentation site, in site/
 SHELL := /bin/bash
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: repro test test-all check setup clean
+.PHONY: repro test test-all check docs setup clean
 
 setup: .venv/.installed
 
@@ -34,5 +35,8 @@ test: check
 test-all: check
 	pytest -n 2 --dist loadgroup
 
+docs: setup
+	mkdocs build --strict
+
 clean:
-	rm -rf artifacts .checkpoints .pytest_cache .mypy_cache .ruff_cache
+	rm -rf artifacts report site .checkpoints .pytest_cache .mypy_cache .ruff_cache

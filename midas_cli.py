@@ -74,15 +74,15 @@ def init(
 
 @app.command()
 def draw(
-    genotype: Annotated[str, typer.Argument(help="A genotype file, or an arch string.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The SVG file to write.")] = Path("cell.svg"),
+    genotype: Annotated[
+        str, typer.Argument(help="A file, a model folder, an arch string, or a published cell's name.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The file to write: .svg, .png or .pdf.")] = Path("cell.svg"),
 ) -> None:
-    """Draw the cells of a genotype as SVG."""
-    from midas.genotype import load_genotype
-    from midas.report.drawing import draw_svg
-    from midas.runs import files
+    """Draw the cells of a genotype, e.g. midas draw darts_v2 -o cell.pdf."""
+    from midas.report.pictures import find_genotype, write_picture
 
-    files.write_text(out, draw_svg(load_genotype(genotype)))
+    write_picture(out, find_genotype(genotype))
     print(out)
 
 

@@ -7,6 +7,7 @@ came from stands in a provenance file beside it.
 
 import ast
 import hashlib
+import importlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -114,6 +115,13 @@ class Genotype:
             return Genotype(value["space"], {kind: _cell(kind, cell) for kind, cell in value["cells"].items()})
         except GenotypeError as error:
             raise GenotypeError(str(error).replace("genotype", where, 1)) from error
+
+    def _repr_svg_(self) -> str:
+        """The picture of the cells, which notebooks show."""
+        # by its name, so that nothing that reads genotypes depends on how they are drawn
+        drawing = importlib.import_module("midas.report.drawing")
+        picture: str = drawing.draw_svg(self)
+        return picture
 
     @property
     def hash(self) -> str:

@@ -2,11 +2,14 @@
 
 from pipeline import layout
 
+SHOWN = 6  # images whose patches are kept for the report
+
 
 def command() -> None:
     """Ask how well operations are told apart, what the pair rule is worth, and what the weights know of the class."""
-    from midas.analysis import analyse, weight_rows, without_pairs
-    from midas.data.prepared import load_meta, load_split
+    from midas.analysis.patches import one_of_each_class, patch_rows, spread_rows
+    from midas.analysis.questions import analyse, weight_rows, without_pairs
+    from midas.data.prepared import Split, load_meta, load_split, save_split
     from midas.runs import files, seeding
     from midas.search.arms import DiscreteArm
     from midas.search.config import DecodeConfig, SearchConfig
@@ -22,7 +25,8 @@ def command() -> None:
     how, seeds = params.section("decode", DecodeConfig), params.value("seeds", list[int])
     train, meta = load_split(layout.DATA / "train.safetensors"), load_meta(layout.DATA / "meta.json")
     searched, sample = space.without(config.exclude), decode_sample(train, config, how)
-    found, genotypes, cells, weights = [], [], [], []
+    shown, batch = one_of_each_class(sample, SHOWN), Split(sample.images[:256], sample.labels[:256])
+    found, genotypes, cells, weights, patches, spreads = [], [], [], [], [], []
     for seed in seeds:
         path = layout.SEARCH / f"seed-{seed}" / "search.safetensors"
         supernet, arm = load_search(path, space, config, len(meta.classes))
@@ -36,6 +40,8 @@ def command() -> None:
         name = f"seed {seed}"
         cells += [{"seed": name, **row} for row in answers["cells"]]
         weights += [{"seed": name, **row} for row in weight_rows(samples, searched)]
+        patches += [{"seed": seed, **row} for row in patch_rows(supernet, arm, batch, shown, meta, genotypes[-1])]
+        spreads += [{"seed": seed, **row} for row in spread_rows(samples, searched, genotypes[-1])]
     result = {
         "arm": config.arm,
         "patch_size": config.patch_size,
@@ -46,6 +52,9 @@ def command() -> None:
     files.write_json(layout.ANALYSIS / "analysis.json", result)
     files.write_csv(layout.ANALYSIS / "cells.csv", cells)
     files.write_csv(layout.ANALYSIS / "weights.csv", weights)
+    files.write_csv(layout.ANALYSIS / "patches.csv", patches)
+    files.write_csv(layout.ANALYSIS / "spreads.csv", spreads)
+    save_split(layout.ANALYSIS / "images.safetensors", shown)
     first = found[0]["class_accuracy"]
     known = "" if first is None else f"; the class is predicted from seed {seeds[0]}'s weights with {first:.0%}"
     print(f"analyse: {len(seeds)} seeds agree on {result['agreement']:.0%} of the edges{known} -> {layout.ANALYSIS}")

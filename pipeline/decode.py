@@ -10,7 +10,7 @@ def command() -> None:
     from midas.report.drawing import draw_svg
     from midas.runs import files, seeding
     from midas.search.config import DecodeConfig, SearchConfig
-    from midas.search.selection import decode_seed, operation_counts, select, summary
+    from midas.search.selection import decode_seed, operation_counts, seed_rows, select, summary
     from midas.search.store import load_search
     from midas.spaces import get_space
     from pipeline import params, provenance
@@ -33,6 +33,7 @@ def command() -> None:
     files.write_json(layout.GENOTYPE / "decode.json", evidence)
     files.write_json(layout.GENOTYPE / "metrics.json", summary(chosen, evidence, config, train))
     files.write_csv(layout.GENOTYPE / "operations.csv", operation_counts(chosen.genotype))
+    files.write_csv(layout.GENOTYPE / "seeds.csv", seed_rows(evidence, config))
     files.write_json(layout.GENOTYPE / "provenance.json", provenance.collect(chosen.seed, meta.fingerprint))
     files.write_text(layout.GENOTYPE / "cells.svg", draw_svg(chosen.genotype))
     print(

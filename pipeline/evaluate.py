@@ -6,11 +6,13 @@ import typer
 
 from pipeline import layout
 
+MISTAKES = 24  # of the worst, kept with their pixels for the report
+
 
 def command(target: Annotated[str, typer.Argument(help="One of `targets` in params.yaml.")]) -> None:
     """Classify the test images by the network and by its ONNX files; fails where network and model.onnx differ."""
-    from midas.data.prepared import load_meta, load_split
-    from midas.deploy.evaluation import evaluate
+    from midas.data.prepared import Split, load_meta, load_split, save_split
+    from midas.deploy.evaluation import evaluate, worst_mistakes
     from midas.deploy.export import ExportConfig
     from midas.deploy.folder import check_data, open_model_folder
     from midas.deploy.ship import MODEL, find_variants
@@ -26,6 +28,9 @@ def command(target: Annotated[str, typer.Argument(help="One of `targets` in para
     found = evaluate(model, folder / MODEL, split, meta, config.tolerance, interface, variants)
     files.write_csv(out / "predictions.csv", found.predictions)
     files.write_json(out / "metrics.json", found.metrics)
+    worst = worst_mistakes(found.predictions, MISTAKES)
+    files.write_json(out / "mistakes.json", {"images": worst})
+    save_split(out / "mistakes.safetensors", Split(split.images[worst], split.labels[worst]))
     metrics = found.metrics
     print(
         f"evaluate {target}: accuracy {metrics['accuracy_torch']:.4f} (torch), {metrics['accuracy_onnx']:.4f} (ONNX) "

@@ -10,10 +10,10 @@ from pipeline import layout
 def command(seed: Annotated[int, typer.Argument(help="One of `seeds` in params.yaml.", min=0)]) -> None:
     """Search one seed: a bilevel search of the space in params.yaml; goes on from a checkpoint where there is one."""
     from midas.data.prepared import load_meta, load_split
-    from midas.runs import files, seeding
+    from midas.runs import seeding
     from midas.search.bilevel import run_search
     from midas.search.config import SearchConfig
-    from midas.search.store import save_search
+    from midas.search.store import save_history, save_search
     from midas.spaces import get_space
     from pipeline import params, stage
 
@@ -25,7 +25,7 @@ def command(seed: Annotated[int, typer.Argument(help="One of `seeds` in params.y
     result = run_search(space, config, train, meta, seed, checkpoint)
     folder = layout.SEARCH / f"seed-{seed}"
     save_search(folder / "search.safetensors", result)
-    files.write_csv(folder / "history.csv", result.history)
+    save_history(folder, result.history)
     checkpoint.clear()
     last = result.history[-1]
     print(

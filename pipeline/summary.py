@@ -33,12 +33,18 @@ def command() -> None:
     for target in targets:
         table.add_row(*_row(target))
     Console(width=max(130, Console().width)).print(table)
-    print(f"Try it: python {layout.MODELS / next(iter(targets))}/predict.py IMAGE...")
+    print(f"{_report()}\nTry it: python {layout.MODELS / next(iter(targets))}/predict.py IMAGE...")
 
 
 def _short(found: dict[str, Any]) -> str:
     """A word of caution where the search was too short to be believed on its own."""
     return " A short search: see README, 'How far to trust a search'." if found["steps"] < 5_000 else ""
+
+
+def _report() -> str:
+    """Where the report is, or how to make it: DVC does not bring it back from the cache, since it shows times."""
+    page = layout.REPORT / "index.html"
+    return f"The report: {page}" if page.is_file() else f"The report: `midas report` writes {page}"
 
 
 def _row(target: str) -> list[str]:

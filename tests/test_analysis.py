@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from midas.analysis import Cell, analyse, between_classes, multimodality, separation, weight_rows, without_pairs
+from midas.analysis.questions import (
+    Cell,
+    analyse,
+    between_classes,
+    multimodality,
+    separation,
+    weight_rows,
+    without_pairs,
+)
 from midas.search.decode import NodeWeights, decode
 from midas.spaces.space import Space, complete_edges
 

@@ -1,6 +1,6 @@
 """The test: a network and its ONNX files on the same images; the plain file must give the same classes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ class Evaluation:
 
     Attributes:
         metrics: accuracies (also of each class and of each variant), agreement and difference, JSON values.
-        predictions: for each image a row with the names of its ``actual`` and its ``predicted`` class.
+        predictions: for each image a row with the names of its ``actual`` and its ``predicted`` class, and the
+            ``confidence``: the probability that the ONNX file gives to the predicted class.
     """
 
     metrics: dict[str, Any]
@@ -84,9 +85,18 @@ def evaluate(
             }
             for name, output in by_file.items()
         }
-    pairs = zip(split.labels.tolist(), predicted.tolist(), strict=True)
-    rows: list[dict[str, object]] = [{"actual": meta.classes[a], "predicted": meta.classes[p]} for a, p in pairs]
+    probabilities = got if interface.output == "probabilities" else got.softmax(1)
+    found = zip(split.labels.tolist(), predicted.tolist(), probabilities.amax(1).tolist(), strict=True)
+    rows: list[dict[str, object]] = [
+        {"actual": meta.classes[a], "predicted": meta.classes[p], "confidence": round(c, 6)} for a, p, c in found
+    ]
     return Evaluation(metrics, rows)
+
+
+def worst_mistakes(predictions: Sequence[Mapping[str, Any]], count: int) -> list[int]:
+    """The places of the mistakes that were made with the greatest confidence, at most `count`, the worst first."""
+    wrong = [k for k, row in enumerate(predictions) if row["actual"] != row["predicted"]]
+    return sorted(wrong, key=lambda k: -float(predictions[k]["confidence"]))[:count]
 
 
 def class_accuracy(predicted: Tensor, labels: Tensor) -> float:

@@ -23,6 +23,13 @@ COLOURS = (
     ("", "#f1f2f4", FAINT),
 )
 TITLES = {"reduce": "reduction cell"}
+# the variables of the report's style sheet that stand for the colours of a standalone picture
+PAPER = {"#ffffff": "card", INK: "ink", FAINT: "faint"} | {
+    colour: f"{part}-{start or 'other'}"
+    for start, fill, border in reversed(COLOURS)
+    for colour, part in ((fill, "fill"), (border, "border"))
+    if colour != FAINT
+}
 
 
 def draw_svg(genotype: Genotype) -> str:
@@ -41,6 +48,14 @@ def draw_svg(genotype: Genotype) -> str:
         y += TITLE + layout.height + BETWEEN
     height = y - BETWEEN + MARGIN
     return "\n".join([_opening(genotype, width, height), *body, "</svg>", ""])
+
+
+def draw_inline(genotype: Genotype) -> str:
+    """The same picture for an HTML page: its colours are the page's variables, so that they follow light and dark."""
+    text = draw_svg(genotype)
+    for colour, name in PAPER.items():
+        text = text.replace(f'"{colour}"', f'"var(--{name})"')
+    return text
 
 
 def cell_layouts(genotype: Genotype) -> dict[str, CellLayout]:

@@ -82,7 +82,9 @@ def run_search(
             report.note(
                 f"epoch {epoch + 1}/{config.epochs} loss {row['weight_loss']:.3f} accuracy {row['weight_accuracy']:.3f} | "
                 f"held-out {row['arch_accuracy']:.3f} | skips {row['skips']} "
-                f"margin {row['margin']:.4f} gap {row['supernet_accuracy'] - row['subnetwork_accuracy']:.3f}"
+                f"margin {row['margin']:.4f} gap {row['supernet_accuracy'] - row['subnetwork_accuracy']:.3f}",
+                row,
+                judge="arch_accuracy",
             )
     return SearchResult(supernet, arm, history)
 

@@ -25,15 +25,35 @@ def monitor(
     sample = Split(half.images[:count], half.labels[:count])  # the half is shuffled already
     samples = sample_weights(supernet, arm, decode_batches(sample, meta, config.batch_size))
     genotype = decode(samples, space)
+    found = distributions(samples)
     whole = accuracy(supernet, arm, sample, meta, config.batch_size)
     decoded = accuracy(supernet, DiscreteArm(genotype.cells), sample, meta, config.batch_size)
     return {
-        **indicators(distributions(samples), genotype),
+        **indicators(found, genotype),
         "supernet_accuracy": round(whole, 6),
         "subnetwork_accuracy": round(decoded, 6),
         "genotype": _one_line(genotype),
         "voted": _one_line(decode(samples, space, "vote")),
+        "weights": choice_rows(found, space),
     }
+
+
+def choice_rows(found: Distributions, space: Space) -> list[dict[str, Any]]:
+    """Every operation weight and every pair probability, one row each.
+
+    A row has the type of cell, the node, `inputs` (the edge's source, or the two sources of a pair as ``0+2``),
+    `choice` (the operation, or the word ``pair``) and the weight.
+    """
+    rows = []
+    for kind, nodes in found.items():
+        for specs, node in zip(space.nodes(kind), nodes, strict=True):
+            value = node.to_value(specs)
+            choices = [(str(e["source"]), op, w) for e in value["edges"] for op, w in e["operations"].items()]
+            if len(value["pairs"]) > 1:  # one pair is no choice
+                choices += [("+".join(map(str, p["sources"])), "pair", p["probability"]) for p in value["pairs"]]
+            place = {"cell": kind, "node": value["target"]}
+            rows += [{**place, "inputs": inputs, "choice": choice, "weight": w} for inputs, choice, w in choices]
+    return rows
 
 
 def _one_line(genotype: Genotype) -> str:

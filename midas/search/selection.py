@@ -121,6 +121,24 @@ def operation_counts(genotype: Genotype) -> list[dict[str, Any]]:
     return [{"cell": kind, "operation": f"{op} ({kind})", "count": n} for (kind, op), n in sorted(counts.items())]
 
 
+def seed_rows(evidence: dict[str, Any], config: SearchConfig) -> list[dict[str, Any]]:
+    """A row for each seed, for plots: the rows of `seeds.csv`.
+
+    `patches` names the patch size, so that `dvc plots diff` of experiments that differ in it shows what patches are worth.
+    """
+    patches = "whole map" if config.patch_size is None else f"{config.patch_size} pixels"
+    names = ("subnetwork_accuracy", "supernet_accuracy", "discretisation_gap", "skips", "margin")
+    return [
+        {
+            "seed": f"seed {entry['seed']}",
+            "arm": config.arm,
+            "patches": patches,
+            **{name: entry[name] for name in names},
+        }
+        for entry in evidence["seeds"]
+    ]
+
+
 def agreement(genotypes: Sequence[Genotype]) -> float:
     """How far genotypes agree: the mean over pairs of the share of edges (with operation) that both have, in [0, 1].
 

@@ -1,6 +1,8 @@
-"""A finished search on disk: one safetensors file with the supernet's and the arm's weights."""
+"""A finished search on disk: one safetensors file with the supernet's and the arm's weights, and its history."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -21,6 +23,14 @@ def save_search(path: Path, result: SearchResult) -> None:
         f"{part}.{name}": t.contiguous() for part, module in parts.items() for name, t in module.state_dict().items()
     }
     files.write_bytes(path, save(tensors))
+
+
+def save_history(folder: Path, history: Sequence[dict[str, Any]]) -> None:
+    """Write history.csv, a row an epoch, and weights.csv, a row for each weight of each epoch (`choice_rows`)."""
+    files.write_csv(folder / "history.csv", [{k: v for k, v in row.items() if k != "weights"} for row in history])
+    files.write_csv(
+        folder / "weights.csv", [{"epoch": row["epoch"], **weight} for row in history for weight in row["weights"]]
+    )
 
 
 def load_search(path: Path, space: Space, config: SearchConfig, num_classes: int) -> tuple[Supernet, Arm]:

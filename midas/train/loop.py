@@ -93,7 +93,7 @@ def train(
             _keep(state, row, time.monotonic() - start)
             if checkpoint:
                 checkpoint.save(state.to_checkpoint())
-            report.note(_line(row, config.epochs))
+            report.note(_line(row, config.epochs), row, judge="val_accuracy")
     return _result(state, config, meta)
 
 

@@ -1,0 +1,162 @@
+"""What the report shows of the search: weights over epochs, patches, spreads over samples, indicators."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from markupsafe import Markup
+from torch import Tensor
+
+from midas.data.prepared import load_split
+from midas.genotype import Genotype
+from midas.report import charts
+from midas.report.pixels import patch_map, thumbnail
+from midas.report.sources import Sources
+
+ANALYSIS = "artifacts/analysis"
+INDICATORS = (
+    ("skips", "skip connections"),
+    ("margin", "margin of the best operation"),
+    ("entropy", "entropy of the weights, nats"),
+)
+
+
+def shared_edges(cells: Sequence[Genotype]) -> list[tuple[str, str, str, int]]:
+    """(cell, edge, operation, number of seeds) for every edge that a seed chose, the most agreed on first."""
+    counts = Counter(
+        (kind, f"{edge.source} to {edge.target}", edge.op)
+        for cell in cells
+        for kind, part in cell.cells.items()
+        for edge in part.edges
+    )
+    return [(*key, n) for key, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+
+
+class SearchView:
+    """The charts of the search, each made when the page asks for it.
+
+    Args:
+        sources: the files.
+        seeds: all seeds, in order.
+    """
+
+    def __init__(self, sources: Sources, seeds: Sequence[int]) -> None:
+        self.sources, self.seeds = sources, seeds
+        self.kept: int = sources.value("artifacts/genotype/decode.json", "kept_seed")
+        self.colours: dict[str, str] = {}
+        for row in sources.rows(self.weights_file):
+            if row["choice"] != "pair":
+                self.colours.setdefault(row["choice"], f"var(--series-{len(self.colours) % len(charts.SERIES)})")
+
+    @property
+    def weights_file(self) -> str:
+        """Where the weights of the kept seed's epochs stand."""
+        return f"artifacts/search/seed-{self.kept}/weights.csv"
+
+    def history_file(self, seed: int) -> str:
+        """Where a seed's epochs stand."""
+        return f"artifacts/search/seed-{seed}/history.csv"
+
+    def weight_panels(self) -> Iterator[tuple[str, str, list[Markup]]]:
+        """For each node of each type of cell (type, node) the charts of its edges, then that of its pairs."""
+        nodes: dict[tuple[str, str], dict[str, dict[str, list[tuple[float, float]]]]] = defaultdict(dict)
+        for row in self.sources.rows(self.weights_file):
+            pair = row["choice"] == "pair"
+            panel, name = ("pairs", row["inputs"]) if pair else (row["inputs"], row["choice"])
+            lines = nodes[row["cell"], row["node"]].setdefault(panel, {})
+            lines.setdefault(name, []).append((float(row["epoch"]), float(row["weight"])))
+        for (kind, node), panels in nodes.items():
+            yield kind, node, [self._panel(kind, node, name, lines) for name, lines in panels.items()]
+
+    def _panel(self, kind: str, node: str, name: str, lines: dict[str, list[tuple[float, float]]]) -> Markup:
+        title = f"pairs kept by node {node}" if name == "pairs" else f"{name} to {node}"
+        return charts.lines(
+            f"{kind} cell, {title}: weight over epochs",
+            lines,
+            "epoch",
+            "probability" if name == "pairs" else "weight",
+            title=title,
+            size=charts.PANEL,
+            legend=name == "pairs",
+        )
+
+    def images(self) -> list[Markup]:
+        """The images over which patch maps are shown, by themselves."""
+        return [thumbnail(image, f"an image of class {name}") for image, name in self._shown()]
+
+    def _shown(self) -> list[tuple[Tensor, str]]:
+        """The shown images and their classes."""
+        path = self.sources.root / ANALYSIS / "images.safetensors"
+        if not path.is_file():
+            return []
+        shown, names = load_split(path), self.sources.value("artifacts/data/meta.json", "classes")
+        return [(image, names[label]) for image, label in zip(shown.images, shown.labels.tolist(), strict=True)]
+
+    def patch_maps(self, genotype: Genotype) -> Iterator[tuple[str, str, str, list[Markup]]]:
+        """For each edge of the kept genotype (cell, edge, its operation) the maps over the shown images."""
+        rows = [row for row in self.sources.rows(f"{ANALYSIS}/patches.csv") if row["seed"] == str(self.kept)]
+        shown = self._shown()
+        chosen = {
+            (f"{kind} 0", f"{e.source} to {e.target}"): e.op for kind, c in genotype.cells.items() for e in c.edges
+        }
+        places: dict[tuple[str, str], dict[int, list[dict[str, str]]]] = defaultdict(lambda: defaultdict(list))
+        for row in rows:
+            places[row["cell"], row["edge"]][int(row["image"])].append(row)
+        for (cell, edge), images in places.items():
+            yield (
+                cell,
+                edge,
+                chosen.get((cell, edge), "another operation"),
+                [
+                    patch_map(
+                        shown[n][0],
+                        cells,
+                        self.colours,
+                        f"an image of class {shown[n][1]}: "
+                        + ", ".join(f"{op} in {k}" for op, k in Counter(c["operation"] for c in cells).most_common())
+                        + " patches",
+                    )
+                    for n, cells in sorted(images.items())
+                ],
+            )
+
+    def spreads(self) -> list[Markup]:
+        """For each chosen edge of each cell, how the weight of its operation spreads over samples."""
+        groups: dict[tuple[str, str, str], list[dict[str, str]]] = defaultdict(list)
+        for row in self.sources.rows(f"{ANALYSIS}/spreads.csv"):
+            if row["seed"] == str(self.kept):
+                groups[row["cell"], row["edge"], row["operation"]].append(row)
+        return [
+            charts.bars(
+                f"{cell}, {edge}: weight of {operation} over samples",
+                [*(float(row["from"]) for row in rows), float(rows[-1]["to"])],
+                [float(row["samples"]) for row in rows],
+                operation,
+                "images",
+                title=f"{cell}, {edge}",
+            )
+            for (cell, edge, operation), rows in groups.items()
+        ]
+
+    def indicators(self) -> list[Markup]:
+        """Over epochs, for every seed: accuracy on the held-out half, discretisation gap, skips, margin, entropy."""
+        made = [
+            self._over_epochs("held-out accuracy", lambda row: float(row["arch_accuracy"]), (0, 1)),
+            self._over_epochs(
+                "discretisation gap", lambda row: float(row["supernet_accuracy"]) - float(row["subnetwork_accuracy"])
+            ),
+        ]
+        return made + [self._over_epochs(text, lambda row, key=key: float(row[key])) for key, text in INDICATORS]
+
+    def _over_epochs(self, text: str, value: Any, limits: tuple[float, float] | None = None) -> Markup:
+        series = {
+            f"seed {seed}": [(float(row["epoch"]), value(row)) for row in self.sources.rows(self.history_file(seed))]
+            for seed in self.seeds
+        }
+        return charts.lines(f"search: {text} over epochs", series, "epoch", text, limits=limits)
+
+    def analysed(self) -> list[dict[str, Any]]:
+        """The entries of analysis.json, one for each seed; none where it was not run."""
+        file = f"{ANALYSIS}/analysis.json"
+        entries: list[dict[str, Any]] = self.sources.value(file, "seeds") if self.sources.has(file) else []
+        return entries

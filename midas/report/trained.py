@@ -1,0 +1,111 @@
+"""What the report shows of one target: curves, confusion, the worst mistakes, parity, latency."""
+
+from collections import Counter
+from typing import Any
+
+from markupsafe import Markup
+
+from midas.data.prepared import load_split
+from midas.report import charts
+from midas.report.pixels import thumbnail
+from midas.report.sources import Sources
+
+MATRIX = 20  # classes up to which the confusion is shown as a matrix
+CONFUSED = 12  # pairs of classes that are listed
+
+
+class TargetView:
+    """The tables and charts of one target.
+
+    Args:
+        sources: the files.
+        name: of the target.
+    """
+
+    def __init__(self, sources: Sources, name: str) -> None:
+        self.sources, self.name = sources, name
+        self.tested = f"artifacts/evaluate/{name}/metrics.json"
+        self.predictions = f"artifacts/evaluate/{name}/predictions.csv"
+        self.history = f"artifacts/train/{name}/history.csv"
+        self.trained = f"artifacts/train/{name}/metrics.json"
+        self.cost = f"artifacts/train/{name}/cost.json"
+        self.parity = f"models/{name}/parity.json"
+        self.latency = f"models/{name}/latency.json"
+
+    def curves(self) -> list[Markup]:
+        """Loss, accuracy and learning rate over epochs."""
+        rows = self.sources.rows(self.history)
+        groups = {
+            "loss": ("train_loss", "val_loss"),
+            "accuracy": ("train_accuracy", "val_accuracy"),
+            "learning rate": ("learning_rate",),
+        }
+        return [
+            charts.lines(
+                f"training of {self.name}: {title} over epochs",
+                {
+                    column.replace("_", " "): [(float(r["epoch"]), float(r[column])) for r in rows]
+                    for column in columns
+                    if column in rows[0]
+                },
+                "epoch",
+                title,
+            )
+            for title, columns in groups.items()
+            if rows
+        ]
+
+    def classes(self) -> list[str]:
+        """The class names."""
+        names: list[str] = self.sources.value("artifacts/data/meta.json", "classes")
+        return names
+
+    def is_matrix(self) -> bool:
+        """Whether there are few enough classes for a matrix."""
+        return len(self.classes()) <= MATRIX
+
+    def count(self, actual: str, predicted: str) -> Markup:
+        """How many test images of a class were taken for a class."""
+        return self.sources.count(self.predictions, actual=actual, predicted=predicted)
+
+    def shade(self, actual: str, predicted: str) -> str:
+        """How dark the cell of the matrix is, in percent of its row."""
+        rows = [row for row in self.sources.rows(self.predictions) if row["actual"] == actual]
+        return f"{100 * sum(row['predicted'] == predicted for row in rows) / max(1, len(rows)):.0f}%"
+
+    def confused(self) -> list[tuple[str, str]]:
+        """The pairs of classes that were most often confused, (actual, predicted)."""
+        pairs = Counter(
+            (row["actual"], row["predicted"])
+            for row in self.sources.rows(self.predictions)
+            if row["actual"] != row["predicted"]
+        )
+        return [pair for pair, _ in pairs.most_common(CONFUSED)]
+
+    def mistakes(self) -> list[dict[str, Any]]:
+        """The worst mistakes: picture, actual and predicted class, confidence."""
+        folder = f"artifacts/evaluate/{self.name}"
+        if not self.sources.has(f"{folder}/mistakes.json"):
+            return []
+        worst = self.sources.value(f"{folder}/mistakes.json", "images")
+        shown, rows = (
+            load_split(self.sources.root / folder / "mistakes.safetensors"),
+            self.sources.rows(self.predictions),
+        )
+        return [
+            {
+                "picture": thumbnail(image, f"test image {k}, {rows[k]['actual']} taken for {rows[k]['predicted']}"),
+                "actual": rows[k]["actual"],
+                "predicted": rows[k]["predicted"],
+                "confidence": self.sources.cell(self.predictions, k, "confidence", "{:.1%}"),
+            }
+            for image, k in zip(shown.images, worst, strict=True)
+        ]
+
+    def latencies(self) -> list[int]:
+        """The places of the batch sizes in latency.json; none where it was not measured for this very file."""
+        if not self.sources.has(self.latency):
+            return []
+        if self.sources.value(self.latency, "sha256") != self.sources.value(self.parity, "sha256"):
+            return []
+        return list(range(len(self.sources.value(self.latency, "results"))))

@@ -1,0 +1,62 @@
+"""What a stage cost on this machine: written when its command ends well, outside every stage's outs.
+
+A record also holds the hashes of what the command wrote. Where they are those of dvc.lock, the files that stand here were
+made here, by that run; else they came from the cache or from a remote.
+"""
+
+import functools
+import hashlib
+import resource
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline import layout
+
+
+def timed(stage: str, command: Callable[..., None]) -> Callable[..., None]:
+    """The command of a stage, followed by its record in artifacts/cost/STAGE.json."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        start = time.monotonic()
+        command(*args, **kwargs)
+        items = [str(value) for value in (*args, *kwargs.values())]
+        record("@".join([stage, *items]), time.monotonic() - start)
+
+    return run
+
+
+def record(name: str, seconds: float) -> None:
+    """Write the record of a stage that has just ended; `name` is as DVC says it, e.g. ``search@0``."""
+    from midas.runs import files
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    value = {
+        "stage": name,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "peak_memory_bytes": peak if sys.platform == "darwin" else 1024 * peak,
+        "outs": {str(path): _md5(path) for path in outs_of(name) if path.is_file()},
+    }
+    files.write_json(layout.COST / f"{name}.json", value)
+
+
+def outs_of(name: str) -> list[Path]:
+    """The outs, metrics and plots of a stage as dvc.yaml names them."""
+    import yaml
+
+    stage, _, item = name.partition("@")
+    definition = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
+    named = [entry for key in ("outs", "metrics", "plots") for entry in definition.get(key, [])]
+    texts = [next(iter(entry)) if isinstance(entry, dict) else str(entry) for entry in named]
+    return [Path(text.replace("${item.seed}", item).replace("${item.target}", item)) for text in texts]
+
+
+def _md5(path: Path) -> str:
+    """The hash that dvc.lock has for a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

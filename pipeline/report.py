@@ -1,0 +1,87 @@
+"""Stage `report`: everything that the pipeline left, in one page; or several experiments side by side."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from pipeline import layout
+
+
+def command(
+    revisions: Annotated[
+        list[str] | None, typer.Argument(metavar="[REV]...", help="With --compare: commits, branches or experiments.")
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Put experiments side by side: --compare REV REV...")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The file to write.")] = None,
+) -> None:
+    """Write report/index.html: cells, weights, patches, seeds, curves, mistakes, parity, cost, provenance."""
+    from midas.report.comparison import render_comparison
+    from midas.report.page import render_report
+    from midas.runs import files
+    from pipeline import params
+
+    if compare != bool(revisions):
+        raise typer.BadParameter("say --compare REV REV..., or neither")
+    path = out or layout.REPORT / ("comparison.html" if compare else "index.html")
+    if revisions:
+        with tempfile.TemporaryDirectory() as folder:
+            page = render_comparison([checked_out(name, Path(folder)) for name in revisions])
+    else:
+        page = render_report(Path(), params.read(), stage_runs())
+    files.write_text(path, page)
+    print(f"report: {len(page.encode()) / 1e6:.2f} MB, opens without a network -> {path}")
+
+
+def stage_runs() -> list[Any]:
+    """Every run of a stage in dvc.lock that params.yaml still asks for, and whether its files were made here."""
+    from midas.report.page import StageRun
+    from midas.runs import files
+    from pipeline import params
+
+    lock = Path("dvc.lock")
+    locked = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"] if lock.is_file() else {}
+    items = {str(item) for item in (*params.value("seeds", list[int]), *params.value("targets", dict[str, Any]))}
+    order = list(yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"])
+    runs = []
+    for name, entry in sorted(locked.items(), key=lambda item: order.index(item[0].partition("@")[0])):
+        item = name.partition("@")[2]
+        if "outs" in entry and (not item or item in items):
+            record = layout.COST / f"{name}.json"
+            hashes = {out["path"]: out["md5"] for out in entry["outs"]}
+            here = record.is_file() and files.read_json(record)["outs"] == hashes
+            runs.append(StageRun(name, here, str(record)))
+    return runs
+
+
+def checked_out(name: str, folder: Path) -> Any:
+    """The files of one experiment, taken from git and the DVC cache (or the remote) into a folder of their own."""
+    from dvc.api import DVCFileSystem
+
+    from midas.report.comparison import FILES, Experiment
+    from midas.runs.errors import MidasError
+
+    try:
+        tree = DVCFileSystem(rev=name)
+        params = yaml.safe_load(tree.read_text("params.yaml"))
+        root = folder / name.replace("/", "_")
+        targets: Sequence[str] = list(params["targets"])
+        wanted = [
+            *(f"artifacts/search/seed-{seed}/history.csv" for seed in params["seeds"]),
+            *(f"artifacts/train/{target}/{file}" for target in targets for file in ("history.csv", "metrics.json")),
+            *(f"artifacts/evaluate/{target}/metrics.json" for target in targets),
+        ]
+        for file in (*FILES, *(file for file in wanted if tree.exists(file))):
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / file).write_bytes(tree.read_bytes(file))
+    except Exception as error:  # what DVC raises for an unknown revision or a file that is nowhere is its own to choose
+        text = " ".join(str(error).split())
+        raise MidasError(
+            f"report --compare: {name}: cannot be read ({text}); run it, or `dvc pull` it, first"
+        ) from error
+    return Experiment(name, root, params)

@@ -1,0 +1,105 @@
+"""Reading the report as a test reads it: its numbers, its other text, and what a browser says of it."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+QUIET = {"code", "pre", "svg", "time", "title", "style"}  # names, files and dates: no numbers of a result
+VOID = {"meta", "link", "img", "br"}
+
+
+@dataclass
+class Number:
+    """One `data` element: its attributes and what people read."""
+
+    attributes: dict[str, str]
+    text: str = ""
+
+
+class Page(HTMLParser):
+    """`numbers` are the data elements, `words` the text outside them and outside names, files and dates."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.numbers: list[Number] = []
+        self.words: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self._open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {key: value or "" for key, value in attrs}
+        self.tags.append((tag, values))
+        if tag == "data":
+            self.numbers.append(Number(values))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {key: value or "" for key, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag, f"</{tag}> closes another element"
+
+    def handle_data(self, data: str) -> None:
+        if "data" in self._open:
+            self.numbers[-1].text += data
+        elif not QUIET & set(self._open):
+            self.words.append(data)
+
+
+def looked_up(root: Path, attributes: dict[str, str]) -> float:
+    """The number in the file that a data element names, found without any code of the report."""
+    path = root / attributes["data-file"]
+    if path.suffix == ".json":
+        value: Any = json.loads(path.read_text())
+        for key in attributes["data-key"].split("/")[1:]:
+            key = key.replace("~1", "/").replace("~0", "~")
+            value = value[int(key) if isinstance(value, list) else key]
+        return float(value)
+    rows = list(csv.DictReader(path.open(encoding="utf-8")))
+    if "data-where" in attributes:
+        where = json.loads(attributes["data-where"])
+        return sum(all(row[column] == value for column, value in where.items()) for row in rows)
+    return float(rows[int(attributes["data-row"])][attributes["data-key"]])
+
+
+def as_read(text: str) -> tuple[float, float]:
+    """The number that people read in a text such as 99.72 % or 0.42 MB, in the unit of its file, and half its last digit."""
+    found = re.fullmatch(r"(-?[\d,]+)(\.\d+)?(e[+-]\d+)?\s*([%A-Za-z]*)", text)
+    assert found, text
+    whole, fraction, exponent, unit = found.groups()
+    factor = float(f"1{exponent or ''}") * {"%": 0.01, "MB": 1e6, "GB": 1e9}.get(unit, 1)
+    digits = len(fraction or ".") - 1
+    return float(whole.replace(",", "") + (fraction or "")) * factor, 0.5001 * 10.0**-digits * factor
+
+
+def width_in_browser(path: Path, width: int, folder: Path) -> dict[str, Any]:
+    """What headless Chromium says of a page in a frame of that width: how wide its content is, and what its console got."""
+    frame = path.read_text(encoding="utf-8").replace(
+        "default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'"
+    )
+    probe = folder / "probe.html"
+    probe.write_text(
+        f"<!doctype html><title>probe</title><iframe id=f style='width:{width}px;height:900px;border:0'></iframe>"
+        f"<script>f.srcdoc = {json.dumps(frame).replace('</', '<' + chr(92) + '/')};"
+        "f.onload = () => { const d = f.contentDocument.documentElement;"
+        "document.title = JSON.stringify({scroll: d.scrollWidth, seen: d.clientWidth, height: d.scrollHeight}) }</script>",
+        encoding="utf-8",
+    )
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
+    command += [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=5000", "--window-size=1400,1000"]
+    result = subprocess.run([*command, probe.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    title = re.search(r"<title>(.*?)</title>", result.stdout)
+    assert title
+    return {**json.loads(title[1]), "console": [line for line in result.stderr.splitlines() if "CONSOLE" in line]}
+
+
+def has_browser() -> bool:
+    return shutil.which("chromium") is not None

@@ -1,0 +1,47 @@
+"""What a stage cost stands beside its outs and not among them, together with what it wrote."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline import cost, layout
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_stage_that_ended_well_leaves_its_time_its_memory_and_the_hashes_of_what_it_wrote(clone: Path) -> None:
+    def command(seed: int) -> None:
+        path = layout.SEARCH / f"seed-{seed}" / "history.csv"
+        path.parent.mkdir(parents=True)
+        path.write_text("epoch\n1\n")
+
+    cost.timed("search", command)(seed=3)
+    record = json.loads((layout.COST / "search@3.json").read_text())
+    assert record["stage"] == "search@3"
+    assert 0 <= record["seconds"] < 5
+    assert record["peak_memory_bytes"] > 1e6
+    expected = hashlib.md5(b"epoch\n1\n", usedforsecurity=False).hexdigest()
+    assert record["outs"] == {"artifacts/search/seed-3/history.csv": expected}
+
+
+def test_a_stage_that_failed_leaves_no_record(clone: Path) -> None:
+    def command() -> None:
+        raise ValueError("no room")
+
+    with pytest.raises(ValueError, match="no room"):
+        cost.timed("decode", command)()
+    assert not layout.COST.exists()
+
+
+def test_no_stage_has_its_cost_among_its_outs_or_deps() -> None:
+    assert "artifacts/cost" not in (ROOT / "dvc.yaml").read_text()
