@@ -86,7 +86,7 @@ def draw(
     print(out)
 
 
-bench = typer.Typer(no_args_is_help=True, help="Judge a found cell by a table of all cells of its space.")
+bench = typer.Typer(no_args_is_help=True, help="Judge a found cell by a table; time a step of a search.")
 app.add_typer(bench, name="bench")
 
 
@@ -110,6 +110,26 @@ def nb201(
         print(f"{j.column:22} {j.accuracy:7.2f} %  {j.rank:7} {j.cells:8}     {j.percentile:6.2f} %  {j.regret:7.2f}")
 
 
+@bench.command()
+def step(
+    space: Annotated[str, typer.Option(help="The space to search.")] = "darts",
+    channels: Annotated[int, typer.Option()] = 16,
+    cells: Annotated[int, typer.Option(help="Cells; for nasbench201 in each of three stages.")] = 8,
+    size: Annotated[int, typer.Option(help="Side of the images.")] = 32,
+    batch: Annotated[int, typer.Option()] = 64,
+    runs: Annotated[int, typer.Option(help="How often each case is timed.")] = 7,
+    memory: Annotated[bool, typer.Option(help="Peak memory too, each case in a process of its own.")] = True,
+) -> None:
+    """Time and memory of a search step: static parameters, then MIDAS with no patch, patches of 4 and of 8."""
+    from midas.bench.steps import StepCase, measure, table
+
+    arms: list[tuple[str, str, int | None]] = [("static", "darts", None)]
+    arms += [(f"MIDAS, patch {patch or 'none'}", "midas", patch) for patch in (None, 4, 8)]
+    shared = {"space": space, "channels": channels, "cells": cells, "size": size, "batch": batch}
+    cases = [StepCase(name, arm, patch, **shared) for name, arm, patch in arms]  # type: ignore[arg-type]
+    print(table(cases, measure(cases, runs, memory)))
+
+
 @bench.command(name="nb201-import")
 def nb201_import(
     file: Annotated[Path, typer.Argument(help="NATS-tss-v1_0-*.pickle.pbz2, or its -simple folder. It is unpickled.")],
@@ -119,6 +139,56 @@ def nb201_import(
     from midas.bench.nasbench201_import import import_table
 
     print(f"{out}: {', '.join(import_table(file, out))}")
+
+
+zoo = typer.Typer(help="The models that timm knows after `import midas`.")
+app.add_typer(zoo, name="zoo")
+
+
+@zoo.callback(invoke_without_command=True)
+def zoo_list(
+    context: typer.Context,
+    markdown: Annotated[bool, typer.Option(help="As the README shows it.")] = False,
+) -> None:
+    """List the registered cells: parameters, multiply-adds and, where it was measured, accuracy."""
+    if context.invoked_subcommand is None:
+        table = _load("nets/zoo_table.py")
+        print(table.markdown() if markdown else table.text())
+
+
+@zoo.command()
+def add(
+    folder: Annotated[Path, typer.Argument(help="A model folder, models/NAME.")],
+    name: Annotated[str | None, typer.Option(help="The cell's name; by default the folder's.")] = None,
+) -> None:
+    """Give a found cell a registered name, with where it came from (its weights stay in the folder)."""
+    if not Path("dvc.yaml").is_file():
+        raise CommandError("zoo add works in the root of a clone of the repository, whose midas/zoo.json it changes")
+    from midas.nets.zoo import add as add_cell
+    from midas.runs import files
+
+    tested = Path("artifacts/evaluate", folder.resolve().name, "metrics.json")
+    accuracy = None
+    if tested.is_file():
+        metrics = files.read_json(tested)
+        on = f"{metrics['images']:,} test images"
+        accuracy = {"value": metrics["accuracy_torch"], "on": on}
+    table, readme = _load("nets/zoo_table.py"), Path("README.md")
+    before = table.markdown()
+    print(*add_cell(folder, name, accuracy), sep="\n")
+    if readme.is_file() and before in (shown := readme.read_text(encoding="utf-8")):
+        files.write_text(readme, shown.replace(before, table.markdown()))  # the README shows the same table
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="A model folder, models/NAME.")],
+    repo: Annotated[str, typer.Argument(help="USER/NAME on the Hugging Face hub.")],
+) -> None:
+    """Put a model folder on the Hugging Face hub, in timm's layout (needs a token)."""
+    from midas.nets.zoo import push as push_folder
+
+    print(push_folder(folder, repo))
 
 
 def _is_known(current: bytes) -> bool:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import yaml
@@ -40,20 +40,29 @@ from midas.spaces import get_space
 HERE = Path(__file__).parent
 ROWS, CACHE = HERE / "nb201.csv", HERE / ".cache"
 PRESET = yaml.safe_load((HERE.parent / "presets/nasbench201-cpu.yaml").read_text(encoding="utf-8"))
-FIELDS: tuple[str, ...] = (
-    "date",
-    "arm",
-    "config",
-    "seed",
-    "arch",
-    "vote",
-    "mode",
-    "joint",
-    "supernet_accuracy",
-    "subnetwork_accuracy",
-)
-FIELDS += ("steps", "seconds", "threads", "jobs", "epochs", "voted")  # the cell after each epoch, by mean and by vote
+RULES: tuple[Rule, ...] = ("mean", "vote", "mode", "joint")
 Job = tuple[str, str, int]  # arm, configuration, seed
+
+
+class Row(NamedTuple):
+    """One finished search; cells are arch strings."""
+
+    date: str
+    arm: str
+    config: str  # the changed settings, as JSON
+    seed: int
+    mean: str  # the cell by each decode rule
+    vote: str
+    mode: str
+    joint: str
+    supernet_accuracy: float
+    subnetwork_accuracy: float
+    steps: int
+    seconds: int
+    threads: int
+    jobs: int
+    epochs: str  # the cells after each epoch by mean, as JSON
+    voted: str  # and by vote
 
 
 def rows() -> list[dict[str, str]]:
@@ -64,17 +73,17 @@ def rows() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def append(row: dict[str, Any]) -> None:
+def append(row: Row) -> None:
     """Add one finished row."""
     new = not ROWS.is_file()
     with ROWS.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        writer = csv.writer(file, lineterminator="\n")
         if new:
-            writer.writeheader()
+            writer.writerow(Row._fields)
         writer.writerow(row)
 
 
-def search(job: Job, root: str, threads: int, jobs: int) -> dict[str, Any]:
+def search(job: Job, root: str, threads: int, jobs: int) -> Row:
     """One search and its decoding; runs in a process of its own."""
     arm, config_text, seed = job
     torch.set_num_threads(threads)
@@ -90,20 +99,24 @@ def search(job: Job, root: str, threads: int, jobs: int) -> dict[str, Any]:
     found = decode_seed(seed, space, result.supernet, result.arm, config, how, train, meta)
     seconds = time.perf_counter() - start
     checkpoint.clear()
-    rules: tuple[Rule, ...] = ("mean", "vote", "mode", "joint")
-    cells = {rule: decode(found.samples, space.without(config.exclude), rule) for rule in rules}
+    cells = {rule: decode(found.samples, space.without(config.exclude), rule).to_arch() for rule in RULES}
     if arm == "random":
-        cells = dict.fromkeys(rules, found.genotype)
-    return {
-        "date": datetime.date.today().isoformat(),
-        **{"arm": arm, "config": config_text, "seed": seed},
-        **{rule: genotype.to_arch() for rule, genotype in cells.items()},
-        "supernet_accuracy": round(found.supernet_accuracy, 4),
-        "subnetwork_accuracy": round(found.subnetwork_accuracy, 4),
-        **{"steps": result.history[-1]["step"], "seconds": round(seconds), "threads": threads, "jobs": jobs},
-        "epochs": json.dumps([row["genotype"] for row in result.history]),
-        "voted": json.dumps([row["voted"] for row in result.history]),
-    }
+        cells = dict.fromkeys(RULES, found.genotype.to_arch())
+    return Row(
+        date=datetime.date.today().isoformat(),
+        arm=arm,
+        config=config_text,
+        seed=seed,
+        **cells,
+        supernet_accuracy=round(found.supernet_accuracy, 4),
+        subnetwork_accuracy=round(found.subnetwork_accuracy, 4),
+        steps=result.history[-1]["step"],
+        seconds=round(seconds),
+        threads=threads,
+        jobs=jobs,
+        epochs=json.dumps([row["genotype"] for row in result.history]),
+        voted=json.dumps([row["voted"] for row in result.history]),
+    )
 
 
 def prepared(root: str) -> Path:

@@ -10,21 +10,22 @@ MISTAKES = 24  # of the worst, kept with their pixels for the report
 
 
 def command(target: Annotated[str, typer.Argument(help="One of `targets` in params.yaml.")]) -> None:
-    """Classify the test images by the network and by its ONNX file; fails where they differ."""
+    """Classify the test images by the network and by its ONNX files; fails where network and model.onnx differ."""
     from midas.data.prepared import Split, load_meta, load_split, save_split
     from midas.deploy.evaluation import evaluate, worst_mistakes
     from midas.deploy.export import ExportConfig
     from midas.deploy.folder import check_data, open_model_folder
-    from midas.deploy.ship import MODEL
+    from midas.deploy.ship import MODEL, find_variants
     from midas.runs import files
     from pipeline import params
 
     folder, out = layout.MODELS / target, layout.EVALUATE / target
-    tolerance = params.section("export", ExportConfig).tolerance
+    config = params.section("export", ExportConfig)
     split, meta = load_split(layout.DATA / "test.safetensors"), load_meta(layout.DATA / "meta.json")
     model, description = open_model_folder(folder)
     check_data(folder, description, meta)
-    found = evaluate(model, folder / MODEL, split, meta, tolerance)
+    interface, variants = config.interface(meta.mean, meta.std), find_variants(folder)
+    found = evaluate(model, folder / MODEL, split, meta, config.tolerance, interface, variants)
     files.write_csv(out / "predictions.csv", found.predictions)
     files.write_json(out / "metrics.json", found.metrics)
     worst = worst_mistakes(found.predictions, MISTAKES)
@@ -36,3 +37,7 @@ def command(target: Annotated[str, typer.Argument(help="One of `targets` in para
         f"on {metrics['images']} test images; same class on all, largest difference "
         f"{metrics['relative_difference']:.1e} of the logit range -> {out}"
     )
+    for kind, tested in metrics.get("variants", {}).items():
+        print(
+            f"evaluate {target}: {kind}: accuracy {tested['accuracy']:.4f}, same class on {tested['class_agreement']:.2%}"
+        )

@@ -1,5 +1,6 @@
 """Stage `export@target`: from a model folder to a verified ONNX file in it."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,21 +8,53 @@ import typer
 from pipeline import layout
 
 
-def command(target: Annotated[str, typer.Argument(help="One of `targets` in params.yaml.")]) -> None:
+def command(
+    target: Annotated[str, typer.Argument(help="One of `targets` in params.yaml.")],
+    triton: Annotated[
+        Path | None, typer.Option(help="Write the exported model into this Triton repository, and do nothing else.")
+    ] = None,
+    web: Annotated[
+        Path | None, typer.Option(help="Write a web page that runs the exported model, and do nothing else.")
+    ] = None,
+    ort_web: Annotated[
+        Path, typer.Option(help="The folder dist of the npm package onnxruntime-web, for --web.")
+    ] = Path("node_modules/onnxruntime-web/dist"),
+) -> None:
     """Write models/TARGET/model.onnx, proved equal to the network on the validation images, and predict.py."""
+    if triton or web:
+        _package(layout.MODELS / target, triton, web, ort_web)
+    else:
+        _export(target)
+
+
+def _package(folder: Path, triton: Path | None, web: Path | None, ort_web: Path) -> None:
+    """What was exported, where it is served from."""
+    from midas.deploy.packages import write_triton, write_web
+
+    if triton:
+        print(write_triton(folder, triton))
+    if web:
+        page = write_web(folder, web, ort_web)
+        print(f"{page}: serve it by `python -m http.server --directory {web}`")
+
+
+def _export(target: str) -> None:
+    """The stage."""
     from midas.bench.latency import latency
     from midas.data.prepared import load_meta, load_split
     from midas.deploy.export import ExportConfig
     from midas.deploy.folder import open_model_folder
-    from midas.deploy.ship import MODEL, ship
+    from midas.deploy.ship import MODEL, find_variants, ship
     from midas.runs import files
     from pipeline import params
 
     folder = layout.MODELS / target
     config = params.section("export", ExportConfig)
     split, meta = load_split(layout.DATA / "val.safetensors"), load_meta(layout.DATA / "meta.json")
-    parity = ship(folder, config, split, meta, _version())
-    times = latency(open_model_folder(folder)[0], folder / MODEL, (3, meta.size, meta.size))
+    training = load_split(layout.DATA / "train.safetensors").images if "int8" in config.variants else None
+    parity = ship(folder, config, split, meta, _version(), training)
+    model = open_model_folder(folder)[0]
+    times = latency(model, folder / MODEL, (3, meta.size, meta.size), variants=find_variants(folder))
     files.write_json(folder / "latency.json", {**times, "sha256": parity["sha256"]})
     one = times["results"][0]
     print(
@@ -29,6 +62,12 @@ def command(target: Annotated[str, typer.Argument(help="One of `targets` in para
         f"difference {parity['relative_difference']:.1e} of the logit range), batch 1 in "
         f"{one['onnxruntime']['p50_ms']:.2f} ms (torch {one['torch']['p50_ms']:.2f} ms) -> {folder / MODEL}"
     )
+    for kind, found in parity.get("variants", {}).items():
+        print(
+            f"export {target}: {kind} {'is shipped' if found['shipped'] else 'is NOT shipped'}: {found['bytes'] / 1e6:.2f} MB, "
+            f"loses {found['accuracy_loss'] * 100:.2f} points on the validation split ({config.max_accuracy_loss * 100:g} "
+            f"are allowed), same class on {found['class_agreement']:.2%}"
+        )
 
 
 def _version() -> str:

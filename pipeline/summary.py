@@ -75,11 +75,13 @@ def _latency(folder: Path, parity: dict[str, Any]) -> dict[str, Any]:
         return dict(known)
     from midas.bench.latency import latency
     from midas.deploy.folder import open_model_folder
-    from midas.deploy.ship import MODEL
+    from midas.deploy.ship import MODEL, find_variants
 
     model, description = open_model_folder(folder)
     measured = {
-        **latency(model, folder / MODEL, tuple(description["pretrained_cfg"]["input_size"])),
+        **latency(
+            model, folder / MODEL, tuple(description["pretrained_cfg"]["input_size"]), variants=find_variants(folder)
+        ),
         "sha256": parity["sha256"],
     }
     files.write_json(path, measured)

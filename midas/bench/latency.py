@@ -1,9 +1,10 @@
-"""How long one batch takes: torch as it is run by default, and onnxruntime, on the same machine at the same time."""
+"""How long one batch takes: torch, torch with channels last, and each ONNX file, on one machine at the same time."""
 
+import copy
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 WARM_UP, LEAST_RUNS = 2, 5
+BLOCK = 4  # calls of one runtime in a row, the first of which is not counted
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -22,35 +24,43 @@ def latency(
     model: nn.Module,
     path: Path,
     input_size: tuple[int, int, int],
-    batches: Sequence[int] = (1, 32),
-    threads: int = 2,
-    seconds: float = 1.0,
+    batches: Sequence[int] = (1, 8, 32),
+    threads: Sequence[int] | None = None,
+    seconds: float = 0.5,
+    variants: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
-    """Measure a network and its ONNX file, in turns, so that whatever else the machine does disturbs both alike.
+    """Measure a network and its ONNX files, in turns, so that whatever else the machine does disturbs all alike.
 
     Args:
         model: the network, in evaluation mode, on the CPU.
         path: its ONNX file, with input ``image``.
         input_size: (3, H, W) of an image.
         batches: how many images a call gets.
-        threads: of each runtime.
-        seconds: how long each batch size is measured.
+        threads: of each runtime; all cores and one by default.
+        seconds: how long each batch size is measured with each number of threads.
+        variants: further ONNX files by name, e.g. int8.
 
     Returns:
-        For each batch size the median and the 95th percentile of a call in milliseconds; hardware and versions.
+        For each number of threads and batch size the median and the 95th percentile of a call in milliseconds, under
+        ``torch``, ``torch_channels_last``, ``onnxruntime`` and ``onnxruntime_NAME``; hardware and versions.
     """
-    session = _session(path, threads)
-    generator = torch.Generator().manual_seed(0)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    onnx_files = {"onnxruntime": path, **{f"onnxruntime_{name}": file for name, file in (variants or {}).items()}}
+    channels_last = copy.deepcopy(model).to(memory_format=torch.channels_last)
     results = []
-    with _torch_threads(threads), torch.inference_mode():
-        for batch in batches:
-            images = torch.randn(batch, *input_size, generator=generator)
-            calls: dict[str, Callable[[], object]] = {
-                "torch": partial(model, images),
-                "onnxruntime": partial(session.run, None, {"image": images.numpy()}),
-            }
-            results.append({"batch": batch, **_measure(calls, seconds)})
-    return {"cpu": cpu_name(), "cores": os.cpu_count(), "threads": threads, "results": results, "versions": _versions()}
+    for count in threads or sorted({cores, 1}, reverse=True):
+        sessions = {name: _session(file, count) for name, file in onnx_files.items()}
+        with _torch_threads(count), torch.inference_mode():
+            for batch in batches:
+                images = torch.zeros(batch, *input_size)
+                calls: dict[str, Callable[[], object]] = {
+                    "torch": partial(model, images),
+                    "torch_channels_last": partial(channels_last, images.contiguous(memory_format=torch.channels_last)),
+                }
+                for name, session in sessions.items():
+                    calls[name] = partial(session.run, None, {"image": _example(session, batch, input_size)})
+                results.append({"batch": batch, "threads": count, **_measure(calls, seconds)})
+    return {"cpu": cpu_name(), "cores": cores, "results": results, "versions": _versions()}
 
 
 def cpu_name() -> str:
@@ -63,16 +73,21 @@ def cpu_name() -> str:
 
 
 def _measure(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, dict[str, float]]:
-    """Run the calls in turns for some seconds; median and 95th percentile of each in milliseconds."""
+    """Run blocks of the calls in turns for some seconds; median and 95th percentile of each in milliseconds.
+
+    The first call of a block is not counted: it pays for caches and threads that the runtime before it has left.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for call in [*calls.values()] * WARM_UP:
         call()
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(next(iter(times.values()))) < LEAST_RUNS:
         for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name].append((time.perf_counter() - start) * 1e3)
+            for run in range(BLOCK):
+                start = time.perf_counter()
+                call()
+                if run > 0:
+                    times[name].append((time.perf_counter() - start) * 1e3)
     return {
         name: {"p50_ms": _percentile(values, 50), "p95_ms": _percentile(values, 95), "runs": len(values)}
         for name, values in times.items()
@@ -82,6 +97,13 @@ def _measure(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str
 def _percentile(values: list[float], percent: int) -> float:
     """A percentile, to the microsecond."""
     return round(float(np.percentile(values, percent)), 3)
+
+
+def _example(session: Any, batch: int, size: tuple[int, int, int]) -> np.ndarray[Any, Any]:
+    """Images as a file takes them: normalised floats or pixels, channels first or last."""
+    taken = session.get_inputs()[0]
+    shape = (*size[1:], size[0]) if taken.shape[-1] == size[0] else size
+    return np.zeros((batch, *shape), np.uint8 if taken.type == "tensor(uint8)" else np.float32)
 
 
 def _session(path: Path, threads: int) -> Any:

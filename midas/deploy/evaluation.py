@@ -1,4 +1,4 @@
-"""The test: a network and its ONNX file on the same images, which must give the same classes."""
+"""The test: a network and its ONNX files on the same images; the plain file must give the same classes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +11,10 @@ from torch import Tensor, nn
 from midas.data.augment import normalise
 from midas.data.batches import sequential_batches
 from midas.data.prepared import DataMeta, Split
-from midas.deploy.parity import (
-    DifferentClasses,
-    DifferentValues,
-    class_agreement,
-    largest_difference,
-    run_onnx,
-    run_torch,
-)
+from midas.deploy.errors import DifferentClasses, DifferentValues
+from midas.deploy.interface import Interface
+from midas.deploy.parity import class_agreement, largest_difference
+from midas.deploy.runtimes import run_onnx, run_torch
 from midas.runs.errors import DataError
 
 CHUNK, BATCH = 2048, 64  # images normalised at a time, and images in a forward pass
@@ -29,7 +25,7 @@ class Evaluation:
     """What was found.
 
     Attributes:
-        metrics: accuracies (also of each class), agreement and difference, JSON values.
+        metrics: accuracies (also of each class and of each variant), agreement and difference, JSON values.
         predictions: for each image a row with the names of its ``actual`` and its ``predicted`` class, and the
             ``confidence``: the probability that the ONNX file gives to the predicted class.
     """
@@ -38,15 +34,26 @@ class Evaluation:
     predictions: list[dict[str, object]]
 
 
-def evaluate(model: nn.Module, path: Path, split: Split, meta: DataMeta, tolerance: float) -> Evaluation:
-    """Classify every image of a split by the network and by the ONNX file.
+def evaluate(
+    model: nn.Module,
+    path: Path,
+    split: Split,
+    meta: DataMeta,
+    tolerance: float,
+    interface: Interface | None = None,
+    variants: Mapping[str, Path] | None = None,
+) -> Evaluation:
+    """Classify every image of a split by the network and by its ONNX files.
 
     Args:
         model: the network, in evaluation mode.
         path: the ONNX file that was made from it.
         split: the images; none is left out.
         meta: class names and statistics.
-        tolerance: the largest logit difference allowed, as a part of the range of the network's logits.
+        tolerance: the largest difference allowed, as a part of the range of the network's logits (or probabilities,
+            where the file gives these).
+        interface: what the files take and give; normalised floats and logits by default.
+        variants: shipped files of lower precision by name, of which only agreement and accuracy are told.
 
     Raises:
         DataError: the split is empty.
@@ -54,7 +61,10 @@ def evaluate(model: nn.Module, path: Path, split: Split, meta: DataMeta, toleran
     """
     if len(split) == 0:
         raise DataError("the split to evaluate on is empty; run the data stage again")
-    expected, got = _logits(model, path, split, meta)
+    interface = interface or Interface(meta.mean, meta.std)
+    paths = {"": path, **(variants or {})}
+    expected, by_file = _outputs(model, paths, split, meta, interface)
+    got = by_file.pop("")
     agreement, difference = class_agreement(expected, got), largest_difference(expected, got)
     span = float(expected.max() - expected.min())
     _check(path, len(split), agreement, difference, tolerance * span)
@@ -67,8 +77,16 @@ def evaluate(model: nn.Module, path: Path, split: Split, meta: DataMeta, toleran
         "relative_difference": difference / span if span else 0.0,
         "accuracy_by_class": _by_class(predicted, split.labels, meta.classes),
     }
-    confidences = got.softmax(1).amax(1).tolist()
-    found = zip(split.labels.tolist(), predicted.tolist(), confidences, strict=True)
+    if by_file:
+        metrics["variants"] = {
+            name: {
+                "accuracy": class_accuracy(output.argmax(1), split.labels),
+                "class_agreement": class_agreement(expected, output),
+            }
+            for name, output in by_file.items()
+        }
+    probabilities = got if interface.output == "probabilities" else got.softmax(1)
+    found = zip(split.labels.tolist(), predicted.tolist(), probabilities.amax(1).tolist(), strict=True)
     rows: list[dict[str, object]] = [
         {"actual": meta.classes[a], "predicted": meta.classes[p], "confidence": round(c, 6)} for a, p, c in found
     ]
@@ -86,14 +104,18 @@ def class_accuracy(predicted: Tensor, labels: Tensor) -> float:
     return float((predicted == labels).double().mean())
 
 
-def _logits(model: nn.Module, path: Path, split: Split, meta: DataMeta) -> tuple[Tensor, Tensor]:
-    """Logits [N, classes] of the network and of the file, a chunk of images in float at a time."""
-    pairs = []
+def _outputs(
+    model: nn.Module, paths: Mapping[str, Path], split: Split, meta: DataMeta, interface: Interface
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """What the network should make each file give, and what each gives, [N, classes], a chunk of images at a time."""
+    expected: list[Tensor] = []
+    got: dict[str, list[Tensor]] = {name: [] for name in paths}
     for index in sequential_batches(len(split), CHUNK):
-        images = normalise(split.images[index], meta.mean, meta.std)
-        pairs.append((run_torch(model, images, BATCH), run_onnx(path, images, BATCH)))
-    expected, got = zip(*pairs, strict=True)
-    return torch.cat(expected), torch.cat(got)
+        pixels = split.images[index]
+        expected.append(interface.expect(run_torch(model, normalise(pixels, meta.mean, meta.std), BATCH)))
+        for name, path in paths.items():
+            got[name].append(run_onnx(path, interface.feed(pixels), BATCH))
+    return torch.cat(expected), {name: torch.cat(parts) for name, parts in got.items()}
 
 
 def _check(path: Path, images: int, agreement: float, difference: float, limit: float) -> None:

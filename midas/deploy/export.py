@@ -1,22 +1,27 @@
 """A network as one ONNX file that says what it is: dynamic batch, classes and preprocessing in its metadata.
 
+The file takes and gives what `midas.deploy.interface` says; by default normalised floats and logits, as the network.
+
 The same network gives the same bytes in every process and folder. torch's exporter leaves stack traces with the paths
 of the exporting machine in the file, a quarter of its size; they are taken out.
 """
 
+import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from midas.deploy.interface import PLAIN, Input, Interface, Output, Wrapped
 from midas.runs import files
 from midas.runs.errors import ExportError
 
-INPUT, OUTPUT, BATCH = "image", "logits", "batch"  # names in the graph; DESIGN fixes them
+INPUT, BATCH = "image", "batch"  # names in the graph; the output has the name of its kind
+Variant = Literal["fp16", "int8"]
 
 
 class ExportConfig(BaseModel):
@@ -25,16 +30,41 @@ class ExportConfig(BaseModel):
     Attributes:
         opset: the ONNX operator set; 18 is the least that torch's exporter writes.
         tolerance: the largest logit difference allowed, as a part of the range of the logits.
+        input: what the file takes: normalised floats, or pixels that are normalised inside.
+        output: what it gives.
+        dynamic_size: leave height and width of the images free.
+        variants: files of lower precision beside model.onnx, each shipped only if it holds on the validation split.
+        max_accuracy_loss: what a variant may lose there, as a part of 1.
+        calibration_images: training images that set the ranges of int8.
+        second_runtime: what computes a few images once more: onnx's reference evaluator, or OpenVINO (an extra).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     opset: int = Field(default=20, ge=18, le=23)
     tolerance: float = Field(default=1e-4, gt=0, le=1)
+    input: Input = "float32"
+    output: Output = "logits"
+    dynamic_size: bool = False
+    variants: tuple[Variant, ...] = ()
+    max_accuracy_loss: float = Field(default=0.01, ge=0, le=1)
+    calibration_images: int = Field(default=512, ge=1)
+    second_runtime: Literal["reference", "openvino"] = "reference"
+
+    def interface(self, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Interface:
+        """The file's interface for data of these statistics."""
+        return Interface(mean, std, self.input, self.output, self.dynamic_size)
 
 
 def export_onnx(
-    model: nn.Module, path: Path, *, input_size: tuple[int, int, int], metadata: Mapping[str, str], opset: int = 20
+    model: nn.Module,
+    path: Path,
+    *,
+    input_size: tuple[int, int, int],
+    metadata: Mapping[str, str],
+    interface: Interface = PLAIN,
+    opset: int = 20,
+    half: bool = False,
 ) -> None:
     """Write a network as one ONNX file, whole or not at all.
 
@@ -43,16 +73,22 @@ def export_onnx(
         path: the file.
         input_size: (3, H, W) of an image.
         metadata: written into the file as it is, e.g. from `describe`.
+        interface: what the file takes and gives.
         opset: the ONNX operator set.
+        half: weights and arithmetic in float16.
 
     Raises:
         ExportError: the model is in training mode or not float32, or the exporter did not give the opset.
     """
     _refuse_unfit(model)
-    example = torch.zeros(2, *input_size)  # two images, for a batch of one would be taken for a constant
+    if half:
+        model = copy.deepcopy(model).half()
+    wrapped = model if interface.plain and not half else Wrapped(model, interface, half).eval()
+    dtype = torch.float32 if interface.input == "float32" else torch.uint8
+    example = torch.zeros(2, *interface.shape(input_size), dtype=dtype)  # a batch of one would be taken for a constant
     program = torch.onnx.export(
-        model, (example,), dynamo=True, opset_version=opset, input_names=[INPUT], output_names=[OUTPUT],
-        dynamic_shapes=({0: BATCH},), external_data=False, verbose=False,
+        wrapped, (example,), dynamo=True, opset_version=opset, input_names=[INPUT], output_names=[interface.output],
+        dynamic_shapes=(_dynamic_axes(model, interface),), external_data=False, verbose=False,
     )  # fmt: skip
     assert program is not None  # it is None only where torch writes the file itself
     proto = program.model_proto
@@ -67,13 +103,16 @@ def export_onnx(
     files.write_bytes(path, proto.SerializeToString(deterministic=True))
 
 
-def describe(config: Mapping[str, Any], genotype_hash: str, version: str) -> dict[str, str]:
+def describe(
+    config: Mapping[str, Any], genotype_hash: str, version: str, interface: Interface = PLAIN
+) -> dict[str, str]:
     """The metadata with which a file can be used without anything else; `predict.py` reads it.
 
     Args:
         config: a model folder's config.json: label_names, and in pretrained_cfg input_size, mean, std, crop_pct.
         genotype_hash: hash of the network's genotype.
         version: this package's version.
+        interface: what the file takes and gives.
     """
     image = config["pretrained_cfg"]
     preprocessing = {
@@ -83,6 +122,8 @@ def describe(config: Mapping[str, Any], genotype_hash: str, version: str) -> dic
         "resize": int(min(image["input_size"][1:]) / image["crop_pct"]),  # of the shorter side, before the crop
         "interpolation": "bilinear",
         "crop": "center",
+        "input": interface.input,
+        "output": interface.output,
     }
     return {
         "midas_classes": json.dumps(list(config["label_names"]), ensure_ascii=False),
@@ -90,6 +131,18 @@ def describe(config: Mapping[str, Any], genotype_hash: str, version: str) -> dic
         "midas_genotype_hash": genotype_hash,
         "midas_version": version,
     }
+
+
+def _dynamic_axes(model: nn.Module, interface: Interface) -> dict[int, Any]:
+    """The free axes of the input: the batch, and where the interface says so height and width."""
+    axes: dict[int, Any] = {0: BATCH}
+    if interface.dynamic_size:  # maps are halved to this factor, so that only its multiples give one graph for all
+        maps: list[dict[str, Any]] = getattr(model, "feature_info", [{"reduction": 1}])
+        factor = maps[-1]["reduction"]
+        first = 1 if interface.input == "uint8-nhwc" else 2
+        for axis, name in ((first, "height"), (first + 1, "width")):
+            axes[axis] = factor * torch.export.Dim(name, min=2)
+    return axes
 
 
 def _refuse_unfit(model: nn.Module) -> None:

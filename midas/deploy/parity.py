@@ -1,71 +1,54 @@
 """Proof that an ONNX file equals the network it was made from.
 
 The order of the checks is from the outside in: is it ONNX, are its names and axes right, its shapes, its values, its
-decisions. The first that fails says by how much.
+decisions, and are they the same in a second runtime. The first that fails says by how much.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxruntime
-import torch
 from torch import Tensor, nn
 
-from midas.deploy.export import INPUT, OUTPUT
+from midas.deploy.errors import (
+    DifferentClasses,
+    DifferentRuntimes,
+    DifferentValues,
+    InvalidFile,
+    WrongAxes,
+    WrongNames,
+    WrongShape,
+)
+from midas.deploy.export import INPUT
+from midas.deploy.interface import PLAIN, Interface
+from midas.deploy.runtimes import Second, run_onnx, run_second, run_torch
 from midas.runs import files
-from midas.runs.errors import ExportError
 
 BATCHES = (1, 2, 7, 32)
-THREADS = 2  # fixed, so that another number of cores does not change a digit of what is written
+SECOND_IMAGES = 2  # computed once more by a second runtime, which may be slow
 _BATCH = 64  # images at a time where the batch size does not matter
 
 
-class ParityError(ExportError):
-    """An ONNX file is not equal to its network.
-
-    Attributes:
-        difference: the largest absolute difference of a logit, or infinity where it was not come to compare logits.
-    """
-
-    def __init__(self, text: str, difference: float = float("inf")) -> None:
-        super().__init__(text)
-        self.difference = difference
-
-
-class InvalidFile(ParityError):
-    """The file is not valid ONNX in one piece."""
-
-
-class WrongNames(ParityError):
-    """Inputs or outputs have other names."""
-
-
-class WrongAxes(ParityError):
-    """The batch is not dynamic, or another axis is."""
-
-
-class WrongShape(ParityError):
-    """Logits have another shape."""
-
-
-class DifferentValues(ParityError):
-    """Logits differ by more than the tolerance."""
-
-
-class DifferentClasses(ParityError):
-    """An image is given another class."""
-
-
-def verify(model: nn.Module, path: Path, images: Tensor, tolerance: float) -> dict[str, Any]:
-    """Compare an ONNX file with its network, in the order of this module's errors.
+def verify(
+    model: nn.Module,
+    path: Path,
+    images: Tensor,
+    tolerance: float,
+    interface: Interface = PLAIN,
+    fed: Tensor | None = None,
+    second: Second = "reference",
+) -> dict[str, Any]:
+    """Compare an ONNX file with its network, in the order of `midas.deploy.errors`.
 
     Args:
         model: the network, in evaluation mode.
         path: the ONNX file.
         images: float32 [N, 3, H, W], normalised; N at least 1.
-        tolerance: the largest difference of a logit allowed, as a part of the range of the network's logits.
+        tolerance: the largest difference allowed of a logit (or a probability, where the file gives these), as a part
+            of the range of the network's.
+        interface: what the file takes and gives.
+        fed: the same images as the file takes them, where that is not as the network does.
+        second: the runtime in which a few images are computed once more.
 
     Returns:
         What was compared and found, JSON values, without times and paths.
@@ -75,14 +58,16 @@ def verify(model: nn.Module, path: Path, images: Tensor, tolerance: float) -> di
     """
     if len(images) == 0:
         raise InvalidFile(f"{path}: cannot be verified without images")
-    proto = _load(path)
-    _check_names(path, proto)
-    _check_axes(path, proto, tuple(images.shape[1:]))
-    expected = run_torch(model, images, _BATCH)
+    fed = images if fed is None else fed
+    proto = check_structure(path, interface, tuple(images.shape[1:]))
+    expected = interface.expect(run_torch(model, images, _BATCH))
     span = float(expected.max() - expected.min())
     limit = tolerance * span
-    batches = [_compare_batch(model, path, images[:size], limit) for size in BATCHES if size <= len(images)]
-    got = run_onnx(path, images, _BATCH)
+    sizes = [size for size in BATCHES if size <= len(images)]
+    batches = [_compare_batch(path, fed[:size], expected[:size], limit) for size in sizes]
+    if interface.dynamic_size:
+        batches.append(_compare_larger(model, path, images[:2], fed[:2], interface, limit))
+    got = run_onnx(path, fed, _BATCH)
     difference = largest_difference(expected, got)
     agreement = class_agreement(expected, got)
     if agreement < 1:
@@ -92,6 +77,13 @@ def verify(model: nn.Module, path: Path, images: Tensor, tolerance: float) -> di
             difference,
         )
     _check_values(path, difference, limit, f"{len(images)} images")
+    once_more = run_second(second, path, fed[:SECOND_IMAGES])
+    between = largest_difference(got[:SECOND_IMAGES], once_more)
+    if not between <= limit:
+        raise DifferentRuntimes(
+            f"{path}: {second} and onnxruntime differ by {between:.3g}, {limit:.3g} is allowed (export.tolerance)",
+            between,
+        )
     return {
         "images": len(images),
         "max_abs_difference": difference,
@@ -100,28 +92,28 @@ def verify(model: nn.Module, path: Path, images: Tensor, tolerance: float) -> di
         "class_agreement": agreement,
         "tolerance": tolerance,
         "opset": next(entry.version for entry in proto.opset_import if entry.domain == ""),
+        "input": interface.input,
+        "output": interface.output,
         "batches": batches,
+        "second_runtime": {"name": second, "images": len(once_more), "max_abs_difference": between},
         "sha256": files.sha256(path),
         "bytes": path.stat().st_size,
     }
 
 
-def run_torch(model: nn.Module, images: Tensor, batch_size: int) -> Tensor:
-    """Logits [N, classes] of a network in evaluation mode for images float32 [N, 3, H, W]."""
-    model.eval()
-    with torch.inference_mode():
-        parts = [model(part.contiguous(memory_format=torch.channels_last)) for part in _parts(images, batch_size)]
-    return torch.cat(parts)
+def check_structure(path: Path, interface: Interface, size: tuple[int, ...]) -> Any:
+    """The file is valid, in one piece, and has the names and axes of an interface for images of `size` (3, H, W).
 
-
-def run_onnx(path: Path, images: Tensor, batch_size: int) -> Tensor:
-    """Logits [N, classes] of an ONNX file, by onnxruntime on the CPU, for images float32 [N, 3, H, W].
+    Returns:
+        Its protobuf.
 
     Raises:
-        InvalidFile: onnxruntime cannot load the file.
+        InvalidFile, WrongNames, WrongAxes: in this order.
     """
-    run = _session(path)
-    return torch.cat([run(part) for part in _parts(images, batch_size)])
+    proto = _load(path)
+    _check_names(path, proto, interface)
+    _check_axes(path, proto, interface, size)
+    return proto
 
 
 def largest_difference(expected: Tensor, got: Tensor) -> float:
@@ -133,25 +125,6 @@ def largest_difference(expected: Tensor, got: Tensor) -> float:
 def class_agreement(expected: Tensor, got: Tensor) -> float:
     """The part of rows of logits [N, classes] whose largest entry stands in the same place."""
     return float((expected.argmax(1) == got.argmax(1)).double().mean())
-
-
-def _parts(images: Tensor, batch_size: int) -> list[Tensor]:
-    """Images [N, 3, H, W] in parts of `batch_size`, the last one perhaps smaller."""
-    return [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
-
-
-def _session(path: Path) -> Callable[[Tensor], Tensor]:
-    """The ONNX file as a function of images."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = THREADS
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has no common class for what it raises
-        raise InvalidFile(
-            f"{path}: onnxruntime cannot load it ({' '.join(str(error).split())}); run the export stage"
-        ) from error
-    return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.contiguous().numpy()})[0])
 
 
 def _load(path: Path) -> Any:
@@ -168,39 +141,60 @@ def _load(path: Path) -> Any:
     return proto
 
 
-def _check_names(path: Path, proto: Any) -> None:
+def _check_names(path: Path, proto: Any, interface: Interface) -> None:
     """The graph has our one input and our one output."""
     names = ([value.name for value in proto.graph.input], [value.name for value in proto.graph.output])
-    if names != ([INPUT], [OUTPUT]):
-        raise WrongNames(f"{path}: has inputs {names[0]} and outputs {names[1]}, not [{INPUT!r}] and [{OUTPUT!r}]")
+    if names != ([INPUT], [interface.output]):
+        raise WrongNames(
+            f"{path}: has inputs {names[0]} and outputs {names[1]}, not [{INPUT!r}] and [{interface.output!r}]"
+        )
 
 
-def _check_axes(path: Path, proto: Any, image: tuple[int, ...]) -> None:
-    """The batch, and nothing else, is free."""
-    image_axes, logit_axes = (
+def _check_axes(path: Path, proto: Any, interface: Interface, size: tuple[int, ...]) -> None:
+    """The batch, and nothing else but what the interface leaves free, is free."""
+    axes, logit_axes = (
         [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
         for value in (proto.graph.input[0], proto.graph.output[0])
     )
-    batch = image_axes[0] if image_axes else None
+    batch = axes[0] if axes else None
     if not isinstance(batch, str) or not batch or logit_axes[:1] != [batch] or len(logit_axes) != 2:
         raise WrongAxes(
-            f"{path}: has images {image_axes} and logits {logit_axes}; both must begin with one dynamic batch"
+            f"{path}: has images {axes} and {interface.output} {logit_axes}; both must begin with one dynamic batch"
         )
-    if tuple(image_axes[1:]) != image or not isinstance(logit_axes[1], int):
+    wanted = list(interface.shape(size))
+    got = axes[1:]
+    if interface.dynamic_size:  # height and width have names, the channels a number
+        wanted = list(interface.shape((size[0], 0, 0)))
+        got = [0 if isinstance(axis, str) and axis else axis for axis in got]
+    if got != wanted or not isinstance(logit_axes[1], int):
         raise WrongAxes(
-            f"{path}: takes images {image_axes[1:]} to logits {logit_axes[1:]}; the images are {list(image)}"
+            f"{path}: takes images {axes[1:]} to {interface.output} {logit_axes[1:]}; the images are "
+            f"{list(interface.shape(size))}"
         )
 
 
-def _compare_batch(model: nn.Module, path: Path, images: Tensor, limit: float) -> dict[str, Any]:
+def _compare_batch(path: Path, fed: Tensor, expected: Tensor, limit: float) -> dict[str, Any]:
     """Shapes and values at one batch size, from a fresh session."""
-    size = len(images)
-    expected, got = run_torch(model, images, size), run_onnx(path, images, size)
+    size = len(fed)
+    got = run_onnx(path, fed, size)
     if got.shape != expected.shape:
         raise WrongShape(f"{path}: at batch {size} gives logits {list(got.shape)}, the network {list(expected.shape)}")
     difference = largest_difference(expected, got)
     _check_values(path, difference, limit, f"batch {size}")
     return {"batch": size, "max_abs_difference": difference}
+
+
+def _compare_larger(
+    model: nn.Module, path: Path, images: Tensor, fed: Tensor, interface: Interface, limit: float
+) -> dict[str, Any]:
+    """The same at twice the height and three times the width, for a file that leaves them free."""
+    first = 1 if interface.input == "uint8-nhwc" else 2
+    larger = images.repeat_interleave(2, 2).repeat_interleave(3, 3)
+    expected = interface.expect(run_torch(model, larger, len(larger)))
+    got = run_onnx(path, fed.repeat_interleave(2, first).repeat_interleave(3, first + 1), len(fed))
+    difference = largest_difference(expected, got)
+    _check_values(path, difference, limit, f"size {list(larger.shape[2:])}")
+    return {"batch": len(larger), "size": list(larger.shape[2:]), "max_abs_difference": difference}
 
 
 def _check_values(path: Path, difference: float, limit: float, where: str) -> None:

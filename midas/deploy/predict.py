@@ -43,10 +43,14 @@ class Model:
     resize: int
     mean: list[float]
     std: list[float]
+    input: str  # what the graph takes: float32 (normalised), uint8-nchw or uint8-nhwc
+    output: str  # what it gives: logits or probabilities
 
     def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Probabilities [N, classes] for prepared images, float32 [3, H, W] each."""
-        (logits,) = self.session.run(["logits"], {"image": np.stack(images)})
+        """Probabilities [N, classes] for images from `prepare_image`."""
+        (logits,) = self.session.run([self.output], {"image": np.stack(images)})
+        if self.output == "probabilities":
+            return np.asarray(logits)
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))  # the shift avoids overflow
         return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
@@ -83,16 +87,26 @@ def _described(path: Path, session: Any) -> Model:
         model = Model(
             session, list(map(str, classes)), height, width, int(prepare["resize"]),
             [float(value) for value in prepare["mean"]], [float(value) for value in prepare["std"]],
+            prepare.get("input", "float32"), prepare.get("output", "logits"),
         )  # fmt: skip
         kind = (prepare["interpolation"], prepare["crop"], channels, len(model.mean), len(model.std))
     except (ValueError, TypeError, KeyError) as error:
         raise PredictError(f"{path}: its metadata midas_classes or midas_input are damaged ({_line(error)})") from error
-    graph = [tuple(value.shape[1:]) for value in (*session.get_inputs(), *session.get_outputs())]
-    if kind != ("bilinear", "center", 3, 3, 3) or graph != [(3, height, width), (len(classes),)]:
+    values = [(v.name, v.type, *v.shape[1:]) for v in (*session.get_inputs(), *session.get_outputs())]
+    sides = [side if isinstance(side, int) else own for side, own in zip(values[0][2:], _shape(model), strict=False)]
+    graph = [(*values[0][:2], *sides), *values[1:]]  # free sides are the model's own
+    taken = "tensor(float)" if model.input == "float32" else "tensor(uint8)"
+    wanted = [("image", taken, *_shape(model)), (model.output, "tensor(float)", len(classes))]
+    if kind != ("bilinear", "center", 3, 3, 3) or graph != wanted:
         raise PredictError(f"{path}: its metadata midas_classes or midas_input do not fit its graph")
     if model.resize < max(height, width) or min(height, width) < 1:
         raise PredictError(f"{path}: its metadata midas_input ask for a crop that is larger than the image")
     return model
+
+
+def _shape(model: Model) -> tuple[int, int, int]:
+    """The shape of one image as the graph takes it."""
+    return (model.height, model.width, 3) if model.input == "uint8-nhwc" else (3, model.height, model.width)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -121,11 +135,14 @@ def fit(image: Image.Image, resize: int, height: int, width: int) -> Image.Image
 
 
 def prepare_image(path: Path, model: Model) -> np.ndarray:
-    """Read an image as the model wants it: float32 [3, H, W], normalised. Raises whatever reading raises."""
+    """Read an image as the model takes it: pixels, or normalised float32 [3, H, W]. Raises whatever reading raises."""
     with warnings.catch_warnings(), Image.open(path) as image:
         warnings.simplefilter("ignore")  # remarks about odd metadata
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        pixels = np.asarray(fit(to_rgb(image), model.resize, model.height, model.width), dtype=np.float32)
+        pixels = np.asarray(fit(to_rgb(image), model.resize, model.height, model.width))  # uint8 [H, W, 3]
+    if model.input != "float32":
+        return pixels if model.input == "uint8-nhwc" else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    pixels = pixels.astype(np.float32)
     mean, std = np.array(model.mean, np.float32), np.array(model.std, np.float32)
     return np.ascontiguousarray(((pixels / 255 - mean) / std).transpose(2, 0, 1))  # [H, W, 3] to [3, H, W]
 

@@ -1,6 +1,8 @@
 """The model card: README.md of a model folder, for the person who receives nothing but the folder."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from midas.data.prepared import DataMeta
@@ -8,6 +10,7 @@ from midas.genotype import Genotype
 from midas.nets.complexity import count_macs, count_parameters
 from midas.nets.network import MidasNet
 from midas.runs import files
+from midas.runs.errors import ModelFolderError
 
 SHOWN_CLASSES = 20
 
@@ -90,6 +93,20 @@ def model_card(
         fingerprint=meta.fingerprint,
         provenance=files.dump_json(dict(provenance)),
     )
+
+
+def read_provenance(path: Path) -> Any:
+    """What a card says in its last section, or nothing where it has none.
+
+    Raises:
+        ModelFolderError: there is no card, or that section is damaged.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        _, found, rest = text.partition("## Where it comes from\n```json\n")
+        return json.loads(rest.rpartition("```")[0]) if found else {}
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelFolderError(f"{path}: its provenance cannot be read ({error}); run the build stage again") from error
 
 
 def _numbers(values: tuple[float, ...]) -> str:

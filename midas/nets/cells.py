@@ -7,16 +7,16 @@ the outputs of the two blocks before it, so that one loop runs all skeletons.
 Sources: DARTS, arXiv 1806.09055, section 3.1 and appendix; NAS-Bench-201, arXiv 2001.00326, section 2.
 """
 
-from typing import cast
-
 import torch
 from timm.layers import DropPath
+from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from midas.genotype import CellGenotype
 from midas.spaces.operations import FactorizedReduce, ResidualReduction, build_operation, relu_conv_norm
 
 norm = nn.BatchNorm2d  # final networks learn scale and shift, supernets do not
+register_notrace_module(FactorizedReduce)  # asks whether the map is odd, which FX cannot trace: a leaf for timm's FX
 
 
 class Edge(nn.Module):
@@ -30,7 +30,8 @@ class Edge(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to [B, C, ceil(H/stride), ceil(W/stride)]."""
-        return cast(Tensor, self.drop_path(self.operation(x)))
+        y: Tensor = self.drop_path(self.operation(x))
+        return y
 
 
 class CellGraph(nn.Module):
@@ -54,9 +55,12 @@ class CellGraph(nn.Module):
 
     def forward(self, inputs: list[Tensor]) -> Tensor:
         """Inputs [B, C, H, W] each, to [B, len(concat) * C, H / stride, W / stride]."""
-        nodes = dict(enumerate(inputs))
-        for edge, source, target in zip(self.edges, self.sources, self.targets, strict=True):
-            y = edge(nodes[source])
+        nodes: dict[int, Tensor] = {}  # plain loops and annotations, which TorchScript can compile
+        for index, x in enumerate(inputs):
+            nodes[index] = x
+        for index, edge in enumerate(self.edges):
+            target = self.targets[index]
+            y = edge(nodes[self.sources[index]])
             nodes[target] = nodes[target] + y if target in nodes else y
         joined = [nodes[node] for node in self.concat]
         return joined[0] if len(joined) == 1 else torch.cat(joined, dim=1)
@@ -86,7 +90,8 @@ class DartsCell(nn.Module):
 
     def forward(self, before: Tensor, previous: Tensor) -> Tensor:
         """Outputs of the two blocks before, to [B, len(concat) * channels, H', W']."""
-        return cast(Tensor, self.graph([self.preprocess_before(before), self.preprocess_previous(previous)]))
+        y: Tensor = self.graph([self.preprocess_before(before), self.preprocess_previous(previous)])
+        return y
 
 
 class BenchCell(nn.Module):
@@ -98,7 +103,8 @@ class BenchCell(nn.Module):
 
     def forward(self, before: Tensor, previous: Tensor) -> Tensor:
         """[B, C, H, W] to [B, C, H, W]."""
-        return cast(Tensor, self.graph([previous]))
+        y: Tensor = self.graph([previous])
+        return y
 
 
 class BenchReduction(nn.Module):
@@ -110,4 +116,5 @@ class BenchReduction(nn.Module):
 
     def forward(self, before: Tensor, previous: Tensor) -> Tensor:
         """[B, c_in, H, W] to [B, c_out, ceil(H/2), ceil(W/2)]."""
-        return cast(Tensor, self.block(previous))
+        y: Tensor = self.block(previous)
+        return y

@@ -6,7 +6,9 @@ may hold no parameter that its logits do not use.
 
 from typing import Any, cast
 
+import torch
 from timm.layers import DropPath, create_classifier
+from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -108,16 +110,75 @@ class MidasNet(nn.Module):
         Returns:
             features [B, num_features, H', W'] and auxiliary features [B, auxiliary_channels, H'', W''].
         """
-        before = self.stem0(x)
-        previous = auxiliary = self.stem1(before)
+        before: Tensor = self.stem0(x)
+        previous: Tensor = self.stem1(before)
+        auxiliary = previous
         for index, cell in enumerate(self.cells):
-            if self.grad_checkpointing and self.training:
+            if self.grad_checkpointing and self.training and not torch.jit.is_scripting():  # type: ignore[attr-defined]
                 before, previous = previous, checkpoint(cell, before, previous, use_reentrant=False)
             else:
                 before, previous = previous, cell(before, previous)
             if index == self.auxiliary_index:
                 auxiliary = previous
         return self.norm(previous), auxiliary
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> Any:
+        """The last feature map of each size, as timm's own models give them.
+
+        Args:
+            x: images [B, in_chans, H, W], normalised.
+            indices: which entries of `feature_info`, or how many of the last; all by default.
+            norm: apply the network's last norm (NAS-Bench-201 skeletons have one) to the last map.
+            stop_early: run no block behind the last map that is asked for.
+            output_fmt: ``NCHW`` alone.
+            intermediates_only: give the list alone.
+
+        Returns:
+            A list of maps [B, C, H', W'], or (last features, that list).
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt: {output_fmt!r} is not known; these maps are 'NCHW'")
+        take, last = feature_take_indices(len(self.feature_info), indices)
+        names = [str(info["module"]) for info in self.feature_info]
+        wanted, end = [names[index] for index in take], names[last]
+        found: dict[str, Tensor] = {}
+        before = previous = found["stem0"] = self.stem0(x)
+        previous = found["stem1"] = self.stem1(before)
+        for index, cell in enumerate(self.cells):
+            if stop_early and end in found:
+                break
+            if self.grad_checkpointing and self.training:
+                before, previous = previous, checkpoint(cell, before, previous, use_reentrant=False)
+            else:
+                before, previous = previous, cell(before, previous)
+            found[f"cells.{index}"] = previous
+        maps = [self.norm(found[name]) if norm and name == names[-1] else found[name] for name in wanted]
+        return maps if intermediates_only else (self.norm(previous), maps)
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Remove what the maps of `indices` do not need: later blocks, the last norm, the classifier.
+
+        Returns:
+            The indices as numbers from the first entry of `feature_info`.
+        """
+        take, last = feature_take_indices(len(self.feature_info), indices)
+        name = str(self.feature_info[last]["module"])
+        self.cells = self.cells[: int(name.removeprefix("cells.")) + 1 if name.startswith("cells.") else 0]
+        if prune_norm:
+            self.norm = nn.Identity()
+        if prune_head:
+            self.reset_classifier(0, "")
+        return list(take)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Images [B, in_chans, H, W] to the last features [B, num_features, H', W']."""
@@ -126,7 +187,9 @@ class MidasNet(nn.Module):
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Features [B, num_features, H', W'] to logits [B, num_classes], or to what the classifier reads."""
         x = self.head_drop(self.global_pool(x))
-        return x if pre_logits else cast(Tensor, self.classifier(x))
+        if not pre_logits:
+            x = self.classifier(x)
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [B, in_chans, H, W] to logits [B, num_classes]."""

@@ -1,4 +1,4 @@
-"""The models that timm knows after `import midas`: one generic entry, and the published cells of `zoo.json`.
+"""The models that timm knows after `import midas`: one generic entry, and the published cells of `midas/zoo.json`.
 
 `midas_network` takes its genotype from `model_args` in a model folder's config.json, which makes every folder
 self-describing: ``timm.create_model("local-dir:models/NAME", pretrained=True)``.
@@ -7,19 +7,18 @@ Names: ``midas_<cell>_cifar``, ``midas_<cell>_imagenet``, ``midas_nb201_<cell>``
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 
 from midas.genotype import Genotype
+from midas.nets import zoo_table
 from midas.nets.build import build_network
 from midas.nets.network import MidasNet
-from midas.runs import files
 
 GENERIC = "midas_network"
-ZOO: dict[str, dict[str, Any]] = files.read_json(Path(__file__).with_name("zoo.json"))
+ZOO = zoo_table.read()
 PAPER_SIZE: dict[str, dict[str, Any]] = {  # the published width and depth of each skeleton
     "cifar": {"channels": 36, "cells": 20, "skeleton": "cifar"},
     "imagenet": {"channels": 48, "cells": 14, "skeleton": "imagenet"},
@@ -49,16 +48,6 @@ def _cfg(skeleton: str, **origin: Any) -> dict[str, Any]:
     return {**size, "interpolation": "bilinear", "first_conv": "stem0.0", "classifier": "classifier", **origin}
 
 
-def _model_names() -> dict[str, tuple[str, str]]:
-    """The zoo's model names, each with its cell and its skeleton."""
-    names = {}
-    for cell, entry in ZOO.items():
-        for skeleton in entry["skeletons"]:
-            suffix = "" if skeleton == "nasbench201" else f"_{skeleton}"
-            names[f"midas_{cell}{suffix}"] = (cell, skeleton)
-    return names
-
-
 def _origin(cell: str) -> dict[str, Any]:
     """Where a published cell comes from, under timm's keys."""
     entry = ZOO[cell]
@@ -71,9 +60,24 @@ def _origin(cell: str) -> dict[str, Any]:
     }
 
 
-MODELS = _model_names()
+def _own(cell: str, skeleton: str) -> dict[str, Any]:
+    """What a found cell's own data say in place of the skeleton's defaults."""
+    own: dict[str, Any] = ZOO[cell]["skeletons"][skeleton].get("cfg", {})
+    if not own:
+        return {}
+    _, height, width = own["input_size"]
+    factor = 32 if skeleton == "imagenet" else 4
+    return {**own, "input_size": tuple(own["input_size"]), "pool_size": (-(-height // factor), -(-width // factor))}
+
+
+MODELS = {
+    zoo_table.model_name(cell, skeleton): (cell, skeleton)
+    for cell, entry in ZOO.items()
+    for skeleton in entry["skeletons"]
+}
 default_cfgs = generate_default_cfgs(
-    {GENERIC: _cfg("cifar")} | {name: _cfg(skeleton, **_origin(cell)) for name, (cell, skeleton) in MODELS.items()}
+    {GENERIC: _cfg("cifar")}
+    | {name: _cfg(skeleton, **_origin(cell), **_own(cell, skeleton)) for name, (cell, skeleton) in MODELS.items()}
 )
 
 
@@ -101,10 +105,11 @@ def midas_network(pretrained: bool = False, **kwargs: Any) -> Any:
 
 
 def _register(name: str, cell: str, skeleton: str) -> None:
-    """Register a published cell at its published size; arguments may change the size, not the cell."""
+    """Register a cell at the size it was published or found at; arguments may change the size, not the cell."""
+    size = {**PAPER_SIZE[skeleton], **ZOO[cell]["skeletons"][skeleton].get("size", {})}
 
     def entry(pretrained: bool = False, **kwargs: Any) -> Any:
-        arguments = {**PAPER_SIZE[skeleton], **kwargs, "genotype": ZOO[cell]["genotype"]}
+        arguments = {**size, **kwargs, "genotype": ZOO[cell]["genotype"]}
         return _create(name, pretrained, **arguments)
 
     entry.__name__ = entry.__qualname__ = name

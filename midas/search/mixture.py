@@ -59,6 +59,15 @@ def plain_sum(maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> Ten
     return total
 
 
+def _sum(maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> Tensor:
+    """`plain_sum` in place, for where no gradient is recorded: half of the memory traffic."""
+    pixels = spread(weights, (maps[0].shape[-2], maps[0].shape[-1]), patch).unbind(-1)
+    total = maps[0] * pixels[0].unsqueeze(1)
+    for f, w in zip(maps[1:], pixels[1:], strict=True):
+        total.addcmul_(f, w.unsqueeze(1))
+    return total
+
+
 def weighted_sum(maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> Tensor:
     """The sum over candidates e of weights_e * maps_e.
 
@@ -74,7 +83,12 @@ def weighted_sum(maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> 
 
 
 def attended_sum(
-    attend: Attend, maps: Sequence[Tensor], patch: int | None, queries: Sequence[Tensor], parameters: Sequence[Tensor]
+    attend: Attend,
+    maps: Sequence[Tensor],
+    patch: int | None,
+    queries: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    means: Sequence[Tensor | None],
 ) -> tuple[Tensor, ...]:
     """Pool the maps into keys, ask for their weights, add them up.
 
@@ -84,12 +98,17 @@ def attended_sum(
         patch: the patch's side in pixels; None where one patch covers the map.
         queries: what `attend` is given beside the keys.
         parameters: the leaves that `attend` depends on.
+        means: the patch means [B, Ph, Pw, C] of those maps that were pooled already; None for the others.
 
     Returns:
         The sum [B, C, H, W] and then what `attend` returned.
     """
-    count = (len(queries), len(parameters))
-    return cast(tuple[Tensor, ...], _AttendedSum.apply(attend, patch, count, *queries, *parameters, *maps))
+    known = [mean for mean in means if mean is not None]
+    pooled = [mean is not None for mean in means]
+    return cast(
+        tuple[Tensor, ...],
+        _AttendedSum.apply(attend, patch, len(queries), pooled, *queries, *parameters, *known, *maps),
+    )
 
 
 class _WeightedSum(torch.autograd.Function):
@@ -99,7 +118,7 @@ class _WeightedSum(torch.autograd.Function):
     def forward(ctx: Any, patch: int | None, weights: Tensor, *maps: Tensor) -> Tensor:
         ctx.patch = patch
         ctx.save_for_backward(weights, *maps)
-        return plain_sum(maps, weights, patch)
+        return _sum(maps, weights, patch)
 
     @staticmethod
     @once_differentiable
@@ -117,23 +136,26 @@ class _AttendedSum(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, attend: Attend, patch: int | None, count: tuple[int, int], *tensors: Tensor
+        ctx: Any, attend: Attend, patch: int | None, queries: int, pooled: Sequence[bool], *tensors: Tensor
     ) -> tuple[Tensor, ...]:
-        queries, maps = tensors[: count[0]], tensors[sum(count) :]
-        keys = torch.stack([patch_means(f, patch) for f in maps], dim=-2).requires_grad_()
+        maps, rest = tensors[-len(pooled) :], tensors[: -len(pooled)]
+        split = len(rest) - sum(pooled)
+        known, parameters = iter(rest[split:]), rest[queries:split]
+        means = [next(known) if done else patch_means(f, patch) for f, done in zip(maps, pooled, strict=True)]
+        keys = torch.stack(means, dim=-2).requires_grad_()
         with torch.enable_grad():
             # leaves of the small graph: it must not reach into what the queries were computed from
-            leaves = [q.detach().requires_grad_(q.requires_grad) for q in queries]
+            leaves = [q.detach().requires_grad_(q.requires_grad) for q in rest[:queries]]
             answers = tuple(attend(leaves, keys))
-        ctx.patch, ctx.first, ctx.answers = patch, 3 + sum(count), answers
-        ctx.leaves = [keys, *leaves, *tensors[count[0] : sum(count)]]
+        ctx.patch, ctx.pooled, ctx.answers = patch, pooled, answers
+        ctx.leaves = [keys, *leaves, *parameters]
         ctx.save_for_backward(*maps)
         ctx.set_materialize_grads(False)
         results = [answer.detach() for answer in answers]
         ctx.mark_non_differentiable(
             *(r for r, answer in zip(results, answers, strict=True) if not answer.requires_grad)
         )
-        return plain_sum(maps, results[0], patch), *results
+        return _sum(maps, results[0], patch), *results
 
     @staticmethod
     @once_differentiable
@@ -145,7 +167,7 @@ class _AttendedSum(torch.autograd.Function):
             by_answers[0] = own if by_answers[0] is None else by_answers[0] + own
         used = [(a, g) for a, g in zip(ctx.answers, by_answers, strict=True) if g is not None and a.requires_grad]
         if not used:
-            return tuple([None] * (ctx.first + len(maps)))
+            return tuple([None] * len(ctx.needs_input_grad))
         wanted = [leaf for leaf in ctx.leaves if leaf.requires_grad]
         found = iter(
             torch.autograd.grad(
@@ -153,32 +175,52 @@ class _AttendedSum(torch.autograd.Function):
             )
         )
         by_key, *others = [next(found) if leaf.requires_grad else None for leaf in ctx.leaves]
-        return None, None, None, *others, *_map_gradients(gradient, maps, weights, by_key, ctx)
+        assert by_key is not None, "every answer that needs a gradient follows from the keys"
+        by_mean = by_key.unbind(-2)
+        known = [k for k, done in zip(by_mean, ctx.pooled, strict=True) if done]
+        needed = ctx.needs_input_grad[-len(maps) :]
+        through = [None if done else k for k, done in zip(by_mean, ctx.pooled, strict=True)]
+        return (
+            None,
+            None,
+            None,
+            None,
+            *others,
+            *known,
+            *_map_gradients(gradient, maps, weights, through, ctx.patch, needed),
+        )
 
 
 def _map_gradients(
-    gradient: Tensor | None, maps: Sequence[Tensor], weights: Tensor, by_key: Tensor | None, ctx: Any
+    gradient: Tensor | None,
+    maps: Sequence[Tensor],
+    weights: Tensor,
+    by_mean: Sequence[Tensor | None],
+    patch: int | None,
+    needed: Sequence[bool],
 ) -> list[Tensor | None]:
-    """Each map's gradient, through the sum (gradient times weight) and through its key (the mean's, spread)."""
-    size, patch = (maps[0].shape[-2], maps[0].shape[-1]), ctx.patch
-    assert by_key is not None, "every answer that needs a gradient follows from the keys"
-    keys = (by_key / _areas(size, patch, by_key)).unbind(-2)
+    """Each map's gradient, through the sum (gradient times weight) and through its mean (spread), where it has one here."""
+    size = (maps[0].shape[-2], maps[0].shape[-1])
+    areas = _areas(size, patch, weights)
     rows = None if gradient is None or patch is None else _patch_rows(gradient, patch)
-    pixels = spread(weights, size, patch).unbind(-1) if rows is None else weights.unbind(-1)
+    pixels = spread(weights, size, patch).unbind(-1)
     result: list[Tensor | None] = []
-    for e, (w, k) in enumerate(zip(pixels, keys, strict=True)):
-        if not ctx.needs_input_grad[ctx.first + e]:
+    for e, mean in enumerate(by_mean):
+        if not needed[e]:
             result.append(None)
-        elif rows is not None:
+        elif mean is None:
+            result.append(None if gradient is None else gradient * pixels[e].unsqueeze(1))
+        elif rows is not None and patch is not None:
+            k, w = mean / areas, weights[..., e]
             wide = k[:, :, None, :, None].expand(-1, -1, 1, -1, patch, -1).flatten(-2)  # [B, Ph, 1, Pw, patch * C]
             both = torch.addcmul(wide, rows, w[:, :, None, :, None])  # [B, Ph, patch, Pw, patch * C]
             result.append(both.view(len(both), *size, -1).permute(0, 3, 1, 2))
         else:
-            through_key = spread(k, size, patch).permute(0, 3, 1, 2)  # [B, C, H, W] or [B, C, 1, 1]
+            through_key = spread(mean / areas, size, patch).permute(0, 3, 1, 2)  # [B, C, H, W] or [B, C, 1, 1]
             if gradient is None:
                 result.append(through_key.expand_as(maps[e]))
             else:
-                result.append(torch.addcmul(through_key, gradient, w.unsqueeze(1)))
+                result.append(torch.addcmul(through_key, gradient, pixels[e].unsqueeze(1)))
     return result
 
 
@@ -196,22 +238,30 @@ def _patch_rows(x: Tensor, patch: int) -> Tensor | None:
 def _weight_gradient(gradient: Tensor, maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> Tensor:
     """The sum over each patch and the channels of gradient times map: as weights, [B or 1, Ph, Pw, E]."""
     product = torch.empty_like(gradient)
+    rows = None if patch is None else _patch_rows(product, patch)  # a view of it
     if patch is None:
-        rows = [torch.mul(gradient, f, out=product).sum((1, 2, 3)) for f in maps]
-        per_sample = torch.stack(rows, dim=-1)[:, None, None]  # [B, 1, 1, E]
+        sums = [torch.mul(gradient, f, out=product).sum((1, 2, 3)) for f in maps]
+        per_sample = torch.stack(sums, dim=-1)[:, None, None]  # [B, 1, 1, E]
+    elif rows is not None:
+        ones, flat = rows.new_ones(rows.shape[-1]), rows.flatten(0, 3)  # [B * Ph * patch * Pw, patch * C]
+        runs = []
+        for f in maps:
+            torch.mul(gradient, f, out=product)
+            runs.append(flat.mv(ones))
+        per_sample = torch.stack(runs, dim=-1).view(*rows.shape[:4], len(maps)).sum(2)
     else:
         planes = torch.stack([torch.mul(gradient, f, out=product).sum(1) for f in maps], dim=1)  # [B, E, H, W]
         per_sample = patch_means(planes, patch)
-        per_sample = per_sample * _areas((planes.shape[-2], planes.shape[-1]), patch, per_sample)[..., 0]
+        per_sample = per_sample * _areas((planes.shape[-2], planes.shape[-1]), patch, per_sample)
     return per_sample.sum(0, keepdim=True) if len(weights) == 1 < len(per_sample) else per_sample
 
 
 def _areas(size: tuple[int, int], patch: int | None, like: Tensor) -> Tensor:
-    """The number of pixels in each patch, [1, Ph, Pw, 1, 1]."""
+    """The number of pixels in each patch, [1, Ph, Pw, 1]."""
     if patch is None:
-        return like.new_full((1, 1, 1, 1, 1), size[0] * size[1])
+        return like.new_full((1, 1, 1, 1), size[0] * size[1])
     sides = [torch.tensor([min(patch, side - start) for start in range(0, side, patch)]) for side in size]
-    return torch.outer(*sides).to(like)[None, :, :, None, None]
+    return torch.outer(*sides).to(like)[None, :, :, None]
 
 
 def _like(gradient: Tensor, of: Tensor) -> Tensor:

@@ -37,6 +37,15 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to [B, C, ceil(H / stride), ceil(W / stride)]."""
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            y: Tensor = self._conv_forward(x, self.weight, self.bias)
+            return y
+        else:  # noqa: RET505 - TorchScript leaves out an `else` alone
+            return self._eager(x)
+
+    @torch.jit.unused
+    def _eager(self, x: Tensor) -> Tensor:
+        """The plain convolution, or in training one whose backward pass is fast."""
         kernel, stride, dilation = self.kernel_size[0], self.stride[0], self.dilation[0]
         slow = kernel == 5 or dilation > 1  # in oneDNN's backward pass
         # `type` rather than `isinstance`: a proxy that traces the network for export sees the plain convolution

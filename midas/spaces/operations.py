@@ -8,7 +8,6 @@ Sources: DARTS, arXiv 1806.09055 (operations); NAS-Bench-201, arXiv 2001.00326; 
 
 from collections.abc import Callable
 from functools import partial
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +64,8 @@ class FactorizedReduce(nn.Module):
             x = F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2))
         # a 1x1 convolution of stride 2 is a plain one on every second pixel, and only those need their ReLU
         halves = [self.conv_1(self.relu(subsample(x, 2))), self.conv_2(self.relu(subsample(x, 2, offset=1)))]
-        return cast(Tensor, self.norm(torch.cat(halves, dim=1)))
+        y: Tensor = self.norm(torch.cat(halves, dim=1))
+        return y
 
 
 def skip_connect(c: int, stride: int, norm: Norm) -> nn.Module:
@@ -85,7 +85,8 @@ class Pool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, c, H, W] to [B, c, H/stride, W/stride]."""
-        return cast(Tensor, self.norm(self.pool(x)))
+        y: Tensor = self.norm(self.pool(x))
+        return y
 
 
 class Zero(nn.Module):
@@ -161,4 +162,5 @@ class ResidualReduction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, c_in, H, W] to [B, c_out, ceil(H/2), ceil(W/2)]."""
-        return cast(Tensor, self.shortcut(x) + self.body(x))
+        y: Tensor = self.shortcut(x) + self.body(x)
+        return y

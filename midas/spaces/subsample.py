@@ -12,6 +12,15 @@ from torch import Tensor
 
 def subsample(x: Tensor, stride: int, offset: int = 0) -> Tensor:
     """Rows and columns offset, offset + stride, ...: [B, C, H, W] to [B, C, ceil((H - offset) / stride), ...]."""
+    if torch.jit.is_scripting():  # type: ignore[attr-defined]
+        return x[:, :, offset::stride, offset::stride]
+    else:  # noqa: RET505 - TorchScript leaves out an `else` alone
+        return _eager(x, stride, offset)
+
+
+@torch.jit.unused
+def _eager(x: Tensor, stride: int, offset: int) -> Tensor:
+    """The slice, with our gradient where one is taken."""
     # `type` rather than `isinstance`: whatever traces the network for export sees the plain slice
     if type(x) is Tensor and x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
         return cast(Tensor, _Subsample.apply(x, stride, offset))

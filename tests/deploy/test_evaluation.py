@@ -7,9 +7,9 @@ import torch
 from model_folders import CLASSES, META, split_of
 
 from midas.data.prepared import Split
+from midas.deploy.errors import DifferentClasses, DifferentValues
 from midas.deploy.evaluation import evaluate, worst_mistakes
 from midas.deploy.folder import open_model_folder
-from midas.deploy.parity import DifferentClasses, DifferentValues
 from midas.runs.errors import DataError
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from small_models import SIZE, normal_images, small
 
 from midas.deploy.export import ExportConfig, describe, export_onnx
-from midas.deploy.parity import run_onnx, run_torch
+from midas.deploy.runtimes import run_onnx, run_torch
 from midas.runs.errors import ExportError
 
 INPUT_SIZE = (3, SIZE, SIZE)
@@ -111,7 +111,7 @@ def test_the_metadata_say_classes_and_preprocessing() -> None:
     assert json.loads(metadata["midas_classes"]) == ["a", "b", "ç"]
     assert json.loads(metadata["midas_input"]) == {
         "size": [3, 16, 16], "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2],
-        "resize": 16, "interpolation": "bilinear", "crop": "center",
+        "resize": 16, "interpolation": "bilinear", "crop": "center", "input": "float32", "output": "logits",
     }  # fmt: skip
     assert (metadata["midas_genotype_hash"], metadata["midas_version"]) == ("hash", "1.0")
 

@@ -9,14 +9,16 @@ from midas.bench.latency import latency
 from midas.deploy.folder import open_model_folder
 
 
-def test_both_runtimes_are_measured_equally_often_at_each_batch(shipped: Path) -> None:
+def test_all_runtimes_are_measured_equally_often_at_each_batch_and_number_of_threads(shipped: Path) -> None:
     threads = torch.get_num_threads()
-    model = open_model_folder(shipped)[0]
-    found = latency(model, shipped / "model.onnx", (3, SIZE, SIZE), batches=(1, 4), threads=2, seconds=0.05)
+    model, path = open_model_folder(shipped)[0], shipped / "model.onnx"
+    found = latency(model, path, (3, SIZE, SIZE), (1, 4), threads=(2, 1), seconds=0.02, variants={"int8": path})
     assert torch.get_num_threads() == threads
-    assert [row["batch"] for row in found["results"]] == [1, 4]
+    assert [(row["threads"], row["batch"]) for row in found["results"]] == [(2, 1), (2, 4), (1, 1), (1, 4)]
+    names = ("torch", "torch_channels_last", "onnxruntime", "onnxruntime_int8")
     for row in found["results"]:
-        assert row["torch"]["runs"] == row["onnxruntime"]["runs"] >= 5
-        assert all(0 < row[name]["p50_ms"] <= row[name]["p95_ms"] for name in ("torch", "onnxruntime"))
-    assert (found["threads"], found["versions"]["torch"]) == (2, torch.__version__)
+        assert len({row[name]["runs"] for name in names}) == 1
+        assert row["torch"]["runs"] >= 5
+        assert all(0 < row[name]["p50_ms"] <= row[name]["p95_ms"] for name in names)
+    assert found["versions"]["torch"] == torch.__version__
     assert found["cpu"]

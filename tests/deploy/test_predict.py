@@ -13,15 +13,17 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from model_folders import CLASSES, META, SIZE
+from model_folders import CLASSES, META, SIZE, split_of, write_model_folder
 from PIL import Image
 
 from midas.data import pictures
 from midas.data.augment import normalise
 from midas.deploy import predict
+from midas.deploy.export import ExportConfig
 from midas.deploy.folder import open_model_folder
-from midas.deploy.parity import run_torch
 from midas.deploy.predict import main
+from midas.deploy.runtimes import run_torch
+from midas.deploy.ship import ship
 
 
 def noise(mode: str, width: int, height: int, seed: int = 0) -> Image.Image:
@@ -58,6 +60,21 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "notes.txt").write_text("no image")
     (folder / ".hidden.png").write_text("no image")
     return folder
+
+
+def test_files_that_take_pixels_and_give_probabilities_say_the_same(
+    shipped: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([str(shipped / "model.onnx"), "--json", str(images)])
+    expected = lines(capsys.readouterr().out)
+    config = ExportConfig(input="uint8-nhwc", output="probabilities")
+    ship(write_model_folder(tmp_path / "small"), config, split_of(8, seed=1), META, "1.2.3")
+    assert main([str(tmp_path / "small" / "model.onnx"), "--json", str(images)]) == 0
+    for got, wanted in zip(lines(capsys.readouterr().out), expected, strict=True):
+        assert got["image"] == wanted["image"]
+        assert [p["class"] for p in got["predictions"]] == [p["class"] for p in wanted["predictions"]]
+        probabilities = [[p["probability"] for p in line["predictions"]] for line in (got, wanted)]
+        assert probabilities[0] == pytest.approx(probabilities[1], abs=2e-6)
 
 
 def lines(text: str) -> list[dict[str, object]]:

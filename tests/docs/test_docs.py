@@ -48,7 +48,7 @@ def test_every_preset_that_the_docs_name_is_there() -> None:
 
 
 def test_the_published_cell_in_the_docs_is_drawn_as_midas_draws_it() -> None:
-    zoo = json.loads((ROOT / "midas/nets/zoo.json").read_text())["darts_v2"]["genotype"]
+    zoo = json.loads((ROOT / "midas/zoo.json").read_text())["darts_v2"]["genotype"]
     assert (ROOT / "docs/pictures/darts_v2.svg").read_text() == draw_svg(load_genotype(json.dumps(zoo)))
 
 

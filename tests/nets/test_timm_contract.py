@@ -28,7 +28,7 @@ def test_the_zoo_is_registered() -> None:
 
 def test_every_zoo_entry_says_where_it_comes_from() -> None:
     for entry in ZOO.values():
-        assert entry["origin"].startswith("https://")
+        assert entry["origin"].startswith("https://") or entry["provenance"]["seeds"], "published, or found here"
         assert entry["paper"].startswith("arXiv ")
         assert entry["licence"]
 
@@ -93,3 +93,89 @@ def test_dropout_and_drop_path_are_arguments(name: str) -> None:
 def test_importing_the_room_registers(name: str) -> None:
     assert timm.is_model(name)
     assert midas.nets.registry is not None
+
+
+def test_the_last_map_of_each_size_is_an_intermediate(name: str, images: torch.Tensor) -> None:
+    model = timm.create_model(name, **SMALL).eval()
+    features, maps = model.forward_intermediates(images)
+    torch.testing.assert_close(features, model.forward_features(images))
+    assert [m.shape[1] for m in maps] == [info["num_chs"] for info in model.feature_info]
+    assert [images.shape[2] // m.shape[2] for m in maps] == [info["reduction"] for info in model.feature_info]
+    (first,) = model.forward_intermediates(images, indices=[0], stop_early=True, intermediates_only=True)
+    torch.testing.assert_close(first, maps[0])
+    (last,) = model.forward_intermediates(images, indices=1, norm=True, intermediates_only=True)
+    torch.testing.assert_close(last, features)
+    with pytest.raises(ValueError, match="NCHW"):
+        model.forward_intermediates(images, output_fmt="NLC")
+
+
+def test_a_pruned_network_gives_the_same_intermediates(name: str, images: torch.Tensor) -> None:
+    model = timm.create_model(name, **SMALL).eval()
+    maps = model.forward_intermediates(images, indices=[0, 1], intermediates_only=True)
+    whole = sum(p.numel() for p in model.parameters())
+    assert model.prune_intermediate_layers([0, 1], prune_norm=True) == [0, 1]
+    assert sum(p.numel() for p in model.parameters()) < whole
+    torch.testing.assert_close(model.forward_intermediates(images, indices=[0, 1], intermediates_only=True), maps)
+
+
+def test_getter_features_are_the_hooked_ones(name: str, images: torch.Tensor) -> None:
+    backbones = []
+    for kind in ("hook", "getter"):
+        torch.manual_seed(0)
+        made = timm.create_model(name, channels=4, cells=2, features_only=True, feature_cls=kind)
+        backbones.append(made.eval())
+    torch.testing.assert_close(list(backbones[1](images)), list(backbones[0](images)))
+
+
+def test_every_parameter_has_a_gradient(name: str, images: torch.Tensor) -> None:
+    model = timm.create_model(name, **SMALL)
+    model(images).mean().backward()
+    assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+def test_gradient_checkpointing_changes_nothing(name: str, images: torch.Tensor) -> None:
+    model = timm.create_model(name, **SMALL)
+    expected = model(images)
+    model.set_grad_checkpointing()
+    torch.testing.assert_close(model(images), expected)
+
+
+def test_any_size_that_the_strides_allow(name: str, images: torch.Tensor) -> None:
+    model = timm.create_model(name, **SMALL).eval()
+    height, width = images.shape[2:]
+    assert model(torch.randn(1, 3, height + 7, 2 * width)).shape == (1, 5)
+
+
+def test_timms_fx_tracing_gives_the_same_logits(name: str, images: torch.Tensor) -> None:
+    from timm.models import get_notrace_functions, get_notrace_modules
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    model = timm.create_model(name, **SMALL).eval()
+    arguments = {"leaf_modules": list(get_notrace_modules()), "autowrap_functions": list(get_notrace_functions())}
+    traced = create_feature_extractor(model, ["classifier"], tracer_kwargs=arguments)
+    assert torch.equal(traced(images)["classifier"], model(images))
+
+
+@pytest.mark.parametrize("kind", ["darts_v2_cifar", "darts_v2_imagenet", "nb201_best"])
+class TestCompilers:
+    """What costs seconds is asked of one model of each skeleton; timm's own tests ask TorchScript of all."""
+
+    def model(self, kind: str) -> tuple[torch.nn.Module, torch.Tensor]:
+        side = 64 if kind.endswith("imagenet") else 16
+        return timm.create_model(f"midas_{kind}", **SMALL).eval(), torch.randn(2, 3, side, side)
+
+    @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:The TorchScript type system:UserWarning")
+    def test_torchscript(self, kind: str) -> None:
+        model, images = self.model(kind)
+        torch.testing.assert_close(torch.jit.script(model)(images), model(images))
+
+    def test_torch_export(self, kind: str) -> None:
+        model, images = self.model(kind)
+        program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        torch.testing.assert_close(program.module()(images[:1].repeat(5, 1, 1, 1)), model(images[:1]).repeat(5, 1))
+
+    @pytest.mark.slow
+    def test_torch_compile(self, kind: str) -> None:
+        model, images = self.model(kind)
+        compiled = torch.compile(model, backend="eager", fullgraph=True)
+        torch.testing.assert_close(compiled(images), model(images))

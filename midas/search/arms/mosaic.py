@@ -1,6 +1,6 @@
 """MIDAS: input-specific weights by mosaic attention, edges by pair marginals (METHOD.md section 2)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -41,8 +41,9 @@ class MidasArm(Arm):
     def forward(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> Choice:
         """See `Arm`."""
         queries, patch = self._queries(inputs, maps)
-        keys = torch.stack([patch_means(f.detach() if self.detach else f, patch) for f in maps], dim=-2)
-        return self._choose(site, queries, patch, keys)
+        means = [patch_means(f, patch) if mean is None else mean for f, mean in self._shared(site, maps, patch)]
+        keys = torch.stack(means, dim=-2)
+        return self._choose(site, queries, patch, keys.detach() if self.detach else keys)
 
     def mix(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[Tensor, Choice]:
         """See `Arm`: the same as there, with each map's gradient formed in one pass."""
@@ -55,6 +56,7 @@ class MidasArm(Arm):
             patch,
             queries,
             list(self.attention[site.name].parameters()),
+            [mean for _, mean in self._shared(site, maps, patch)],
         )
         return output, Choice.of(found, patch)
 
@@ -64,6 +66,14 @@ class MidasArm(Arm):
         patch = None if self.patch is None or self.patch >= max(size) else self.patch
         # where the edge has stride 2, a patch of the output is one of twice the side in the input
         return [self._pool(x, patch and patch * -(-x.shape[-1] // size[1])) for x in inputs], patch
+
+    def _shared(
+        self, site: NodeSite, maps: Sequence[Tensor], patch: int | None
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Each map with its patch means where it has no weights: several nodes ask for those, so they are pooled once."""
+        names = (name for edge in site.edges for name in edge.candidates)
+        for f, name in zip(maps, names, strict=True):
+            yield f, self._pool(f, patch) if name == "skip_connect" or "pool" in name else None
 
     def _choose(self, site: NodeSite, queries: Sequence[Tensor], patch: int | None, keys: Tensor) -> Choice:
         return self.rule(by_edge(self.attention[site.name](queries, keys), site), site, patch)

@@ -1,0 +1,254 @@
+"""This project beside public implementations that lie on the reader's disk: first equal, then faster or not.
+
+    python benchmarks/peers.py --darts DARTS                    a checkout of quark0/darts
+    python benchmarks/peers.py --confopt CONFOPT                a checkout of automl/ConfigurableOptimizer, with
+                                                                thop, wandb and ConfigSpace installed
+
+The same weights are copied into both networks. In float64 the logits and the gradients of all weights and architecture
+parameters are compared; then, in float32, a step (forward, backward, SGD) of each is timed in turns. Where a peer asks
+for CUDA, it is given the CPU.
+"""
+
+import argparse
+import importlib
+import os
+import statistics
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+from unittest.mock import MagicMock
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from midas.bench.latency import cpu_name
+from midas.genotype import Genotype
+from midas.nets.auxiliary import AuxiliaryHead
+from midas.nets.build import build_network
+from midas.nets.cells import DartsCell
+from midas.nets.registry import ZOO
+from midas.search.bilevel import build_search
+from midas.search.config import SearchConfig
+from midas.search.supernet import SearchCell
+from midas.spaces import get_space
+
+Runner = tuple[nn.Module, Callable[[Tensor], Tensor]]  # what learns, and from images to logits
+Pairs = list[tuple[Any, Tensor]]  # a tensor of the peer's and the same one of ours
+
+
+def peer_module(folder: Path, name: str) -> types.ModuleType:
+    """A module of the peer's, by its own name."""
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    return importlib.import_module(name)
+
+
+def both(theirs: nn.Module, ours: nn.Module) -> Pairs:
+    """The parameters of two modules that have them in the same order."""
+    return list(zip(theirs.parameters(), ours.parameters(), strict=True))
+
+
+def supernet_pairs(theirs: Any, supernet: Any, primitives: list[str]) -> Pairs:
+    """Weights and architecture parameters of a DARTS supernet, ours beside the peer's."""
+    space = get_space("darts")
+    pairs = both(theirs.stem, supernet.stem) + both(theirs.classifier, supernet.classifier)
+    for cell, preprocess, own in zip(theirs.cells, supernet.preprocess, supernet.cells, strict=True):
+        assert isinstance(own, SearchCell)
+        pairs += both(cell.preprocess0, preprocess[0]) + both(cell.preprocess1, preprocess[1])
+        for edge, candidates, spec in zip(cell._ops, own.edges, space.edges["normal"], strict=True):
+            for name, operation in zip(spec.candidates, cast(nn.ModuleList, candidates), strict=True):
+                choices = edge._ops if hasattr(edge, "_ops") else edge.ops
+                pairs += both(choices[primitives.index(name)], operation)
+    return pairs
+
+
+def copy_alphas(theirs: Any, arm: Any, primitives: list[str]) -> Pairs:
+    """Give our static parameters the peer's values; returns rows of both in the same order of operations."""
+    order = [primitives.index(name) for name in get_space("darts").edges["normal"][0].candidates]
+    pairs: Pairs = []
+    for kind, alphas in (("normal", theirs.alphas_normal), ("reduce", theirs.alphas_reduce)):
+        first = 0
+        for node in range(4):
+            own = arm.alphas[f"{kind}_node{node}"]
+            with torch.no_grad():
+                own.copy_(alphas[first : first + 2 + node][:, order])
+            pairs.append((_Rows(alphas, slice(first, first + 2 + node), order), own))
+            first += 2 + node
+    return pairs
+
+
+class _Rows:
+    """Some rows of a peer's parameters, whose gradient is read in our order of operations."""
+
+    def __init__(self, alphas: Tensor, rows: slice, order: list[int]) -> None:
+        self.alphas, self.rows, self.order = alphas, rows, order
+
+    @property
+    def grad(self) -> Tensor:
+        """Of these rows."""
+        assert self.alphas.grad is not None
+        return self.alphas.grad[self.rows][:, self.order]
+
+
+def network_pairs(theirs: Any, ours: Any, head: AuxiliaryHead) -> Pairs:
+    """Weights of a final network with its auxiliary head, ours beside the peer's."""
+    pairs = both(theirs.stem, ours.stem0) + both(theirs.classifier, ours.classifier)
+    pairs += both(theirs.auxiliary_head.features, head.convs) + both(theirs.auxiliary_head.classifier, head.classifier)
+    for cell, own in zip(theirs.cells, ours.cells, strict=True):
+        assert isinstance(own, DartsCell)
+        pairs += both(cell.preprocess0, own.preprocess_before) + both(cell.preprocess1, own.preprocess_previous)
+        # a node's two edges are listed in either order: the n-th edge into a node from a source
+        left = {(edge.source, edge.target): k for k, edge in enumerate(own_edges(own))}
+        for position, source in enumerate(cell._indices):
+            pairs += both(cell._ops[position], own.graph.edges[left[source, 2 + position // 2]])
+    return pairs
+
+
+def own_edges(cell: DartsCell) -> Iterator[Any]:
+    """Source and target of a cell's edges."""
+    for source, target in zip(cell.graph.sources, cell.graph.targets, strict=True):
+        yield types.SimpleNamespace(source=source, target=target)
+
+
+def copy(pairs: Pairs) -> None:
+    """Give ours the peer's values."""
+    with torch.no_grad():
+        for theirs, ours in pairs:
+            ours.copy_(theirs)
+
+
+def difference(one: Tensor, other: Tensor) -> float:
+    """The largest difference, relative to the largest value."""
+    return float((one - other).detach().abs().max() / other.abs().max().clamp_min(1e-30))
+
+
+def compare(theirs: Callable[[Tensor], Tensor], ours: Callable[[Tensor], Tensor], pairs: Pairs, size: int) -> str:
+    """Logits and gradients of both in float64 on the same images."""
+    images, labels = torch.randn(4, 3, size, size, dtype=torch.float64), torch.randint(0, 10, (4,))
+    logits = [network(images) for network in (theirs, ours)]
+    for out in logits:
+        F.cross_entropy(out[:, :10], labels).backward()  # type: ignore[no-untyped-call]
+    largest = max(
+        difference(own.grad, peer.grad) for peer, own in pairs if own.grad is not None and peer.grad is not None
+    )
+    return f"logits differ by {difference(*logits):.1e}, gradients by {largest:.1e} of the largest"
+
+
+def race(
+    theirs: tuple[nn.Module, Callable[[Tensor], Tensor]],
+    ours: tuple[nn.Module, Callable[[Tensor], Tensor]],
+    options: argparse.Namespace,
+) -> str:
+    """Median time of a step of each, in turns."""
+    images = torch.randn(options.batch, 3, 32, 32)
+    labels = torch.randint(0, 10, (options.batch,))
+    entries = []
+    for (module, network), layout in ((theirs, torch.contiguous_format), (ours, torch.channels_last)):
+        entries.append(
+            (network, images.contiguous(memory_format=layout), torch.optim.SGD(module.parameters(), 0.025, 0.9))
+        )
+    seen: list[list[float]] = [[], []]
+    for run in range(options.runs + 1):
+        for (network, x, optimiser), times in zip(entries, seen, strict=True):
+            start = time.perf_counter()
+            optimiser.zero_grad()
+            F.cross_entropy(network(x), labels).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            if run:
+                times.append(time.perf_counter() - start)
+    peer, own = (statistics.median(times) for times in seen)
+    return f"theirs {peer:.2f} s, ours {own:.2f} s, ratio {own / peer:.2f} (batch {options.batch}, {options.runs} runs)"
+
+
+def supernet_report(name: str, network: type, primitives: list[str], options: argparse.Namespace) -> None:
+    """Equality and time of a peer's DARTS supernet under static parameters."""
+
+    def pair(dtype: torch.dtype) -> tuple[Any, Any, Any, Pairs]:
+        theirs = network(C=16, num_classes=10, layers=8, criterion=nn.CrossEntropyLoss())
+        config = SearchConfig(arm="darts", exclude=[])
+        supernet, arm = build_search(get_space("darts"), config, num_classes=10, seed=0)
+        weights = supernet_pairs(theirs, supernet, primitives)
+        copy(weights)
+        alphas = copy_alphas(theirs, arm, primitives)
+        if dtype == torch.float64:
+            for module in (theirs, supernet, arm):
+                module.double()
+            for alpha in (theirs.alphas_normal, theirs.alphas_reduce):
+                alpha.data = alpha.data.double()
+        return theirs.train(), supernet.train(), arm, weights + alphas
+
+    def logits_of(theirs: Any) -> Callable[[Tensor], Tensor]:
+        return lambda x: out[-1] if isinstance(out := theirs(x), tuple) else out
+
+    theirs, supernet, arm, pairs = pair(torch.float64)
+    print(f"{name}, supernet: {compare(logits_of(theirs), lambda x: supernet(x, arm)[0], pairs, 32)}")
+    theirs, supernet, arm, _ = pair(torch.float32)
+    print(f"{name}, supernet: {race((theirs, logits_of(theirs)), (supernet, lambda x: supernet(x, arm)[0]), options)}")
+
+
+def network_report(name: str, folder: Path, options: argparse.Namespace) -> None:
+    """Equality and time of the peer's NetworkCIFAR with DARTS_V2."""
+    peer_genotype = peer_module(folder, "genotypes").DARTS_V2
+
+    def pair() -> tuple[Any, Any, AuxiliaryHead, Pairs]:
+        theirs = peer_module(folder, "model").NetworkCIFAR(36, 10, 20, True, peer_genotype)
+        theirs.drop_path_prob = 0.0
+        genotype = Genotype.from_value(ZOO["darts_v2"]["genotype"])
+        ours = build_network(genotype, num_classes=10, channels=36, cells=20)
+        head = AuxiliaryHead(ours.auxiliary_channels, 10)
+        pairs = network_pairs(theirs, ours, head)
+        copy(pairs)
+        return theirs, ours.to(memory_format=torch.channels_last), head.to(memory_format=torch.channels_last), pairs
+
+    theirs, ours, head, pairs = pair()
+    for module in (theirs, ours, head):
+        module.double()
+
+    def own(x: Tensor) -> Tensor:
+        features, auxiliary = ours.forward_cells(x)
+        return torch.cat([ours.forward_head(features), head(auxiliary)], dim=1)
+
+    print(f"{name}, NetworkCIFAR: {compare(lambda x: torch.cat(theirs(x), dim=1), own, pairs, 32)}")
+    for module in (theirs, ours):
+        module.eval()
+    images = torch.randn(4, 3, 32, 32, dtype=torch.float64)
+    with torch.no_grad():
+        print(f"{name}, NetworkCIFAR in evaluation: logits differ by {difference(theirs(images)[0], ours(images)):.1e}")
+    theirs, ours, _, _ = pair()
+    theirs._auxiliary = False
+    theirs.auxiliary_head.requires_grad_(False)
+    print(f"{name}, NetworkCIFAR: {race((theirs.train(), lambda x: theirs(x)[0]), (ours.train(), ours), options)}")
+
+
+def main() -> None:
+    """Compare with every peer that is given."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--darts", type=Path, help="checkout of quark0/darts")
+    parser.add_argument("--confopt", type=Path, help="checkout of automl/ConfigurableOptimizer")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    if not torch.cuda.is_available():
+        Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
+        nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
+    print(f"{cpu_name()}, {options.threads} threads, torch {torch.__version__}")
+    if options.darts:
+        folder = options.darts / "cnn"
+        primitives = peer_module(folder, "genotypes").PRIMITIVES
+        supernet_report("quark0/darts", peer_module(folder, "model_search").Network, primitives, options)
+        network_report("quark0/darts", folder, options)
+    if options.confopt:
+        sys.modules.setdefault("nasbench", MagicMock())  # what its package imports for another space and PyPI has not
+        search = peer_module(options.confopt / "src", "confopt.searchspace.darts.core.model_search")
+        supernet_report("confopt", search.Network, list(search.PRIMITIVES), options)
+
+
+if __name__ == "__main__":
+    main()

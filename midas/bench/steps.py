@@ -1,0 +1,203 @@
+"""Time and memory of one step: forward, backward and optimiser of a search or of a training, case beside case.
+
+The cases take turns in one process, so that whatever else the machine does disturbs all alike: what counts is a ratio to
+the first case. Peak memory is measured in a process of its own for each case.
+"""
+
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from midas.genotype import Genotype
+from midas.nets.build import build_network
+from midas.nets.complexity import count_macs
+from midas.nets.registry import ZOO
+from midas.search.arms import Arm
+from midas.search.bilevel import build_search
+from midas.search.config import SearchConfig
+from midas.spaces import get_space
+
+_MIB = 2**20
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+@dataclass(frozen=True)
+class StepCase:
+    """What is measured: a search of a space by an arm, or, where `cell` names a published cell, the training of its network."""
+
+    name: str
+    arm: str = "midas"
+    patch: int | None = 4
+    space: str = "darts"
+    cell: str | None = None
+    channels: int = 16
+    cells: int = 8
+    size: int = 32
+    batch: int = 64
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Seconds of a step over the runs, and its peak memory in MiB above what the imports take (None: not measured)."""
+
+    median: float
+    low: float  # the lower quartile
+    high: float  # the upper quartile
+    memory: float | None = None
+
+
+def build_step(case: StepCase) -> Callable[[], None]:
+    """The step as a function. A search step is an architecture step and a weight step, as in `search.bilevel`."""
+    torch.manual_seed(0)
+    images = torch.randn(case.batch, 3, case.size, case.size).to(memory_format=torch.channels_last)
+    labels = torch.randint(0, 10, (case.batch,))
+    network, arm = _build(case)
+    sgd = torch.optim.SGD(network.parameters(), 0.025, momentum=0.9, weight_decay=3e-4)
+    if arm is None:
+        return partial(_descend, network, (), sgd, lambda: F.cross_entropy(network(images), labels))
+    adam = torch.optim.Adam(arm.parameters(), 3e-4, betas=(0.5, 0.999))
+
+    def loss() -> Tensor:
+        return F.cross_entropy(network(images, arm)[0], labels)
+
+    def step() -> None:
+        _descend(arm, [network], adam, loss)
+        _descend(network, [arm], sgd, loss)
+
+    return step
+
+
+def measure(cases: Sequence[StepCase], runs: int, memory: bool = True) -> list[StepTime]:
+    """Run the cases in turns.
+
+    Args:
+        cases: what is measured.
+        runs: how often each is timed, after one run that warms up.
+        memory: whether each also runs twice in a process of its own for its peak memory.
+    """
+    steps = [build_step(case) for case in cases]
+    times: list[list[float]] = [[] for _ in cases]
+    for run in range(runs + 1):
+        for step, seen in zip(steps, times, strict=True):
+            start = time.perf_counter()
+            step()
+            if run:
+                seen.append(time.perf_counter() - start)
+    peaks = [peak_memory(case) if memory else None for case in cases]
+    return [_summary(seen, peak) for seen, peak in zip(times, peaks, strict=True)]
+
+
+def peak_memory(case: StepCase) -> float:
+    """MiB of resident memory that two steps take above what the process had after its imports."""
+    code = f"from midas.bench import steps; print(steps._own_peak(steps.StepCase(**{asdict(case)!r})))"
+    return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+
+
+def convolution_speed(runs: int = 5) -> float:
+    """Multiply-adds per second of a large convolution (64 x 256 x 32 x 32, 3x3), forward: what the cores can do."""
+    conv = nn.Conv2d(256, 256, 3, padding=1).to(memory_format=torch.channels_last)
+    images = torch.randn(16, 256, 32, 32).to(memory_format=torch.channels_last)
+    seen = []
+    with torch.no_grad():
+        for _ in range(runs + 1):
+            start = time.perf_counter()
+            conv(images)
+            seen.append(time.perf_counter() - start)
+    return images.shape[0] * 32 * 32 * conv.weight.numel() / min(seen[1:])
+
+
+def forward_macs(case: StepCase) -> tuple[int, Callable[[], None]]:
+    """Multiply-adds of a forward pass of the whole batch (convolutions and linear layers), and that pass."""
+    images = torch.randn(case.batch, 3, case.size, case.size).to(memory_format=torch.channels_last)
+    network = _Forward(case).eval()
+    macs = count_macs(network, (3, case.size, case.size)) * case.batch
+
+    def step() -> None:
+        with torch.inference_mode():
+            network(images)
+
+    step()
+    return macs, step
+
+
+def table(cases: Sequence[StepCase], times: Sequence[StepTime]) -> str:
+    """A Markdown table with ratios to the first case."""
+    first = times[0]
+    lines = ["| case | median s | quartiles | ratio | peak MiB | ratio |", "|---|---|---|---|---|---|"]
+    for case, seen in zip(cases, times, strict=True):
+        peak = "" if seen.memory is None else f"{seen.memory:.0f}"
+        share = "" if seen.memory is None or not first.memory else f"{seen.memory / first.memory:.2f}"
+        spread = f"{seen.low:.3f} to {seen.high:.3f}"
+        lines.append(
+            f"| {case.name} | {seen.median:.3f} | {spread} | {seen.median / first.median:.2f} | {peak} | {share} |"
+        )
+    return "\n".join(lines)
+
+
+class _Forward(nn.Module):
+    """A case's forward pass as a module of images alone."""
+
+    def __init__(self, case: StepCase) -> None:
+        super().__init__()
+        self.network, self.arm = _build(case)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, 3, H, W] to logits."""
+        found: Tensor = self.network(images) if self.arm is None else self.network(images, self.arm)[0]
+        return found
+
+
+def _descend(
+    learner: nn.Module, fixed: Sequence[nn.Module], optimiser: torch.optim.Optimizer, loss: Callable[[], Tensor]
+) -> None:
+    """One step of an optimiser on one module, the others held fixed."""
+    learner.requires_grad_(True).zero_grad()
+    for module in fixed:
+        module.requires_grad_(False)
+    loss().backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(learner.parameters(), 5.0)
+    optimiser.step()
+
+
+def _build(case: StepCase) -> tuple[nn.Module, Arm | None]:
+    """The network, and where it is a supernet its arm."""
+    if case.cell is not None:
+        genotype = Genotype.from_value(ZOO[case.cell]["genotype"])
+        network = build_network(genotype, num_classes=10, channels=case.channels, cells=case.cells)
+        return network.train().to(memory_format=torch.channels_last), None
+    config = SearchConfig(arm=case.arm, patch_size=case.patch, channels=case.channels, cells=case.cells)
+    return build_search(get_space(case.space).without(config.exclude), config, num_classes=10, seed=0)
+
+
+def _summary(seen: list[float], peak: float | None) -> StepTime:
+    low, _, high = statistics.quantiles(seen, n=4) if len(seen) > 1 else (seen[0],) * 3
+    return StepTime(statistics.median(seen), low, high, peak)
+
+
+def _own_peak(case: StepCase) -> float:
+    """Of this process: see `peak_memory`."""
+    if _STATUS.is_file():
+        _CLEAR.write_text("5")  # the peak becomes what is resident now
+    before = _peak()
+    step = build_step(case)
+    step()
+    step()
+    return (_peak() - before) / _MIB
+
+
+def _peak() -> int:
+    """The largest resident set so far, in bytes; on Linux since it was last cleared."""
+    if _STATUS.is_file():
+        line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

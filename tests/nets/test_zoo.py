@@ -1,0 +1,151 @@
+"""The zoo's figures are what its networks cost and what papers print; found cells get names."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from test_model_folder import write
+
+import midas_cli
+from midas.nets import zoo, zoo_table
+from midas.nets.card import read_provenance
+from midas.nets.complexity import count_macs, count_parameters
+from midas.nets.registry import MODELS, ZOO
+from midas.runs.errors import MidasError, ModelFolderError, ParamsError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_costs_are_those_of_the_registered_network(name: str) -> None:
+    cell, skeleton = MODELS[name]
+    costs = ZOO[cell]["skeletons"][skeleton]
+    with torch.device("meta"):  # shapes without numbers
+        model = timm.create_model(name)
+    assert count_parameters(model) == costs["parameters"]
+    assert count_macs(model, model.default_cfg["input_size"]) == costs["macs"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_parameters_are_the_published_ones_or_it_says_why_not(name: str) -> None:
+    cell, skeleton = MODELS[name]
+    costs = ZOO[cell]["skeletons"][skeleton]
+    if "published" not in costs:
+        pytest.skip("nothing is published for this cell in this skeleton")
+    printed = costs["published"]["parameters_m"]
+    places = len(printed.partition(".")[2])
+    equal = f"{costs['parameters'] / 1e6:.{places}f}" == printed
+    assert equal is ("differs" not in costs["published"])
+    assert costs["published"]["where"]
+
+
+def test_the_text_of_the_zoo_is_its_canonical_form() -> None:
+    assert zoo_table.dump(zoo_table.read()) == zoo_table.PATH.read_text(encoding="utf-8")
+
+
+def test_the_readme_shows_the_table() -> None:
+    assert zoo_table.markdown() in (ROOT / "README.md").read_text(encoding="utf-8"), "midas zoo --markdown"
+
+
+def test_the_list_is_printed_without_torch() -> None:
+    script = "import sys, midas_cli; sys.argv[1:] = ['zoo']\ntry: midas_cli.main()\nfinally: assert 'torch' not in sys.modules"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "midas_darts_v2_cifar" in run.stdout
+    assert "3,349,342" in run.stdout
+
+
+@pytest.fixture
+def own_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the zoo that may be changed."""
+    path = tmp_path / "zoo.json"
+    path.write_bytes(zoo_table.PATH.read_bytes())
+    monkeypatch.setattr(zoo_table, "PATH", path)
+    return path
+
+
+def test_a_found_cell_gets_a_name_with_its_costs_and_where_it_came_from(tmp_path: Path, own_zoo: Path) -> None:
+    write(tmp_path / "My Bugs")
+    assert zoo.add(tmp_path / "My Bugs", accuracy={"value": 0.5, "on": "4 test images"}) == ["midas_my_bugs_cifar"]
+    entry = json.loads(own_zoo.read_text())["my_bugs"]
+    model = timm.create_model(f"local-dir:{tmp_path / 'My Bugs'}", pretrained=True)
+    assert entry["skeletons"]["cifar"]["parameters"] == count_parameters(model)
+    assert entry["skeletons"]["cifar"]["cfg"]["input_size"] == [3, 16, 16]
+    assert entry["origin"] == "models/My Bugs"
+    assert entry["provenance"] == read_provenance(tmp_path / "My Bugs" / "README.md") != {}
+    assert str(tmp_path) not in own_zoo.read_text()
+    assert "50.00% (4 test images)" in zoo_table.markdown()
+    assert zoo.add(tmp_path / "My Bugs") == ["midas_my_bugs_cifar"], "the same folder again is an update"
+
+
+@pytest.mark.slow
+def test_a_new_process_knows_the_new_name(tmp_path: Path) -> None:
+    """In a copy of the package, for the zoo is read at import."""
+    import shutil
+
+    write(tmp_path / "bugs")
+    shutil.copytree(ROOT / "midas", tmp_path / "copy" / "midas", ignore=shutil.ignore_patterns("__pycache__"))
+    script = (
+        "from pathlib import Path\nfrom midas.nets.zoo import add\nimport sys\n"
+        "print(*add(Path(sys.argv[1]))) if len(sys.argv) > 1 else None\n"
+        "import midas, timm\nprint(timm.is_model('midas_bugs_cifar'))"
+    )
+    said = []
+    for arguments in ([str(tmp_path / "bugs")], []):
+        run = subprocess.run(
+            [sys.executable, "-c", script, *arguments], cwd=tmp_path / "copy", capture_output=True, text=True, check=True,
+            env={"PYTHONPATH": str(tmp_path / "copy"), "PATH": "", "HF_HUB_OFFLINE": "1"},
+        )  # fmt: skip
+        said.append(run.stdout.split())
+    assert said == [["midas_bugs_cifar", "False"], ["True"]]
+
+
+@pytest.mark.parametrize(("name", "words"), [("darts_v2", "already the cell from"), ("Über", "no name")])
+def test_a_name_that_is_taken_or_none_is_refused(tmp_path: Path, own_zoo: Path, name: str, words: str) -> None:
+    write(tmp_path / "bugs")
+    before = own_zoo.read_bytes()
+    with pytest.raises(ParamsError, match=words):
+        zoo.add(tmp_path / "bugs", name)
+    assert own_zoo.read_bytes() == before
+
+
+def test_a_broken_folder_gets_no_name(tmp_path: Path, own_zoo: Path) -> None:
+    write(tmp_path / "bugs")
+    (tmp_path / "bugs" / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelFolderError):
+        zoo.add(tmp_path / "bugs")
+
+
+def test_outside_a_clone_no_name_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(midas_cli.CommandError, match="clone"):
+        midas_cli.add(tmp_path)
+
+
+def test_nothing_is_pushed_without_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "none"))
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
+    write(tmp_path / "bugs")
+    with pytest.raises(MidasError, match="no Hugging Face token"):
+        zoo.push(tmp_path / "bugs", "someone/bugs")
+
+
+def test_a_model_is_loaded_without_search_training_and_dvc(tmp_path: Path) -> None:
+    write(tmp_path / "bugs")
+    script = (
+        "import sys\nimport midas, timm, torch\n"
+        "model = timm.create_model('local-dir:' + sys.argv[1], pretrained=True).eval()\n"
+        "torch.save(model(torch.ones(1, 3, 16, 16)).detach(), sys.argv[2])\n"
+        "unwanted = ('midas.search', 'midas.train', 'midas.deploy', 'midas.report', 'dvc', 'pipeline', 'typer', 'onnx')\n"
+        "print([name for name in sys.modules if name.startswith(unwanted)])"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "bugs"), str(tmp_path / "logits.pt")]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert run.stdout.strip() == "[]"
+    model = timm.create_model(f"local-dir:{tmp_path / 'bugs'}", pretrained=True).eval()
+    assert torch.equal(torch.load(tmp_path / "logits.pt"), model(torch.ones(1, 3, 16, 16)).detach())
