@@ -16,8 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 class Reporter:
     """Steps counted, notes printed. Made by `progress`."""
 
-    def __init__(self, title: str, total: int, done: int, bar: Progress | None) -> None:
+    def __init__(self, title: str, total: int, done: int, bar: Progress | None, quiet: bool = False) -> None:
         self._title, self._total, self._done, self._bar = title, total, done, bar
+        self._quiet = quiet
         self._start, self._first = time.monotonic(), done
         self._task = bar.add_task(title, total=total, completed=done, values="") if bar else None
 
@@ -33,16 +34,18 @@ class Reporter:
         if self._bar:
             self._bar.console.print(text, highlight=False)
             return
+        if self._quiet:
+            return
         per_step = (time.monotonic() - self._start) / max(1, self._done - self._first)
         left = per_step * (self._total - self._done)
         print(f"{self._title}: {text} | {self._done}/{self._total} steps, {left:.0f} s left", flush=True)
 
 
 @contextmanager
-def progress(title: str, total: int, done: int = 0) -> Iterator[Reporter]:
-    """Show the progress of `total` steps of which `done` were made by an earlier run."""
-    if not sys.stdout.isatty():
-        yield Reporter(title, total, done, None)
+def progress(title: str, total: int, done: int = 0, quiet: bool = False) -> Iterator[Reporter]:
+    """Show the progress of `total` steps of which `done` were made by an earlier run; nothing where `quiet`."""
+    if quiet or not sys.stdout.isatty():
+        yield Reporter(title, total, done, None, quiet)
         return
     columns = (
         TextColumn("{task.description}"),

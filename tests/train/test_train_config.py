@@ -24,9 +24,11 @@ def test_the_defaults_are_the_published_recipe() -> None:
         ({"drop_path": 1.0}, "less than 1"),
         ({"batch_size": 1}, "greater than or equal to 2"),
         ({"skeleton": "vgg"}, "'cifar' or 'imagenet'"),
-        ({"schedule": "step"}, "'cosine' or 'onecycle'"),
+        ({"schedule": "step"}, "'cosine', 'linear' or 'onecycle'"),
         ({"epochs": 5, "warmup_epochs": 5}, "leaves nothing"),
         ({"schedule": "onecycle", "warmup_epochs": 1}, "its own warm-up"),
+        ({"batch_size": 96, "accumulate": 5}, "must divide batch_size"),
+        ({"batch_size": 18, "accumulate": 2, "mixup": 0.2}, "must be even"),
         ({"min_learning_rate": 1.0}, "above learning_rate"),
     ],
 )
