@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from midas.genotype import Genotype
 from midas.nets.auxiliary import AuxiliaryHead
 from midas.nets.build import build_network
-from midas.nets.network import MidasNet
 from midas.nets.registry import ZOO
 
 LIMIT = 1e-9  # largest difference over the largest logit
@@ -77,7 +76,7 @@ def public_network(skeleton: str, channels: int, cells: int, classes: int) -> An
     return network
 
 
-def pairs(theirs: Any, ours: MidasNet, head: AuxiliaryHead) -> list[tuple[nn.Module, nn.Module]]:
+def pairs(theirs: Any, ours: Any, head: AuxiliaryHead) -> list[tuple[nn.Module, nn.Module]]:
     """Modules of the two networks that correspond; edges by operation, source and target, not by their order."""
     stems = (
         [(theirs.stem, ours.stem0)]

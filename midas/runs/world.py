@@ -57,23 +57,28 @@ class World:
 
 
 @contextmanager
-def joined() -> Iterator[World]:
+def joined(gpus: bool = True) -> Iterator[World]:
     """The world of the environment that torchrun sets: gloo between CPUs, NCCL between GPUs.
+
+    Args:
+        gpus: use them where there are any.
 
     Raises:
         MidasError: a machine has fewer GPUs than processes.
     """
     size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if gpus and local >= gpus:
-        raise MidasError(f"launcher: process {local} of this machine has no GPU; it has {gpus}; ask for {gpus} a node")
-    device = torch.device("cuda", local) if gpus else torch.device("cpu")
+    count = torch.cuda.device_count() if gpus and torch.cuda.is_available() else 0
+    if count and local >= count:
+        raise MidasError(
+            f"launcher: process {local} of this machine has no GPU; it has {count}: ask for {count} a node"
+        )
+    device = torch.device("cuda", local) if count else torch.device("cpu")
     if size == 1:
         yield World(device=device)
         return
-    if gpus:
+    if count:
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if gpus else "gloo")
+    dist.init_process_group("nccl" if count else "gloo")
     try:
         yield World(dist.get_rank(), size, device)
     finally:
