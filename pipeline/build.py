@@ -23,7 +23,7 @@ def command(target: Annotated[str, typer.Argument(help="One of `targets` in para
     provenance = files.read_json(layout.GENOTYPE / "provenance.json")
     meta, trained = load_meta(layout.DATA / "meta.json"), layout.TRAIN / target
     weights, metrics = load_weights(trained / "best.safetensors"), files.read_json(trained / "metrics.json")
-    size = config.model_dump(include={"channels", "cells", "skeleton"})
+    size = {**config.model_dump(include={"cells", "skeleton"}), "channels": metrics["channels"]}
     model = build_trained(genotype, weights, meta, **size)
     origin = {**provenance, "training": config.model_dump(mode="json")}
     card = model_card(target, model, genotype, meta, metrics, origin)

@@ -4,13 +4,15 @@ from typing import Annotated
 
 import typer
 
-from pipeline import layout
+from pipeline import launch, layout
 
 
 def command(seed: Annotated[int, typer.Argument(help="One of `seeds` in params.yaml.", min=0)]) -> None:
     """Search one seed: a bilevel search of the space in params.yaml; goes on from a checkpoint where there is one."""
+    if launch.launched("search", str(seed)):
+        return
     from midas.data.prepared import load_meta, load_split
-    from midas.runs import seeding
+    from midas.runs import seeding, world
     from midas.search.bilevel import run_search
     from midas.search.config import SearchConfig
     from midas.search.store import save_history, save_search
@@ -22,11 +24,14 @@ def command(seed: Annotated[int, typer.Argument(help="One of `seeds` in params.y
     inputs = [layout.DATA / "train.safetensors", layout.DATA / "meta.json"]
     train, meta = load_split(inputs[0]), load_meta(inputs[1])
     checkpoint = stage.checkpoint("search", seed, {"space": space.name, "search": config.model_dump()}, inputs)
-    result = run_search(space, config, train, meta, seed, checkpoint)
     folder = layout.SEARCH / f"seed-{seed}"
-    save_search(folder / "search.safetensors", result)
-    save_history(folder, result.history)
-    checkpoint.clear()
+    with world.joined(gpus=False) as team:
+        result = run_search(space, config, train, meta, seed, checkpoint, team)
+        if not team.writes:
+            return
+        save_search(folder / "search.safetensors", result)
+        save_history(folder, result.history)
+        checkpoint.clear()
     last = result.history[-1]
     print(
         f"search seed {seed}: {last['step']} steps of {config.arm} on {space.name}, held-out accuracy {last['arch_accuracy']:.3f}, "

@@ -1,19 +1,27 @@
 """Stage `train@target`: train the found cell as one target of params.yaml says."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline import layout
+from pipeline import launch, layout
 
 
-def command(target: Annotated[str, typer.Argument(help="One of `targets` in params.yaml.")]) -> None:
+def command(
+    target: Annotated[str, typer.Argument(help="One of `targets` in params.yaml.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and train nothing.")] = False,
+) -> None:
     """Train the found network; goes on from a checkpoint where there is one."""
+    if not dry_run and launch.launched("train", target):
+        return
     from midas.data.prepared import load_meta, load_split
     from midas.genotype import load_genotype
-    from midas.runs import seeding
+    from midas.runs import seeding, world
     from midas.train.config import TargetConfig
-    from midas.train.loop import initial_network, train
+    from midas.train.cost import estimate
+    from midas.train.loop import train
+    from midas.train.start import initial_network
     from midas.train.store import save_training
     from pipeline import params, stage
 
@@ -24,12 +32,22 @@ def command(target: Annotated[str, typer.Argument(help="One of `targets` in para
         *(layout.DATA / n for n in ("train.safetensors", "val.safetensors", "meta.json")),
     ]
     genotype, meta = load_genotype(inputs[0]), load_meta(inputs[3])
-    checkpoint = stage.checkpoint("train", target, {"target": config.model_dump(mode="json")}, inputs)
-    network = initial_network(genotype, config, len(meta.classes))
-    result = train(network, config, load_split(inputs[1]), load_split(inputs[2]), meta, checkpoint, f"train {target}")
+    network = initial_network(genotype, config, len(meta.classes), meta.size)
+    images = load_split(inputs[1])
+    if dry_run:
+        with world.joined() as alone:
+            print(f"train {target}, dry run: {estimate(network.to(alone.device), config, images, meta, alone)}")
+        return
+    started = [] if config.start_from is None else [Path(config.start_from)]
+    checkpoint = stage.checkpoint("train", target, {"target": config.model_dump(mode="json")}, inputs + started)
     folder = layout.TRAIN / target
-    save_training(folder, result)
-    checkpoint.clear()
+    with world.joined() as team:
+        network.to(team.device)
+        result = train(network, config, images, load_split(inputs[2]), meta, checkpoint, f"train {target}", team)
+        if not team.writes:
+            return
+        save_training(folder, result)
+        checkpoint.clear()
     metrics = result.metrics
     print(
         f"train {target}: {metrics['epochs']} epochs, {metrics['parameters']:,} parameters, validation accuracy "

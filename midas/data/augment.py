@@ -4,12 +4,15 @@ The draws are separated from what they do, so that the same draws can be applied
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from midas.data.picturewise import Pictures
 
 
 class AugmentConfig(BaseModel):
@@ -18,6 +21,11 @@ class AugmentConfig(BaseModel):
     Attributes:
         pad: random crop of the original size after this many pixels of zeros were added on each side; 0 is off.
         flip: mirror left and right with probability 1/2.
+        crop_scale: random crop of this smallest share of the area at an aspect of 3/4 to 4/3, scaled to the full size
+            (RandomResizedCrop; ImageNet: 0.08); null is off. Not together with `pad`.
+        color_jitter: strengths of brightness, contrast, saturation and perhaps hue, each at least 0 (ImageNet:
+            [0.4, 0.4, 0.4, 0.2]); null is off.
+        rand_augment: timm's words for RandAugment, e.g. ``rand-m9-mstd0.5``; null is off.
         cutout: side in pixels of the square that is set to zero (the mean colour) after normalisation; 0 is off.
     """
 
@@ -26,6 +34,20 @@ class AugmentConfig(BaseModel):
     pad: int = Field(default=0, ge=0, le=128)
     flip: bool = False
     cutout: int = Field(default=0, ge=0, le=1024)
+    crop_scale: float | None = Field(default=None, gt=0, le=1)
+    color_jitter: tuple[float, float, float] | tuple[float, float, float, float] | None = None
+    rand_augment: str | None = Field(default=None, pattern="^rand-")
+
+    @model_validator(mode="after")
+    def _one_crop(self) -> "AugmentConfig":
+        if self.crop_scale is not None and self.pad:
+            raise ValueError("crop_scale and pad are two ways to crop; set one of them")
+        return self
+
+    @property
+    def picturewise(self) -> bool:
+        """Whether images are augmented one by one, as pictures."""
+        return self.crop_scale is not None or self.color_jitter is not None or self.rand_augment is not None
 
 
 class Draws(NamedTuple):
@@ -34,6 +56,7 @@ class Draws(NamedTuple):
     offset: Tensor  # int64 [2, B], rows and columns, 0 ... 2 * pad
     mirror: Tensor  # bool [B]
     centre: Tensor  # int64 [2, B], row and column within the image
+    picture: Tensor  # int64 [B], the seed of what is done to each image as a picture
 
 
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -66,6 +89,7 @@ class Augment:
 
     def __init__(self, config: AugmentConfig, mean: Sequence[float], std: Sequence[float]) -> None:
         self.config, self.mean, self.std = config, tuple(mean), tuple(std)
+        self.pictures: Pictures | None = None  # made at the first batch, whose size it needs
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """uint8 [B, 3, H, W] to float32 [B, 3, H, W] in channels_last memory; the draws come from `generator` (CPU)."""
@@ -78,10 +102,17 @@ class Augment:
         mirror = torch.rand(batch, generator=generator) < 0.5
         rows = torch.randint(0, height, (batch,), generator=generator)
         columns = torch.randint(0, width, (batch,), generator=generator)
-        return Draws(offset, mirror, torch.stack([rows, columns]))
+        picture = torch.randint(0, 2**31, (batch,), generator=generator)
+        return Draws(offset, mirror, torch.stack([rows, columns]), picture)
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
         """The result that those draws give; shapes as in a call."""
+        if self.config.picturewise:
+            if self.pictures is None:
+                from midas.data.picturewise import Pictures
+
+                self.pictures = Pictures(self.config, images.shape[-1], self.mean)
+            images = self.pictures(images, draws.picture)
         draws = Draws(*(draw.to(images.device) for draw in draws))
         if self.config.pad or self.config.flip:
             images = self._crop(images, draws)

@@ -46,6 +46,7 @@ class MidasNet(nn.Module):
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
+        self.channels = channels
         self.num_classes, self.in_chans, self.drop_rate = num_classes, in_chans, drop_rate
         self.grad_checkpointing = False
         self.pretrained_cfg: dict[str, Any] = {}  # timm fills it, also under its old name

@@ -90,13 +90,13 @@ class Reporter:
 
 
 @contextmanager
-def progress(title: str, total: int, done: int = 0) -> Iterator[Reporter]:
-    """Show the progress of `total` steps of which `done` were made by an earlier run.
+def progress(title: str, total: int, done: int = 0, quiet: bool = False) -> Iterator[Reporter]:
+    """Show the progress of `total` steps of which `done` were made by an earlier run; nothing where `quiet`.
 
     Raises:
         ParamsError: `MIDAS_PROGRESS` is set to something else than one of `MODES`.
     """
-    mode = os.environ.get("MIDAS_PROGRESS", "auto")
+    mode = "quiet" if quiet else os.environ.get("MIDAS_PROGRESS", "auto")
     if mode not in MODES:
         raise ParamsError(f"MIDAS_PROGRESS: {mode!r} is not allowed: it is one of {', '.join(MODES)}")
     if mode != "auto" or not sys.stdout.isatty():

@@ -4,19 +4,21 @@ Source: DARTS, arXiv 1806.09055, section 2.3 with xi = 0, as METHOD.md section 2
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from midas.data.augment import Augment
+from midas.data.augment import Augment, Draws
 from midas.data.batches import epoch_batches
 from midas.data.prepared import DataMeta, Split
 from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint
 from midas.runs.errors import ParamsError, TrainingDiverged
 from midas.runs.progress import Reporter, progress
+from midas.runs.world import World
 from midas.search.arms import Arm, build_arm
 from midas.search.config import SearchConfig
 from midas.search.halves import Halves
@@ -24,6 +26,8 @@ from midas.search.monitor import monitor
 from midas.search.supernet import Supernet
 from midas.search.unrolled import unrolled_gradient
 from midas.spaces.space import Space
+
+Batch = list[tuple[Tensor, Tensor]]  # images [b, 3, H, W] and labels [b] of each part that this process runs
 
 
 class SearchResult(NamedTuple):
@@ -50,7 +54,14 @@ def build_search(space: Space, config: SearchConfig, num_classes: int, seed: int
 
 
 def run_search(
-    space: Space, config: SearchConfig, train: Split, meta: DataMeta, seed: int, checkpoint: Checkpoint | None = None
+    space: Space,
+    config: SearchConfig,
+    train: Split,
+    meta: DataMeta,
+    seed: int,
+    checkpoint: Checkpoint | None = None,
+    world: World | None = None,
+    parts: int = 1,
 ) -> SearchResult:
     """Search one seed.
 
@@ -61,23 +72,28 @@ def run_search(
         meta: classes and normalisation statistics of the data.
         seed: everything random follows from it.
         checkpoint: where the state is kept after each epoch; a run that finds one there goes on from it.
+        world: the processes that search together, this one alone by default; each runs its part of every batch, and
+            their gradients are averaged.
+        parts: into how many parts each process divides its part again, run one after the other: less memory.
 
     Raises:
+        ParamsError: a batch cannot be divided so, or several processes are asked for second order.
+        ProcessLost: another process of the run has ended.
         TrainingDiverged: a loss is not a number; the checkpoint holds the last good epoch.
     """
-    space = space.without(config.exclude)
+    space, world = space.without(config.exclude), world or World()
     supernet, arm = build_search(space, config, len(meta.classes), seed)
-    engine = _Engine(space, supernet, arm, config, Halves(train, config), meta, seed)
+    engine = _Engine(space, supernet, arm, config, Halves(train, config), meta, seed, world, parts)
     first, history = engine.restore(checkpoint.load() if checkpoint else None)
     steps = engine.steps_per_epoch
-    with progress(f"search seed {seed}", config.epochs * steps, first * steps) as report:
+    with progress(f"search seed {seed}", config.epochs * steps, first * steps, quiet=not world.writes) as report:
         for epoch in range(first, config.epochs):
             if config.stop_at_skips and history and history[-1]["skips"] >= config.stop_at_skips:
                 report.note(f"stopped after epoch {epoch}: {history[-1]['skips']} skips (search.stop_at_skips)")
                 break
             row = engine.epoch(epoch, report)
             history.append(row)
-            if checkpoint:
+            if checkpoint and world.writes:
                 checkpoint.save(engine.state(history))
             report.note(
                 f"epoch {epoch + 1}/{config.epochs} loss {row['weight_loss']:.3f} accuracy {row['weight_accuracy']:.3f} | "
@@ -101,9 +117,13 @@ class _Engine:
         halves: Halves,
         meta: DataMeta,
         seed: int,
+        world: World,
+        parts: int,
     ) -> None:
         self.space, self.supernet, self.arm, self.config = space, supernet, arm, config
         self.halves, self.meta, self.seed = halves, meta, seed
+        self.world, self.parts = world, parts
+        self._check_parts()
         self.augment = Augment(config.augment, meta.mean, meta.std)
         self.weights, self.architecture = list(supernet.parameters()), list(arm.parameters())
         self.weight_optimiser = torch.optim.SGD(
@@ -153,20 +173,42 @@ class _Engine:
         steps = (epoch + 1) * self.steps_per_epoch
         return {"epoch": epoch + 1, "step": steps, **self._means(sums / self.steps_per_epoch), **seen}
 
-    def _architecture_step(
-        self, optimiser: torch.optim.Adam, held_out: tuple[Tensor, Tensor], batch: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def _check_parts(self) -> None:
+        """Raise ParamsError where the batches cannot be divided."""
+        total = self.world.size * self.parts
+        if total > 1 and self.config.second_order:
+            raise ParamsError("search.second_order: works on one process alone; set launcher: none")
+        for half in (self.halves.weights, self.halves.architecture):
+            if self._batch(half) % total or self._batch(half) // total < 2:
+                raise ParamsError(
+                    f"search.batch_size: {self._batch(half)} cannot be divided into {total} equal parts of 2 or more"
+                )
+
+    def _architecture_step(self, optimiser: torch.optim.Adam, held_out: Batch, batch: Batch) -> tuple[Tensor, Tensor]:
         """Adam on the arm alone; in first order the weights' gradients are never computed."""
         self.arm.requires_grad_(True).zero_grad()
         self.supernet.requires_grad_(self.config.second_order)
         if self.config.second_order:
-            loss, hits = self._unrolled(held_out, batch)
+            loss, hits = self._unrolled(held_out[0], batch[0])
         else:
-            loss, hits = self._loss(held_out)
-            penalty = self.arm.penalty()
-            (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
+            loss, hits = self._backward(held_out, self.architecture, self.arm.penalty)
         optimiser.step()
         return loss.detach(), hits
+
+    def _backward(
+        self, batch: Batch, parameters: list[nn.Parameter], penalty: Callable[[], Tensor | None] = lambda: None
+    ) -> tuple[Tensor, Tensor]:
+        """Leave the gradient of the whole batch, over all processes, on the parameters; the mean loss and accuracy."""
+        seen = []
+        for part in batch:
+            loss, hits = self._loss(part)
+            more = penalty()
+            ((loss if more is None else loss + more) / len(batch)).backward()  # type: ignore[no-untyped-call]
+            seen.append(torch.stack([loss.detach(), hits.to(loss.dtype)]))
+        self.world.average([p.grad for p in parameters if p.grad is not None])
+        mean = torch.stack(seen).mean(0)
+        self.world.average([mean])
+        return mean[0], mean[1]
 
     def _unrolled(self, held_out: tuple[Tensor, Tensor], batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Leave the second-order gradient on the arm; the loss and accuracy are those at the moved weights."""
@@ -192,12 +234,11 @@ class _Engine:
             parameter.grad = gradient
         return seen[0]
 
-    def _weight_step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def _weight_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """SGD on the weights alone. A weight whose candidate was not drawn in this pass has no gradient and stays."""
         self.supernet.requires_grad_(True).zero_grad()
         self.arm.requires_grad_(False)
-        loss, hits = self._loss(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss, hits = self._backward(batch, self.weights)
         nn.utils.clip_grad_norm_(self.weights, self.config.clip)
         self.weight_optimiser.step()
         return loss.detach(), hits
@@ -208,8 +249,16 @@ class _Engine:
         logits, _ = self.supernet(images, self.arm)
         return F.cross_entropy(logits, labels), (logits.detach().argmax(1) == labels).float().mean()
 
-    def _images(self, half: Split, index: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        return self.augment(half.images[index], draws), half.labels[index]
+    def _images(self, half: Split, index: Tensor, draws: torch.Generator) -> Batch:
+        """This process's parts of a batch, augmented as in the undivided batch."""
+        weight, parts = self.weights[0], self.world.size * self.parts
+        drawn = self.augment.draw((len(index), *half.images.shape[1:]), draws)
+        length, batch = len(index) // parts, []
+        for part in range(self.world.rank * self.parts, (self.world.rank + 1) * self.parts):
+            place = slice(part * length, (part + 1) * length)
+            images = self.augment.apply(half.images[index[place]], Draws(*(draw[..., place] for draw in drawn)))
+            batch.append((images.to(weight.dtype), half.labels[index[place]]))
+        return batch
 
     def _batch(self, half: Split) -> int:
         return min(self.config.batch_size, len(half))

@@ -7,20 +7,26 @@ from torch.nn import functional as F
 from midas.data.augment import normalise
 from midas.data.batches import sequential_batches
 from midas.data.prepared import DataMeta, Split
+from midas.runs.world import World
 
 BATCH = 256  # images at a time: bounds memory, changes nothing else
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, split: Split, meta: DataMeta) -> tuple[float, float]:
-    """The mean cross-entropy and the accuracy in [0, 1] of a network in evaluation mode; its mode is left as it was."""
-    training = network.training
+def evaluate(network: nn.Module, split: Split, meta: DataMeta, world: World | None = None) -> tuple[float, float]:
+    """The mean cross-entropy and the accuracy in [0, 1] of a network in evaluation mode; its mode is left as it was.
+
+    Several processes take batches in turn, each image once.
+    """
+    world, weight, training = world or World(), next(network.parameters()), network.training
     network.eval()
-    loss, hits = 0.0, 0
-    for index in sequential_batches(len(split), BATCH):
-        labels = split.labels[index]
-        logits = network(normalise(split.images[index], meta.mean, meta.std))
-        loss += F.cross_entropy(logits, labels, reduction="sum").item()
-        hits += int((logits.argmax(1) == labels).sum())
+    sums = torch.zeros(2, dtype=torch.float64, device=weight.device)  # loss, hits
+    for index in sequential_batches(len(split), BATCH)[world.rank :: world.size]:
+        labels = split.labels[index].to(weight.device)
+        images = normalise(split.images[index].to(weight.device), meta.mean, meta.std).to(weight.dtype)
+        logits = network(images)
+        sums[0] += F.cross_entropy(logits, labels, reduction="sum")
+        sums[1] += (logits.argmax(1) == labels).sum()
     network.train(training)
-    return loss / len(split), hits / len(split)
+    loss, hits = (world.add(sums) / len(split)).tolist()
+    return loss, hits

@@ -5,25 +5,27 @@ Source of the recipe: DARTS, arXiv 1806.09055, section 3.2 and appendix; PROTOCO
 
 import math
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from midas.data.augment import Augment
+from midas.data.augment import Augment, Draws
 from midas.data.batches import epoch_batches
 from midas.data.prepared import DataMeta, Split
-from midas.genotype import Genotype
-from midas.nets.build import build_network
 from midas.nets.complexity import count_macs, count_parameters
 from midas.nets.network import MidasNet
-from midas.runs import seeding
+from midas.runs import interrupt, seeding
 from midas.runs.checkpoint import Checkpoint
-from midas.runs.errors import TrainingDiverged
+from midas.runs.errors import MidasError, ParamsError, TrainingDiverged
 from midas.runs.progress import Reporter, progress
+from midas.runs.world import World
 from midas.train.config import TargetConfig
 from midas.train.evaluate import evaluate
+from midas.train.mixing import Mix
 from midas.train.schedule import build_scheduler, drop_path_at, size_at
 from midas.train.state import TrainState, Weights, new_state
 
@@ -48,12 +50,7 @@ class TrainResult:
     cost: dict[str, float]
 
 
-def initial_network(genotype: Genotype, config: TargetConfig, num_classes: int) -> MidasNet:
-    """The target's network with weights that follow from its seed; raises as `build_network` does."""
-    seeding.seed_torch(config.seed, "train", "network")
-    return build_network(
-        genotype, num_classes=num_classes, channels=config.channels, cells=config.cells, skeleton=config.skeleton
-    )
+SAVE_SECONDS = 60.0  # between two checkpoints within an epoch: what a power cut costs at most
 
 
 def train(
@@ -64,8 +61,12 @@ def train(
     meta: DataMeta,
     checkpoint: Checkpoint | None = None,
     title: str = "train",
+    world: World | None = None,
 ) -> TrainResult:
     """Train a network, or go on where a checkpoint stands: the end is the same, bit for bit.
+
+    Under several processes each runs its part of every batch; their gradients and batch norm statistics are averaged,
+    so that all have the same state after each step, and rank 0 keeps it. SIGTERM and SIGINT take effect after the step.
 
     Args:
         network: as `initial_network` makes it; it is trained in place.
@@ -73,36 +74,64 @@ def train(
         train: the training images.
         val: the validation images, which choose the best epoch.
         meta: classes and normalisation statistics of the data.
-        checkpoint: where the state is kept after each epoch.
+        checkpoint: where the state is kept after each epoch, after each minute, and when a signal arrives.
         title: what the progress display and errors call it.
+        world: the processes that train together; this one alone by default.
 
     Raises:
-        TrainingDiverged: a loss is not a number; the checkpoint holds the last good epoch.
+        TrainingDiverged: a loss is not a number; the checkpoint holds the last good state.
         DataError: the training images do not fill one batch.
+        ParamsError: the batch cannot be divided among the processes.
+        ProcessLost: another process of the run has ended.
     """
-    trainer = _Trainer(new_state(network, config), config, train, meta, title)
+    world = world or World()
+    trainer = Trainer(new_state(network, config), config, train, meta, title, world)
     state = trainer.state
     if checkpoint and (saved := checkpoint.load()):
         state.restore(saved)
-    done, steps = len(state.history), trainer.steps_per_epoch
-    with progress(title, config.epochs * steps, done * steps) as report:
-        for epoch in range(done, config.epochs):
+
+    def save() -> None:
+        if checkpoint and world.writes:
+            checkpoint.save(state.to_checkpoint())
+
+    steps = trainer.steps_per_epoch
+    done = len(state.history) * steps + state.step
+    with (
+        progress(title, config.epochs * steps, done, quiet=not world.writes) as report,
+        interrupt.held() as interruption,
+    ):
+        for epoch in range(len(state.history), config.epochs):
+            if _patience_is_over(state, config):
+                break
             start = time.monotonic()
-            row = trainer.epoch(epoch, report)
-            row["val_loss"], row["val_accuracy"] = (round(value, 6) for value in evaluate(state.judged, val, meta))
+            row = trainer.epoch(epoch, report, save, interruption)
+            if row is None:
+                break
+            judged = evaluate(state.judged, val, meta, world)
+            row["val_loss"], row["val_accuracy"] = (round(value, 6) for value in judged)
             _keep(state, row, time.monotonic() - start)
-            if checkpoint:
-                checkpoint.save(state.to_checkpoint())
+            save()
             report.note(_line(row, config.epochs), row, judge="val_accuracy")
+    if interruption.number is not None:
+        raise MidasError(f"{title}: interrupted; the checkpoint holds every finished step: run it again to go on")
     return _result(state, config, meta)
 
 
-class _Trainer:
+class Trainer:
     """One training's parts, and one epoch of it."""
 
-    def __init__(self, state: TrainState, config: TargetConfig, train: Split, meta: DataMeta, title: str) -> None:
-        self.state, self.config, self.train, self.title = state, config, train, title
+    def __init__(
+        self, state: TrainState, config: TargetConfig, train: Split, meta: DataMeta, title: str, world: World
+    ) -> None:
+        self.state, self.config, self.train, self.title, self.world = state, config, train, title, world
+        self.parts = world.size * config.accumulate
+        if config.batch_size % self.parts or config.batch_size // self.parts < 2:
+            raise ParamsError(
+                f"{title}: batch_size {config.batch_size} cannot be divided among {world.size} processes with accumulate "
+                f"{config.accumulate}; make it a multiple of {self.parts}, {2 * self.parts} or more"
+            )
         self.augment = Augment(config.augment, meta.mean, meta.std)
+        self.mix = Mix(config, len(meta.classes))
         self.criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
         self.steps_per_epoch = len(self._batches(0))
         self.scheduler = build_scheduler(state.optimiser, config, self.steps_per_epoch)
@@ -111,53 +140,92 @@ class _Trainer:
         """The epoch's batches; full ones only, since batch norm cannot train on a single image."""
         return epoch_batches(len(self.train), self.config.batch_size, self.config.seed, epoch, drop_last=True)
 
-    def epoch(self, epoch: int, report: Reporter) -> dict[str, Any]:
-        """One pass over the training images; returns the row of the history, without validation."""
-        self.state.network.set_drop_path(drop_path_at(epoch, self.config))
-        self.state.network.train()
-        loss_sum, hits, seen, rates = 0.0, 0, 0, []
-        for step, index in enumerate(self._batches(epoch)):
-            self.scheduler.step_update(epoch * self.steps_per_epoch + step)
-            rates.append(self.state.optimiser.param_groups[0]["lr"])
-            loss, right = self._step(epoch, step, index)
-            loss_sum, hits, seen = loss_sum + loss * len(index), hits + right, seen + len(index)
-            report.step(loss=loss, accuracy=hits / seen)
-        means = {"train_loss": round(loss_sum / seen, 6), "train_accuracy": round(hits / seen, 6)}
-        return {"epoch": epoch + 1, "learning_rate": round(rates[0], 10), **means}
+    def epoch(
+        self, epoch: int, report: Reporter, save: Callable[[], None], interruption: interrupt.Interruption
+    ) -> dict[str, Any] | None:
+        """The rest of a pass over the training images: the row of the history without validation, None if interrupted."""
+        state, saved = self.state, time.monotonic()
+        state.network.set_drop_path(drop_path_at(epoch, self.config))
+        state.network.train()
+        for step, index in list(enumerate(self._batches(epoch)))[state.step :]:
+            loss, seen = self.step(epoch, step, index, interruption)
+            state.sums = [old + new for old, new in zip(state.sums, seen, strict=True)]
+            state.step = step + 1
+            report.step(loss=loss, accuracy=state.sums[1] / state.sums[2])
+            if interruption.number is not None:
+                save()
+                return None
+            if time.monotonic() - saved > SAVE_SECONDS:
+                save()
+                saved = time.monotonic()
+        loss_sum, hits, images = state.sums
+        self.scheduler.step_update(epoch * self.steps_per_epoch)
+        row = {"epoch": epoch + 1, "learning_rate": round(state.optimiser.param_groups[0]["lr"], 10)}
+        return {**row, "train_loss": round(loss_sum / images, 6), "train_accuracy": round(hits / images, 6)}
 
-    def _step(self, epoch: int, step: int, index: Tensor) -> tuple[float, int]:
-        """One step of the optimiser; returns the main loss and the number of images classified correctly."""
-        state, labels = self.state, self.train.labels[index]
-        seeding.seed_torch(self.config.seed, "train", epoch, step)  # drop path draws from here
-        draws = seeding.generator(self.config.seed, "augment", epoch, step)
-        images = self.augment(self.train.images[index], draws)
-        if (size := size_at(epoch, self.config, images.shape[-1])) < images.shape[-1]:
-            images = F.interpolate(images, size=size, mode="bilinear", antialias=True)
-        loss, total, logits = self._loss(images, labels)
-        if not math.isfinite(total.item()):
-            raise TrainingDiverged(self._diverged(epoch, step))
+    def step(
+        self, epoch: int, step: int, index: Tensor, interruption: interrupt.Interruption | None = None
+    ) -> tuple[float, list[float]]:
+        """One step of the optimiser; returns the mean loss and what the step adds to `TrainState.sums`."""
+        state, config = self.state, self.config
+        number = epoch * self.steps_per_epoch + step
+        self.scheduler.step_update(number)
         state.optimiser.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        if self.config.clip is not None:
-            nn.utils.clip_grad_norm_(list(state.parameters()), self.config.clip)
+        # loss, hits, images; the whole loss, which may be no number where the main one is; who was told to stop
+        seen = torch.zeros(5, dtype=torch.float64, device=self.world.device)
+        for part, images, labels in self._own_parts(epoch, step, index):
+            seeding.seed_torch(config.seed, "train", epoch, step, part)  # drop path draws from here
+            loss, total, hits = self._loss(images, labels, (epoch, step, part))
+            (total / config.accumulate).backward()  # type: ignore[no-untyped-call]
+            seen[0] += loss.detach() * len(labels)
+            seen[1] += hits
+            seen[2] += len(labels)
+            seen[3] += total.detach()
+        seen[4] = float(interruption is not None and interruption.number is not None)
+        loss_sum, right, images_seen, whole, stopped = self.world.add(seen).tolist()
+        if not math.isfinite(whole):
+            raise TrainingDiverged(self._diverged(epoch, step))
+        self.world.average([p.grad for p in state.parameters() if p.grad is not None])
+        self.world.average(state.buffers())
+        if config.clip is not None:
+            nn.utils.clip_grad_norm_(list(state.parameters()), config.clip)
         state.optimiser.step()
         if state.ema is not None:
-            state.ema.update(state.network, step=epoch * self.steps_per_epoch + step + 1)
-        return loss.item(), int((logits.argmax(1) == labels).sum())
+            state.ema.update(state.network, step=number + 1)
+        if interruption is not None and stopped and interruption.number is None:
+            interruption.number = interrupt.SIGNALS[-1]  # another process was told to stop
+        return loss_sum / images_seen, [loss_sum, right, images_seen]
 
-    def _loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The main loss, the loss with the auxiliary head's share, and the logits [B, classes]."""
+    def _own_parts(self, epoch: int, step: int, index: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """This process's parts of a batch, augmented as in the undivided batch: number, images [b, 3, H, W], labels [b]."""
+        weight = next(self.state.network.parameters())
+        shape = (len(index), *self.train.images.shape[1:])
+        draws = self.augment.draw(shape, seeding.generator(self.config.seed, "augment", epoch, step))
+        size, length = size_at(epoch, self.config, shape[-1]), len(index) // self.parts
+        for part in range(self.world.rank * self.config.accumulate, (self.world.rank + 1) * self.config.accumulate):
+            place = slice(part * length, (part + 1) * length)
+            own = self.train.images[index[place]].to(weight.device)
+            images = self.augment.apply(own, Draws(*(draw[..., place] for draw in draws))).to(weight.dtype)
+            if size < shape[-1]:
+                images = F.interpolate(images, size=size, mode="bilinear", antialias=True)
+            yield part, images, self.train.labels[index[place]].to(weight.device)
+
+    def _loss(self, images: Tensor, labels: Tensor, draw: tuple[int, int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """The main loss, the loss with the auxiliary head's share, and how many images were classified correctly."""
+        images, wanted = self.mix(images, labels, *draw)
+        criterion = self.criterion if wanted is labels else F.cross_entropy  # mixed labels are smoothed already
         features, auxiliary_features = self.state.network.forward_cells(images)
         logits = self.state.network.forward_head(features)
-        loss: Tensor = self.criterion(logits, labels)
+        loss: Tensor = criterion(logits, wanted)
+        hits = (logits.detach().argmax(1) == labels).sum()
         if self.state.auxiliary is None:
-            return loss, loss, logits
-        auxiliary = self.criterion(self.state.auxiliary(auxiliary_features), labels)
-        return loss, loss + self.config.auxiliary_weight * auxiliary, logits
+            return loss, loss, hits
+        auxiliary = criterion(self.state.auxiliary(auxiliary_features), wanted)
+        return loss, loss + self.config.auxiliary_weight * auxiliary, hits
 
     def _diverged(self, epoch: int, step: int) -> str:
         """What a person reads when the loss is no number any more."""
-        kept = f"the checkpoint of epoch {epoch} is kept" if epoch else "there is no checkpoint yet"
+        kept = f"the checkpoint of epoch {epoch} is kept" if epoch else "no epoch was finished"
         return (
             f"{self.title}: the loss is not a number at epoch {epoch + 1}, step {step + 1}; {kept}; "
             f"lower learning_rate ({self.config.learning_rate}) or clip ({self.config.clip})"
@@ -170,6 +238,19 @@ def _keep(state: TrainState, row: dict[str, Any], seconds: float) -> None:
         state.best = state.weights()
     state.history.append(row)
     state.seconds.append(seconds)
+    state.step, state.sums = 0, [0.0, 0.0, 0.0]
+
+
+def _best(state: TrainState) -> dict[str, Any]:
+    """The row of the best epoch, the last of equals."""
+    return max(reversed(state.history), key=lambda row: row["val_accuracy"])
+
+
+def _patience_is_over(state: TrainState, config: TargetConfig) -> bool:
+    """Whether as many epochs as `patience` have passed since the best one."""
+    if config.patience is None or not state.history:
+        return False
+    return len(state.history) - int(_best(state)["epoch"]) >= config.patience
 
 
 def _line(row: dict[str, Any], epochs: int) -> str:
@@ -182,12 +263,13 @@ def _line(row: dict[str, Any], epochs: int) -> str:
 
 def _result(state: TrainState, config: TargetConfig, meta: DataMeta) -> TrainResult:
     """The finished training."""
-    best = max(reversed(state.history), key=lambda row: row["val_accuracy"])  # the last of equals
+    best = _best(state)
     metrics = {
         "best_epoch": best["epoch"],
         "best_val_accuracy": best["val_accuracy"],
         "last_val_accuracy": state.history[-1]["val_accuracy"],
         "epochs": len(state.history),
+        "channels": state.network.channels,
         "parameters": count_parameters(state.network),
         "macs": count_macs(state.network, (3, meta.size, meta.size)),
         "seed": config.seed,

@@ -1,11 +1,12 @@
-"""The optimiser and what changes from step to step: timm's SGD and cosine schedule, and DARTS's drop path."""
+"""The optimiser and what changes from step to step: timm's optimisers and schedules, and DARTS's drop path."""
 
 from collections.abc import Iterable
 from typing import cast
 
 import torch
 from timm.optim import create_optimizer_v2
-from timm.scheduler import CosineLRScheduler
+from timm.scheduler import CosineLRScheduler, PolyLRScheduler
+from timm.scheduler.scheduler import Scheduler
 from torch import nn
 
 from midas.train.config import TargetConfig
@@ -15,10 +16,11 @@ WARMUP_START = 25  # the rate starts at this part of the largest one
 
 
 def build_optimiser(parameters: Iterable[nn.Parameter], config: TargetConfig) -> torch.optim.Optimizer:
-    """SGD with weight decay on every parameter, batch norm and biases included, as published."""
+    """SGD or AdamW with weight decay on every parameter, batch norm and biases included, as published."""
+    sgd = "sgd" if config.nesterov else "momentum"  # timm's "sgd" means Nesterov
     optimiser = create_optimizer_v2(
         list(parameters),
-        opt="sgd" if config.nesterov else "momentum",  # timm's "sgd" means Nesterov
+        opt=sgd if config.optimiser == "sgd" else config.optimiser,
         lr=config.learning_rate,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
@@ -26,17 +28,19 @@ def build_optimiser(parameters: Iterable[nn.Parameter], config: TargetConfig) ->
     return cast(torch.optim.Optimizer, optimiser)
 
 
-def build_scheduler(optimiser: torch.optim.Optimizer, config: TargetConfig, steps_per_epoch: int) -> CosineLRScheduler:
+def build_scheduler(optimiser: torch.optim.Optimizer, config: TargetConfig, steps_per_epoch: int) -> Scheduler:
     """The learning rate as a function of the step alone: call `step_update(step)` before each step, counted from 0.
 
     Step t of T, of which the first W warm up, has the rate ``rate/25 + t/W * (rate - rate/25)`` for t < W, and then
-    ``min + (rate - min) * (1 + cos(pi (t - W) / (T - W))) / 2``.
+    ``min + (rate - min) * (1 + cos(pi (t - W) / (T - W))) / 2``, or ``min + (rate - min) * (T - t) / (T - W)`` for
+    ``linear``.
     """
     total = config.epochs * steps_per_epoch
     warmup = config.warmup_epochs * steps_per_epoch
     if config.schedule == "onecycle":
         warmup = int(total * ONECYCLE_WARMUP)
-    return CosineLRScheduler(
+    kind, extra = (PolyLRScheduler, {"power": 1.0}) if config.schedule == "linear" else (CosineLRScheduler, {})
+    return kind(
         optimiser,
         t_initial=total - warmup,
         lr_min=config.min_learning_rate,
@@ -44,6 +48,7 @@ def build_scheduler(optimiser: torch.optim.Optimizer, config: TargetConfig, step
         warmup_lr_init=config.learning_rate / WARMUP_START,
         warmup_prefix=True,
         t_in_epochs=False,
+        **extra,
     )
 
 

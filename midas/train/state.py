@@ -19,7 +19,7 @@ Weights = dict[str, Tensor]
 
 @dataclass
 class TrainState:
-    """A training between two epochs.
+    """A training between two steps.
 
     Attributes:
         network: the network itself, without anything that only training needs.
@@ -29,6 +29,8 @@ class TrainState:
         history: one row for each finished epoch.
         best: the weights of the best epoch so far, empty before the first.
         seconds: what each finished epoch took; no result depends on it.
+        step: how many steps of the epoch after them are done.
+        sums: loss times images, images classified correctly, images, over those steps.
     """
 
     network: MidasNet
@@ -38,6 +40,8 @@ class TrainState:
     history: list[dict[str, Any]] = field(default_factory=list)
     best: Weights = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
+    step: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
 
     @property
     def judged(self) -> nn.Module:
@@ -49,9 +53,14 @@ class TrainState:
         for module in self._modules().values():
             yield from module.parameters()
 
+    def buffers(self) -> Iterator[Tensor]:
+        """Batch norm's running statistics, which differ between processes until they are averaged."""
+        for module in self._modules().values():
+            yield from (buffer for buffer in module.buffers() if buffer.is_floating_point())
+
     def weights(self) -> Weights:
         """A copy of the judged network's weights."""
-        return {name: tensor.detach().clone() for name, tensor in self.judged.state_dict().items()}
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.judged.state_dict().items()}
 
     def to_checkpoint(self) -> dict[str, Any]:
         """What a checkpoint keeps. No generator is in it: draws follow from the seed, the epoch and the step."""
@@ -62,6 +71,8 @@ class TrainState:
             "history": self.history,
             "best": self.best,
             "seconds": self.seconds,
+            "step": self.step,
+            "sums": self.sums,
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -72,6 +83,7 @@ class TrainState:
             self.ema.module.load_state_dict(saved["ema"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.history, self.best, self.seconds = list(saved["history"]), saved["best"], list(saved["seconds"])
+        self.step, self.sums = saved["step"], list(saved["sums"])
 
     def _modules(self) -> dict[str, nn.Module]:
         """The trained modules by name."""
@@ -82,13 +94,13 @@ class TrainState:
 
 
 def new_state(network: MidasNet, config: TargetConfig) -> TrainState:
-    """A training before its first epoch; the network is put into channels_last memory."""
+    """A training before its first epoch; the network is put into channels_last memory. Its device and type are kept."""
     network.to(memory_format=torch.channels_last)
     auxiliary = None
     if config.auxiliary_weight > 0:
         seeding.seed_torch(config.seed, "train", "auxiliary")
         auxiliary = AuxiliaryHead(network.auxiliary_channels, network.num_classes, config.skeleton)
-        auxiliary.to(memory_format=torch.channels_last)
+        auxiliary.to(next(network.parameters())).to(memory_format=torch.channels_last)
     parameters = [*network.parameters(), *(auxiliary.parameters() if auxiliary else ())]
     # the decay warms up, or a short training would keep its random start in the average
     ema = None if config.ema is None else ModelEmaV3(network, decay=config.ema, use_warmup=True)

@@ -83,3 +83,16 @@ def test_normalised_pixels_have_mean_zero_and_deviation_one():
     result = normalise(images, mean, std)
     torch.testing.assert_close(result.mean((0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-5)
     torch.testing.assert_close(result.std((0, 2, 3), unbiased=False), torch.ones(3), rtol=0, atol=1e-5)
+
+
+def test_cutout_cuts_the_expected_area_around_centres_that_are_uniform_over_the_image():
+    augment = Augment(AugmentConfig(cutout=16), (0.5,) * 3, (0.2,) * 3)
+    images = torch.full((6400, 3, 32, 32), 255, dtype=torch.uint8)
+    draws = augment.draw(images.shape, torch.Generator().manual_seed(0))
+    cut = (augment.apply(images, draws)[:, 0] == 0).flatten(1).sum(1)
+    sides = [min(centre + 8, 32) - max(centre - 8, 0) for centre in range(32)]  # the square ends at the border
+    rows, columns = (torch.tensor(sides)[centre] for centre in draws.centre)
+    assert torch.equal(cut, rows * columns)
+    counts = torch.stack([centre.bincount(minlength=32) for centre in draws.centre])  # 200 expected in each of 32 bins
+    chi_square = ((counts - 200) ** 2 / 200).sum(1)
+    assert (chi_square < 61).all()  # 31 degrees of freedom: once in a thousand

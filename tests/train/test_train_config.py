@@ -11,7 +11,7 @@ def test_the_defaults_are_the_published_recipe() -> None:
     assert (config.channels, config.cells, config.epochs, config.batch_size) == (36, 20, 600, 96)
     assert (config.learning_rate, config.min_learning_rate, config.momentum, config.nesterov) == (0.025, 0, 0.9, False)
     assert (config.weight_decay, config.clip, config.drop_path, config.auxiliary_weight) == (3e-4, 5, 0.2, 0.4)
-    assert config.augment.model_dump() == {"pad": 4, "flip": True, "cutout": 16}
+    assert config.augment.model_dump(exclude_defaults=True) == {"pad": 4, "flip": True, "cutout": 16}
 
 
 @pytest.mark.parametrize(
@@ -24,9 +24,11 @@ def test_the_defaults_are_the_published_recipe() -> None:
         ({"drop_path": 1.0}, "less than 1"),
         ({"batch_size": 1}, "greater than or equal to 2"),
         ({"skeleton": "vgg"}, "'cifar' or 'imagenet'"),
-        ({"schedule": "step"}, "'cosine' or 'onecycle'"),
+        ({"schedule": "step"}, "'cosine', 'linear' or 'onecycle'"),
         ({"epochs": 5, "warmup_epochs": 5}, "leaves nothing"),
         ({"schedule": "onecycle", "warmup_epochs": 1}, "its own warm-up"),
+        ({"batch_size": 96, "accumulate": 5}, "must divide batch_size"),
+        ({"batch_size": 18, "accumulate": 2, "mixup": 0.2}, "must be even"),
         ({"min_learning_rate": 1.0}, "above learning_rate"),
     ],
 )

@@ -36,6 +36,21 @@ def test_warm_up_rises_linearly_and_hands_over_to_the_cosine() -> None:
     assert found == pytest.approx(rising + falling, rel=1e-12)
 
 
+def test_the_linear_schedule_falls_in_a_straight_line_after_the_warm_up() -> None:
+    found = rates(10, epochs=20, warmup_epochs=5, learning_rate=0.5, schedule="linear")
+    rising = [0.02 + (0.5 - 0.02) * step / 50 for step in range(50)]
+    assert found == pytest.approx(rising + [0.5 * (150 - step) / 150 for step in range(150)], rel=1e-12)
+
+
+def test_adamw_decays_apart_from_its_gradient() -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimiser = build_optimiser([weight], TargetConfig(optimiser="adamw", weight_decay=0.1, learning_rate=0.5))
+    weight.grad = torch.zeros(2)
+    optimiser.step()
+    assert isinstance(optimiser, torch.optim.AdamW)
+    torch.testing.assert_close(weight.data, torch.full((2,), 0.95))
+
+
 def test_one_cycle_rises_over_thirty_percent_of_the_steps() -> None:
     found = rates(10, epochs=10, schedule="onecycle", learning_rate=1.0)
     assert found.index(max(found)) == 30
@@ -44,8 +59,8 @@ def test_one_cycle_rises_over_thirty_percent_of_the_steps() -> None:
 
 
 def test_drop_path_rises_linearly_with_the_epochs() -> None:
-    config = TargetConfig()
-    assert [drop_path_at(epoch, config) for epoch in (0, 300, 599)] == pytest.approx([0, 0.1, 0.2 * 599 / 600])
+    found = [drop_path_at(epoch, TargetConfig()) for epoch in range(600)]
+    assert found == pytest.approx([0.2 * epoch / 600 for epoch in range(600)], rel=1e-12)
 
 
 @pytest.mark.parametrize("nesterov", [False, True])

@@ -1,0 +1,34 @@
+"""Mixup and cutmix as timm has them, with draws that follow from the seed and the step."""
+
+from typing import cast
+
+import numpy as np
+from timm.data import Mixup
+from torch import Tensor
+
+from midas.runs import seeding
+from midas.train.config import TargetConfig
+
+
+class Mix:
+    """Blend the images of a batch and their labels; does nothing where neither mixup nor cutmix is on.
+
+    Sources: mixup, arXiv 1710.09412; cutmix, arXiv 1905.04899.
+    """
+
+    def __init__(self, config: TargetConfig, num_classes: int) -> None:
+        self.seed, self.mixup = config.seed, None
+        if config.mixup or config.cutmix:
+            self.mixup = Mixup(
+                config.mixup, config.cutmix, label_smoothing=config.label_smoothing, num_classes=num_classes
+            )
+
+    def __call__(self, images: Tensor, labels: Tensor, epoch: int, step: int, part: int) -> tuple[Tensor, Tensor]:
+        """Images [B, 3, H, W] and labels [B] to blended images and label distributions [B, classes], smoothed."""
+        if self.mixup is None:
+            return images, labels
+        former = np.random.get_state()  # timm draws from NumPy's global generator
+        np.random.seed(seeding.derive(self.seed, "mix", epoch, step, part) % 2**32)
+        mixed, wanted = self.mixup(images, labels)
+        np.random.set_state(former)
+        return cast(Tensor, mixed), cast(Tensor, wanted).to(images.dtype)

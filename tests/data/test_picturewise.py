@@ -1,0 +1,44 @@
+"""Picture by picture: the draws of an image follow from its own seed, and nothing outside is disturbed."""
+
+import random
+
+import pytest
+import torch
+from pydantic import ValidationError
+from test_augment import MEAN, STD, some_images
+
+from midas.data.augment import Augment, AugmentConfig
+
+IMAGENET = AugmentConfig(crop_scale=0.08, color_jitter=(0.4, 0.4, 0.4, 0.2), rand_augment="rand-m9-mstd0.5", flip=True)
+
+
+def test_an_image_is_augmented_alike_in_any_batch():
+    augment, images = Augment(IMAGENET, MEAN, STD), some_images(6, 16, 16)
+    draws = augment.draw(images.shape, torch.Generator().manual_seed(0))
+    whole = augment.apply(images, draws)
+    half = augment.apply(images[3:], type(draws)(*(draw[..., 3:] for draw in draws)))
+    assert torch.equal(whole[3:], half)
+    assert whole.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_other_seeds_give_other_pictures_and_leave_the_global_generators_alone():
+    augment, images = Augment(IMAGENET, MEAN, STD), some_images(6, 16, 16)
+    random.seed(5)
+    torch.manual_seed(5)
+    expected = random.random(), torch.rand(1)
+    random.seed(5)
+    torch.manual_seed(5)
+    one, other = (augment(images, torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    assert (random.random(), torch.rand(1)) == expected
+    assert not torch.equal(one, other)
+
+
+def test_a_crop_of_the_whole_area_leaves_a_plain_picture_as_it_is():
+    images = torch.full((4, 3, 16, 16), 100, dtype=torch.uint8)
+    plain = Augment(AugmentConfig(crop_scale=0.08), MEAN, STD)(images, torch.Generator().manual_seed(0))
+    assert torch.equal(plain, Augment(AugmentConfig(), MEAN, STD)(images, torch.Generator()))
+
+
+def test_two_ways_to_crop_are_refused():
+    with pytest.raises(ValidationError, match="two ways to crop"):
+        AugmentConfig(pad=4, crop_scale=0.08)

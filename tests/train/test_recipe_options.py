@@ -1,0 +1,106 @@
+"""What a practitioner switches on: mixing, early stopping, weights to start from, a limit of multiply-adds, a dry run."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from test_train_loop import GENOTYPE, META, RECIPE, TRAIN, equal, run
+
+from midas.nets.complexity import count_macs, count_parameters
+from midas.runs.checkpoint import Checkpoint
+from midas.runs.errors import MidasError, ParamsError
+from midas.train import loop
+from midas.train.config import TargetConfig
+from midas.train.cost import estimate
+from midas.train.mixing import Mix
+from midas.train.start import initial_network
+
+
+def config(**changes: Any) -> TargetConfig:
+    return TargetConfig(**{**RECIPE, **changes})
+
+
+def test_mixing_gives_label_distributions_that_follow_from_the_step() -> None:
+    mix, images, labels = Mix(config(mixup=0.4, cutmix=1.0), 2), torch.rand(16, 3, 8, 8), torch.arange(16) % 2
+    once, again, other = (mix(images.clone(), labels, 0, step, 0) for step in (3, 3, 4))
+    torch.testing.assert_close(once[1].sum(1), torch.ones(16))
+    assert torch.equal(once[0], again[0])
+    assert not torch.equal(once[0], other[0])
+
+
+def test_without_mixing_batches_are_left_alone() -> None:
+    images, labels = torch.rand(4, 3, 8, 8), torch.arange(4) % 2
+    assert Mix(config(), 2)(images, labels, 0, 0, 0) == (images, labels)
+
+
+def test_a_mixed_training_learns_and_is_the_same_every_time() -> None:
+    first = run(epochs=8, mixup=0.2, cutmix=0.5, auxiliary_weight=0)
+    assert first.metrics["best_val_accuracy"] >= 0.9
+    assert equal(first, run(epochs=8, mixup=0.2, cutmix=0.5, auxiliary_weight=0))
+
+
+def test_patience_ends_a_training_that_does_not_get_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    accuracies = iter([0.5, 0.7, 0.6, 0.6, 0.9])
+    monkeypatch.setattr(loop, "evaluate", lambda *_: (1.0, next(accuracies)))
+    result = run(epochs=5, patience=2)
+    assert [row["val_accuracy"] for row in result.history] == [0.5, 0.7, 0.6, 0.6]
+    assert result.metrics["best_epoch"] == 2
+
+
+def test_fine_tuning_starts_from_the_weights_of_a_file(tmp_path: Path) -> None:
+    trained = run(epochs=1).best
+    save_file({name: weight.contiguous() for name, weight in trained.items()}, tmp_path / "best.safetensors")
+    start = config(start_from=str(tmp_path / "best.safetensors"))
+    same, other = initial_network(GENOTYPE, start, 2), initial_network(GENOTYPE, start, 5)
+    assert all(torch.equal(same.state_dict()[name], weight) for name, weight in trained.items())
+    assert other.classifier.weight.shape[0] == 5
+    assert torch.equal(other.state_dict()["stem0.0.weight"], trained["stem0.0.weight"])
+    with pytest.raises(MidasError, match="is not of the same cell, width and depth"):
+        initial_network(GENOTYPE, config(start_from=start.start_from, channels=8), 2)
+
+
+def test_the_widest_network_under_a_limit_of_multiply_adds_is_trained() -> None:
+    limit = count_macs(initial_network(GENOTYPE, config(channels=9), 2), (3, 8, 8))
+    for allowed, channels in ((limit, 9), (limit - 1, 8), (10 * limit, 16)):
+        assert initial_network(GENOTYPE, config(channels=16, max_macs=allowed), 2, 8).channels == channels
+    with pytest.raises(ParamsError, match="the narrowest network takes"):
+        initial_network(GENOTYPE, config(max_macs=1000), 2, 8)
+
+
+def test_a_dry_run_says_what_a_training_costs() -> None:
+    network = initial_network(GENOTYPE, config(), 2)
+    cost = estimate(network, config(), TRAIN, META)
+    assert (cost.parameters, cost.macs) == (count_parameters(network), count_macs(network, (3, 8, 8)))
+    assert cost.steps == 4 * (64 // 16)
+    assert cost.hours == pytest.approx(cost.step_seconds * cost.steps / 3600)
+    assert 2**26 < cost.memory < 2**35
+
+
+def test_a_signal_in_the_middle_of_an_epoch_loses_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, plain, calls = run(), loop.Trainer.step, 0
+
+    def signalled(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 6:  # the second step of the second epoch
+            signal.raise_signal(signal.SIGTERM)
+        return plain(*arguments)
+
+    def stop(*_: object) -> None:
+        raise InterruptedError
+
+    former = signal.signal(signal.SIGTERM, stop)
+    monkeypatch.setattr(loop.Trainer, "step", signalled)
+    try:
+        with pytest.raises(InterruptedError):
+            run(Checkpoint(tmp_path, "print"))
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    saved = Checkpoint(tmp_path, "print").load()
+    assert saved is not None
+    assert (len(saved["history"]), saved["step"], calls) == (1, 2, 6)
+    assert equal(whole, run(Checkpoint(tmp_path, "print")))
+    assert calls == 16  # no step was run twice
