@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline import params
-
 
 def launched(*command: str) -> bool:
     """Run this command under torchrun where params.yaml says `launcher: torchrun ARGUMENTS` and torchrun has not yet.
@@ -18,7 +16,8 @@ def launched(*command: str) -> bool:
     Raises:
         MidasError: a process of it failed; its own message stands above.
     """
-    from midas.runs.errors import MidasError, ParamsError
+    from midas.runs.errors import MidasError, ParamsError  # here: `--help` must not import midas
+    from pipeline import params
 
     words = shlex.split(str(params.read().get("launcher") or "none"))
     if words == ["none"] or "TORCHELASTIC_RUN_ID" in os.environ:
