@@ -16,8 +16,8 @@ def launched(*command: str) -> bool:
     Raises:
         MidasError: a process of it failed; its own message stands above.
     """
-    from midas.runs.errors import MidasError, ParamsError
-    from pipeline import params  # imports midas, which the command line's help must not
+    from midas.runs.errors import MidasError, ParamsError  # here: `--help` must not import midas
+    from pipeline import params
 
     words = shlex.split(str(params.read().get("launcher") or "none"))
     if words == ["none"] or "TORCHELASTIC_RUN_ID" in os.environ:

@@ -46,7 +46,7 @@ class Estimate:
         return (
             f"{self.parameters:,} parameters at {self.channels} channels, {self.macs:,} multiply-adds an image; "
             f"{self.memory / 2**30:.2f} GiB of memory; {self.step_seconds:.3f} s a step (median of {STEPS}), "
-            f"about {self.hours:.2f} hours for {self.steps:,} steps on this device, validation not counted"
+            f"about {self.hours:.2g} hours for {self.steps:,} steps on this device, validation not counted"
         )
 
 
