@@ -20,7 +20,12 @@ SECTIONS = ("pipeline", "cells", "seeds", "indicators", "weights", "patches", "s
 
 @pytest.fixture(scope="module")
 def report(finished: Path) -> Path:
-    return finished / "report/index.html"
+    """The page that `dvc repro` left, written again: other tests bring the model back from the cache, without its latency."""
+    page = finished / "report/index.html"
+    assert page.is_file(), "dvc repro writes it"
+    run(finished, "midas", "summary")  # measures the latency where it is missing
+    run(finished, "midas", "report")
+    return page
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +77,10 @@ def made_here(path: Path) -> int:
     return sum(a.get("class") == "here" for _, a in Page(path.read_text()).tags)
 
 
-def test_stages_that_ran_here_have_their_time_and_others_are_said_to_come_from_elsewhere(finished: Path) -> None:
-    assert made_here(finished / "report/index.html") == 8
+def test_stages_that_ran_here_have_their_time_and_others_are_said_to_come_from_elsewhere(
+    finished: Path, report: Path
+) -> None:
+    assert made_here(report) == 8
     record = finished / "artifacts/cost/search@0.json"
     kept = record.read_text()
     try:
