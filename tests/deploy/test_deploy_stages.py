@@ -45,6 +45,25 @@ def test_a_model_is_exported_proved_and_tested(clone: Path, capsys: pytest.Captu
     tested = load_split(layout.DATA / "test.safetensors")
     assert all(rows[k]["actual"] != rows[k]["predicted"] for k in worst)
     assert torch.equal(shown.images, tested.images[worst])
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    export.command("small", triton=clone / "triton")
+    assert (clone / "triton" / "small" / "1" / "model.onnx").is_file()
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before, "packaging exports nothing again"
+
+
+def test_variants_are_exported_and_tested_as_the_parameters_ask(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("params.yaml").write_text("export:\n  variants: [int8]\n  max_accuracy_loss: 1.0\n")
+    save_split(layout.DATA / "train.safetensors", split_of(40, 3))
+    export.command("small")
+    evaluate.command("small")
+    said = capsys.readouterr().out
+    assert "int8 is shipped" in said
+    assert "evaluate small: int8: accuracy" in said
+    times = json.loads((layout.MODELS / "small" / "latency.json").read_text())["results"]
+    assert {row["batch"] for row in times} == {1, 8, 32}
+    assert all("onnxruntime_int8" in row for row in times)
 
 
 def test_without_an_exported_file_there_is_no_test(clone: Path) -> None:

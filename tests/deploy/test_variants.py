@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 from model_folders import META, split_of, write_model_folder
+from safetensors.torch import load_file, save_file
 
 from midas.data.augment import normalise
 from midas.data.prepared import Split
@@ -71,6 +72,16 @@ def test_a_variant_that_loses_too_much_is_reported_and_not_shipped(tmp_path: Pat
     assert parity["variants"]["int8"]["shipped"] is False
     assert list((folder / "variants").iterdir()) == []
     assert (folder / "model.onnx").is_file()
+
+
+def test_a_network_that_overflows_in_float16_gets_no_fp16_file(tmp_path: Path) -> None:
+    folder = write_model_folder(tmp_path / "small")
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.weight"] *= 1e7
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    parity = ship(folder, BOTH.model_copy(update={"variants": ("fp16",)}), labelled(folder, 8), META, "1.2.3")
+    assert (parity["variants"]["fp16"]["finite"], parity["variants"]["fp16"]["shipped"]) == (False, False)
+    assert find_variants(folder) == {}
 
 
 def test_a_later_export_without_variants_leaves_none(folder: Path, tmp_path: Path) -> None:
