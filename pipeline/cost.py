@@ -24,8 +24,9 @@ def timed(stage: str, command: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **kwargs: Any) -> None:
         start = time.monotonic()
         command(*args, **kwargs)
-        items = [str(value) for value in (*args, *kwargs.values())]
-        record("@".join([stage, *items]), time.monotonic() - start)
+        item, *options = [*args, *kwargs.values()] or [None]
+        if not any(options):  # with an option a command does something else than the stage
+            record(stage if item is None else f"{stage}@{item}", time.monotonic() - start)
 
     return run
 

@@ -53,7 +53,8 @@ def stage_runs() -> list[Any]:
         item = name.partition("@")[2]
         if "outs" in entry and (not item or item in items):
             record = layout.COST / f"{name}.json"
-            hashes = {out["path"]: out["md5"] for out in entry["outs"]}
+            # a folder's hash is DVC's own to make
+            hashes = {out["path"]: out["md5"] for out in entry["outs"] if not out["md5"].endswith(".dir")}
             here = record.is_file() and files.read_json(record)["outs"] == hashes
             runs.append(StageRun(name, here, str(record)))
     return runs

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from typer.testing import CliRunner
 
 from midas.bench.steps import StepCase, forward_macs, measure, table
@@ -14,6 +15,7 @@ from midas_cli import app
 SMALL = {"channels": 4, "cells": 3, "size": 8, "batch": 4}
 
 
+@pytest.mark.slow
 def test_a_larger_case_takes_longer_and_more_memory() -> None:
     cases = [StepCase("small", "darts", None, **SMALL), StepCase("large", "darts", None, **{**SMALL, "batch": 64})]
     small, large = measure(cases, runs=3)

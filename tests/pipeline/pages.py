@@ -63,7 +63,8 @@ def looked_up(root: Path, attributes: dict[str, str]) -> float:
             key = key.replace("~1", "/").replace("~0", "~")
             value = value[int(key) if isinstance(value, list) else key]
         return float(value)
-    rows = list(csv.DictReader(path.open(encoding="utf-8")))
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
     if "data-where" in attributes:
         where = json.loads(attributes["data-where"])
         return sum(all(row[column] == value for column, value in where.items()) for row in rows)

@@ -34,6 +34,15 @@ def test_a_stage_that_ended_well_leaves_its_time_its_memory_and_the_hashes_of_wh
     assert record["outs"] == {"artifacts/search/seed-3/history.csv": expected}
 
 
+def test_a_command_that_was_asked_for_something_else_leaves_no_record(clone: Path) -> None:
+    def command(target: str, dry_run: bool = False) -> None: ...
+
+    cost.timed("train", command)(target="digits", dry_run=True)
+    assert not layout.COST.exists()
+    cost.timed("train", command)(target="digits", dry_run=False)
+    assert (layout.COST / "train@digits.json").is_file()
+
+
 def test_a_stage_that_failed_leaves_no_record(clone: Path) -> None:
     def command() -> None:
         raise ValueError("no room")

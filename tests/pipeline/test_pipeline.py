@@ -11,7 +11,16 @@ from clones import run
 from midas.genotype import load_genotype
 from midas.spaces import get_space
 
-MODEL = ("README.md", "config.json", "genotype.json", "model.onnx", "model.safetensors", "parity.json", "predict.py")
+MODEL = (
+    "README.md",
+    "config.json",
+    "genotype.json",
+    "model.onnx",
+    "model.safetensors",
+    "parity.json",
+    "predict.py",
+    "variants",
+)
 pytestmark = pytest.mark.xdist_group("clone")
 
 
