@@ -6,6 +6,7 @@ made here, by that run; else they came from the cache or from a remote.
 
 import functools
 import hashlib
+import inspect
 import resource
 import sys
 import time
@@ -24,9 +25,11 @@ def timed(stage: str, command: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **kwargs: Any) -> None:
         start = time.monotonic()
         command(*args, **kwargs)
-        item, *options = [*args, *kwargs.values()] or [None]
-        if not any(options):  # with an option a command does something else than the stage
-            record(stage if item is None else f"{stage}@{item}", time.monotonic() - start)
+        given = inspect.signature(command).bind(*args, **kwargs)
+        options = {name: p.default for name, p in given.signature.parameters.items() if p.default is not p.empty}
+        items = [str(value) for name, value in given.arguments.items() if name not in options]
+        if all(given.arguments.get(name, default) == default for name, default in options.items()):
+            record("@".join([stage, *items]), time.monotonic() - start)  # an option asks for something else
 
     return run
 
