@@ -135,3 +135,15 @@ def test_detached_keys_give_the_maps_no_gradient_through_the_attention() -> None
     gradient = torch.autograd.grad(output.sum(), maps)[0]
     weight = (choice.a[0, 0, 0, 0, 0]).item()
     assert torch.allclose(gradient, torch.full_like(gradient, weight))
+
+
+def test_a_uniform_start_prefers_no_candidate_and_learns_from_the_first_step() -> None:
+    site = NodeSite(0, "normal", 4, 0, (EdgeSpec(0, 2, OPS), EdgeSpec(1, 2, OPS)))
+    arm = MidasArm(get_space("darts"), [site], SearchConfig(uniform_start=True))
+    output, choice = node_output(arm, site, [torch.randn(2, 4, 8, 8)] * 2, [torch.randn(2, 4, 8, 8) for _ in range(6)])
+    assert torch.allclose(choice.a, torch.full_like(choice.a, 1 / 3))
+    output.square().sum().backward()
+    attention = arm.attention[site.name]
+    assert isinstance(attention, MosaicAttention)
+    assert attention.key.weight.grad is not None
+    assert attention.key.weight.grad.abs().max() > 0
