@@ -125,8 +125,10 @@ def step(
 
     arms: list[tuple[str, str, int | None]] = [("static", "darts", None)]
     arms += [(f"MIDAS, patch {patch or 'none'}", "midas", patch) for patch in (None, 4, 8)]
-    shared = {"space": space, "channels": channels, "cells": cells, "size": size, "batch": batch}
-    cases = [StepCase(name, arm, patch, **shared) for name, arm, patch in arms]  # type: ignore[arg-type]
+    cases = [
+        StepCase(name, arm, patch, space, channels=channels, cells=cells, size=size, batch=batch)
+        for name, arm, patch in arms
+    ]
     print(table(cases, measure(cases, runs, memory)))
 
 

@@ -16,21 +16,19 @@ import statistics
 import sys
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 from unittest.mock import MagicMock
 
+import darts_parity
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from midas.bench.latency import cpu_name
-from midas.genotype import Genotype
 from midas.nets.auxiliary import AuxiliaryHead
 from midas.nets.build import build_network
-from midas.nets.cells import DartsCell
-from midas.nets.registry import ZOO
 from midas.search.bilevel import build_search
 from midas.search.config import SearchConfig
 from midas.search.supernet import SearchCell
@@ -92,26 +90,6 @@ class _Rows:
         """Of these rows."""
         assert self.alphas.grad is not None
         return self.alphas.grad[self.rows][:, self.order]
-
-
-def network_pairs(theirs: Any, ours: Any, head: AuxiliaryHead) -> Pairs:
-    """Weights of a final network with its auxiliary head, ours beside the peer's."""
-    pairs = both(theirs.stem, ours.stem0) + both(theirs.classifier, ours.classifier)
-    pairs += both(theirs.auxiliary_head.features, head.convs) + both(theirs.auxiliary_head.classifier, head.classifier)
-    for cell, own in zip(theirs.cells, ours.cells, strict=True):
-        assert isinstance(own, DartsCell)
-        pairs += both(cell.preprocess0, own.preprocess_before) + both(cell.preprocess1, own.preprocess_previous)
-        # a node's two edges are listed in either order: the n-th edge into a node from a source
-        left = {(edge.source, edge.target): k for k, edge in enumerate(own_edges(own))}
-        for position, source in enumerate(cell._indices):
-            pairs += both(cell._ops[position], own.graph.edges[left[source, 2 + position // 2]])
-    return pairs
-
-
-def own_edges(cell: DartsCell) -> Iterator[Any]:
-    """Source and target of a cell's edges."""
-    for source, target in zip(cell.graph.sources, cell.graph.targets, strict=True):
-        yield types.SimpleNamespace(source=source, target=target)
 
 
 def copy(pairs: Pairs) -> None:
@@ -192,17 +170,17 @@ def supernet_report(name: str, network: type, primitives: list[str], options: ar
 
 def network_report(name: str, folder: Path, options: argparse.Namespace) -> None:
     """Equality and time of the peer's NetworkCIFAR with DARTS_V2."""
-    peer_genotype = peer_module(folder, "genotypes").DARTS_V2
+    peer_module(folder, "model")  # darts_parity reads it from the same place
 
     def pair() -> tuple[Any, Any, AuxiliaryHead, Pairs]:
-        theirs = peer_module(folder, "model").NetworkCIFAR(36, 10, 20, True, peer_genotype)
-        theirs.drop_path_prob = 0.0
-        genotype = Genotype.from_value(ZOO["darts_v2"]["genotype"])
-        ours = build_network(genotype, num_classes=10, channels=36, cells=20)
+        theirs = darts_parity.public_network("cifar", 36, 20, 10)
+        ours = build_network(darts_parity.GENOTYPE, num_classes=10, channels=36, cells=20)
         head = AuxiliaryHead(ours.auxiliary_channels, 10)
-        pairs = network_pairs(theirs, ours, head)
-        copy(pairs)
-        return theirs, ours.to(memory_format=torch.channels_last), head.to(memory_format=torch.channels_last), pairs
+        modules = darts_parity.pairs(theirs, ours, head)
+        for source, target in modules:
+            darts_parity.transfer(source, target)
+        found = [tensors for source, target in modules for tensors in both(source, target)]
+        return theirs, ours.to(memory_format=torch.channels_last), head.to(memory_format=torch.channels_last), found
 
     theirs, ours, head, pairs = pair()
     for module in (theirs, ours, head):

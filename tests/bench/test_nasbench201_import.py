@@ -9,7 +9,7 @@ from midas.bench.nasbench201_import import import_table
 from midas.genotype import Genotype
 from midas.runs.errors import MidasError
 
-api_utils = pytest.importorskip("nats_bench.api_utils")
+api_utils = pytest.importorskip("nats_bench.api_utils", reason="the extra nasbench is not installed")
 ARCHITECTURES = [
     "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|",
     "|none~0|+|none~0|none~1|+|none~0|none~1|skip_connect~2|",

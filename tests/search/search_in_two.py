@@ -34,16 +34,16 @@ def search(team: world.World, parts: int) -> dict[str, Any]:
         losses.append(float(answer[0]))
         return answer
 
-    bilevel.build_search = lambda *a: tuple(module.double() for module in plain_build(*a))  # type: ignore[assignment]
-    bilevel.monitor = lambda *_: {  # type: ignore[assignment]
+    bilevel.build_search = lambda *a: tuple(module.double() for module in plain_build(*a))
+    bilevel.monitor = lambda *_: {
         "skips": 0, "margin": 0.0, "supernet_accuracy": 0.0, "subnetwork_accuracy": 0.0
     }  # fmt: skip
-    bilevel._Engine._backward = noted  # type: ignore[method-assign]
+    bilevel._Engine._backward = noted
     try:
         found = bilevel.run_search(get_space("darts"), CONFIG, train, meta, 0, world=team, parts=parts)
     finally:
         bilevel.build_search, bilevel.monitor = plain_build, plain_monitor
-        bilevel._Engine._backward = plain_backward  # type: ignore[method-assign]
+        bilevel._Engine._backward = plain_backward
     space = get_space("darts").without(CONFIG.exclude)
     halves = bilevel.Halves(train, CONFIG)
     seen = plain_monitor(space, found.supernet.float(), found.arm.float(), halves.architecture, meta, CONFIG)

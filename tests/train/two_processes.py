@@ -23,18 +23,18 @@ def losses_of(team: world.World, accumulate: int, folder: Path, dies_at: int | N
     losses: list[float] = []
     plain = loop.Trainer.step
 
-    def noted(self, epoch, step, *rest):  # type: ignore[no-untyped-def]
+    def noted(self, epoch, step, *rest):
         if dies_at is not None and epoch * 4 + step == dies_at and team.rank == 1:
             os._exit(9)
         answer = plain(self, epoch, step, *rest)
         losses.append(answer[0])
         return answer
 
-    loop.Trainer.step = noted  # type: ignore[method-assign]
+    loop.Trainer.step = noted
     try:
         result = loop.train(network, config, TRAIN, VAL, META, Checkpoint(folder, "print"), world=team)
     finally:
-        loop.Trainer.step = plain  # type: ignore[method-assign]
+        loop.Trainer.step = plain
     if team.writes:
         torch.save(result.last, folder / "last.pt")
     return losses
