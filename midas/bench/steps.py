@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,17 @@ from torch.nn import functional as F
 from midas.genotype import Genotype
 from midas.nets.build import build_network
 from midas.nets.complexity import count_macs
+from midas.nets.network import MidasNet
 from midas.nets.registry import ZOO
 from midas.search.arms import Arm
 from midas.search.bilevel import build_search
 from midas.search.config import SearchConfig
+from midas.search.memory import search_bytes
+from midas.search.supernet import Supernet
 from midas.spaces import get_space
+from midas.train.config import TargetConfig
+from midas.train.memory import train_bytes
+from midas.train.state import new_state
 
 _MIB = 2**20
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -44,16 +51,20 @@ class StepCase:
     cells: int = 8
     size: int = 32
     batch: int = 64
+    checkpointing: bool = False
 
 
 @dataclass(frozen=True)
 class StepTime:
-    """Seconds of a step over the runs, and its peak memory in MiB above what the imports take (None: not measured)."""
+    """Seconds of a step over the runs; its peak memory in MiB above what the imports take (None: not measured), and the
+    estimate of it.
+    """
 
     median: float
     low: float  # the lower quartile
     high: float  # the upper quartile
     memory: float | None = None
+    estimate: float | None = None
 
 
 def build_step(case: StepCase) -> Callable[[], None]:
@@ -93,14 +104,23 @@ def measure(cases: Sequence[StepCase], runs: int, memory: bool = True) -> list[S
             step()
             if run:
                 seen.append(time.perf_counter() - start)
-    peaks = [peak_memory(case) if memory else None for case in cases]
-    return [_summary(seen, peak) for seen, peak in zip(times, peaks, strict=True)]
+    peaks = [(peak_memory(case), estimated_memory(case)) if memory else (None, None) for case in cases]
+    return [_summary(seen, *peak) for seen, peak in zip(times, peaks, strict=True)]
 
 
 def peak_memory(case: StepCase) -> float:
     """MiB of resident memory that two steps take above what the process had after its imports."""
     code = f"from midas.bench import steps; print(steps._own_peak(steps.StepCase(**{asdict(case)!r})))"
     return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+
+
+def estimated_memory(case: StepCase) -> float:
+    """What `peak_memory` is expected to be, as a stage asks before its first step."""
+    network, arm = _build(case)
+    if isinstance(network, Supernet) and arm is not None:
+        return search_bytes(network, arm, case.size, case.batch) / _MIB
+    config = TargetConfig(auxiliary_weight=0, checkpointing=case.checkpointing)
+    return train_bytes(new_state(cast(MidasNet, network), config), config, case.size, case.batch) / _MIB
 
 
 def convolution_speed(runs: int = 5) -> float:
@@ -133,13 +153,17 @@ def forward_macs(case: StepCase) -> tuple[int, Callable[[], None]]:
 def table(cases: Sequence[StepCase], times: Sequence[StepTime]) -> str:
     """A Markdown table with ratios to the first case."""
     first = times[0]
-    lines = ["| case | median s | quartiles | ratio | peak MiB | ratio |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| case | median s | quartiles | ratio | peak MiB | ratio | estimated MiB |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for case, seen in zip(cases, times, strict=True):
         peak = "" if seen.memory is None else f"{seen.memory:.0f}"
         share = "" if seen.memory is None or not first.memory else f"{seen.memory / first.memory:.2f}"
+        guess = "" if seen.estimate is None else f"{seen.estimate:.0f}"
         spread = f"{seen.low:.3f} to {seen.high:.3f}"
         lines.append(
-            f"| {case.name} | {seen.median:.3f} | {spread} | {seen.median / first.median:.2f} | {peak} | {share} |"
+            f"| {case.name} | {seen.median:.3f} | {spread} | {seen.median / first.median:.2f} | {peak} | {share} | {guess} |"
         )
     return "\n".join(lines)
 
@@ -174,14 +198,21 @@ def _build(case: StepCase) -> tuple[nn.Module, Arm | None]:
     if case.cell is not None:
         genotype = Genotype.from_value(ZOO[case.cell]["genotype"])
         network = build_network(genotype, num_classes=10, channels=case.channels, cells=case.cells)
+        network.set_grad_checkpointing(case.checkpointing)
         return network.train().to(memory_format=torch.channels_last), None
-    config = SearchConfig(arm=case.arm, patch_size=case.patch, channels=case.channels, cells=case.cells)
+    config = SearchConfig(
+        arm=case.arm,
+        patch_size=case.patch,
+        channels=case.channels,
+        cells=case.cells,
+        checkpointing=case.checkpointing,
+    )
     return build_search(get_space(case.space).without(config.exclude), config, num_classes=10, seed=0)
 
 
-def _summary(seen: list[float], peak: float | None) -> StepTime:
+def _summary(seen: list[float], peak: float | None, estimate: float | None) -> StepTime:
     low, _, high = statistics.quantiles(seen, n=4) if len(seen) > 1 else (seen[0],) * 3
-    return StepTime(statistics.median(seen), low, high, peak)
+    return StepTime(statistics.median(seen), low, high, peak, estimate)
 
 
 def _own_peak(case: StepCase) -> float:

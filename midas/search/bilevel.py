@@ -17,11 +17,13 @@ from midas.data.prepared import DataMeta, Split
 from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint
 from midas.runs.errors import ParamsError, TrainingDiverged
+from midas.runs.memory import refuse_more
 from midas.runs.progress import Reporter, progress
 from midas.runs.world import World
 from midas.search.arms import Arm, build_arm
 from midas.search.config import SearchConfig
 from midas.search.halves import Halves
+from midas.search.memory import search_bytes
 from midas.search.monitor import monitor
 from midas.search.supernet import Supernet
 from midas.search.unrolled import unrolled_gradient
@@ -48,6 +50,7 @@ def build_search(space: Space, config: SearchConfig, num_classes: int, seed: int
     supernet = Supernet(space, config.channels, config.cells, num_classes, config.partial)
     if missing := set(space.edges) - {site.kind for site in supernet.sites}:
         raise ParamsError(f"search.cells: {config.cells} make a stack with no {missing.pop()} cell; it takes 3 or more")
+    supernet.checkpointing = config.checkpointing
     supernet.to(memory_format=torch.channels_last)
     seeding.seed_torch(seed, "search", "arm")
     return supernet, build_arm(space, supernet.sites, config)
@@ -61,7 +64,6 @@ def run_search(
     seed: int,
     checkpoint: Checkpoint | None = None,
     world: World | None = None,
-    parts: int = 1,
 ) -> SearchResult:
     """Search one seed.
 
@@ -74,16 +76,17 @@ def run_search(
         checkpoint: where the state is kept after each epoch; a run that finds one there goes on from it.
         world: the processes that search together, this one alone by default; each runs its part of every batch, and
             their gradients are averaged.
-        parts: into how many parts each process divides its part again, run one after the other: less memory.
 
     Raises:
-        ParamsError: a batch cannot be divided so, or several processes are asked for second order.
+        ParamsError: a batch cannot be divided so, or second order is asked of several parts.
+        MidasError: a step would not fit into memory.
         ProcessLost: another process of the run has ended.
         TrainingDiverged: a loss is not a number; the checkpoint holds the last good epoch.
     """
     space, world = space.without(config.exclude), world or World()
     supernet, arm = build_search(space, config, len(meta.classes), seed)
-    engine = _Engine(space, supernet, arm, config, Halves(train, config), meta, seed, world, parts)
+    engine = _Engine(space, supernet, arm, config, Halves(train, config), meta, seed, world)
+    engine.refuse_more_than_fits()
     first, history = engine.restore(checkpoint.load() if checkpoint else None)
     steps = engine.steps_per_epoch
     with progress(f"search seed {seed}", config.epochs * steps, first * steps, quiet=not world.writes) as report:
@@ -118,11 +121,10 @@ class _Engine:
         meta: DataMeta,
         seed: int,
         world: World,
-        parts: int,
     ) -> None:
         self.space, self.supernet, self.arm, self.config = space, supernet, arm, config
         self.halves, self.meta, self.seed = halves, meta, seed
-        self.world, self.parts = world, parts
+        self.world, self.parts = world, config.accumulate
         self._check_parts()
         self.augment = Augment(config.augment, meta.mean, meta.std)
         self.weights, self.architecture = list(supernet.parameters()), list(arm.parameters())
@@ -177,12 +179,26 @@ class _Engine:
         """Raise ParamsError where the batches cannot be divided."""
         total = self.world.size * self.parts
         if total > 1 and self.config.second_order:
-            raise ParamsError("search.second_order: works on one process alone; set launcher: none")
+            raise ParamsError(
+                "search.second_order: takes a batch as a whole; set launcher: none and search.accumulate: 1"
+            )
         for half in (self.halves.weights, self.halves.architecture):
             if self._batch(half) % total or self._batch(half) // total < 2:
                 raise ParamsError(
                     f"search.batch_size: {self._batch(half)} cannot be divided into {total} equal parts of 2 or more"
                 )
+
+    def refuse_more_than_fits(self) -> None:
+        """Raise MidasError where a step would hold more memory than is free."""
+        batch = max(self._batch(half) for half in (self.halves.weights, self.halves.architecture))
+        part, size = batch // (self.world.size * self.parts), self.halves.weights.images.shape[-1]
+        refuse_more(
+            f"search seed {self.seed}",
+            search_bytes(self.supernet, self.arm, size, part),
+            self.weights[0].device,
+            f"make search.batch_size ({batch}), channels ({self.config.channels}) or size ({size}) smaller, search.accumulate "
+            f"({self.parts}) larger, or set search.checkpointing: true",
+        )
 
     def _architecture_step(self, optimiser: torch.optim.Adam, held_out: Batch, batch: Batch) -> tuple[Tensor, Tensor]:
         """Adam on the arm alone; in first order the weights' gradients are never computed."""

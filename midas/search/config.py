@@ -33,6 +33,10 @@ class SearchConfig(BaseModel):
     images: int | None = Field(None, ge=2)  # how many training images are used, both halves together; null uses all
     epochs: int = Field(50, ge=1, le=100_000)
     batch_size: int = Field(64, ge=2, le=65_536)
+    accumulate: int = Field(
+        1, ge=1, le=1024
+    )  # a batch runs in so many parts: less memory, batch norm sees a part at a time
+    checkpointing: bool = False  # keep the cells' inputs alone and compute the rest again: less memory, more time
     warmup_epochs: int = Field(0, ge=0)  # epochs in which only the weights learn
     learning_rate: Positive = 0.025
     min_learning_rate: NotNegative = 0.001

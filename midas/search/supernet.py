@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from midas.search.arms.base import Arm, Choice, NodeSite
 from midas.search.mixture import weighted_sum
@@ -51,6 +52,7 @@ class SearchCell(nn.Module):
 
     def forward(self, states: list[Tensor], arm: Arm) -> tuple[Tensor, list[Choice]]:
         """Input states to the joined output [B, C * len(concat), H, W] and the weights used, node by node."""
+        arm.begin_cell()
         states, choices, first = list(states), [], 0
         mixed = [state[:, : self.mixed] if self.partial > 1 else state for state in states]
         shared: dict[tuple[int, str], Tensor] = {}
@@ -106,6 +108,7 @@ class Supernet(nn.Module):
     def __init__(self, space: Space, channels: int, cells: int, num_classes: int, partial: int = 1) -> None:
         super().__init__()
         self.partial = partial
+        self.checkpointing = False  # keep the cells' inputs alone and compute the rest again
         self.stem: nn.Module
         self.cells = nn.ModuleList()
         self.preprocess = nn.ModuleList()  # how each cell adapts its inputs
@@ -131,13 +134,22 @@ class Supernet(nn.Module):
             if not isinstance(cell, SearchCell):  # a fixed reduction between stages
                 x = cell(x)
                 continue
-            adapt = cast(nn.ModuleList, preprocess)
-            states = [module(state) for module, state in zip(adapt, (before, x)[-len(adapt) :], strict=True)]
-            output, used = cell(states, arm)
+            run = partial(self._run, cell, cast(nn.ModuleList, preprocess), arm)
+            again = self.checkpointing and self.training and torch.is_grad_enabled()
+            output, used = checkpoint(run, before, x, use_reentrant=False) if again else run(before, x)
             before, x = x, output
             choices.append(used)
         pooled = F.adaptive_avg_pool2d(self.tail(x), 1).flatten(1)  # [B, C, H, W] -> [B, C]
         return self.classifier(pooled), choices
+
+    @staticmethod
+    def _run(
+        cell: SearchCell, adapt: nn.ModuleList, arm: Arm, before: Tensor, x: Tensor
+    ) -> tuple[Tensor, list[Choice]]:
+        """One cell on the outputs of the two before it, as many of them as it reads."""
+        states = [module(state) for module, state in zip(adapt, (before, x)[-len(adapt) :], strict=True)]
+        found: tuple[Tensor, list[Choice]] = cell(states, arm)
+        return found
 
     def _stack_darts(self, space: Space, channels: int, cells: int) -> int:
         """DARTS: stem of 3 * channels, reduction cells at a third and two thirds. Returns the classifier's width."""

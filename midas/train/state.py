@@ -95,7 +95,7 @@ class TrainState:
 
 def new_state(network: MidasNet, config: TargetConfig) -> TrainState:
     """A training before its first epoch; the network is put into channels_last memory. Its device and type are kept."""
-    network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last).set_grad_checkpointing(config.checkpointing)
     auxiliary = None
     if config.auxiliary_weight > 0:
         seeding.seed_torch(config.seed, "train", "auxiliary")

@@ -18,9 +18,10 @@ CONFIG = SearchConfig(
 )  # 13 epochs of 4 steps
 
 
-def search(team: world.World, parts: int) -> dict[str, Any]:
+def search(team: world.World, accumulate: int) -> dict[str, Any]:
     """Search; the losses of the 52 steps on both halves, and what the monitor sees at the end, its cell among it."""
     torch.set_num_threads(1)
+    config = CONFIG.model_copy(update={"accumulate": accumulate})
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(64) % 2
     noise = torch.randint(0, 150, (64, 8, 8, 3), generator=generator) + 100 * labels.view(-1, 1, 1, 1)
@@ -40,7 +41,7 @@ def search(team: world.World, parts: int) -> dict[str, Any]:
     }  # fmt: skip
     bilevel._Engine._backward = noted
     try:
-        found = bilevel.run_search(get_space("darts"), CONFIG, train, meta, 0, world=team, parts=parts)
+        found = bilevel.run_search(get_space("darts"), config, train, meta, 0, world=team)
     finally:
         bilevel.build_search, bilevel.monitor = plain_build, plain_monitor
         bilevel._Engine._backward = plain_backward

@@ -64,7 +64,9 @@ def test_drnas_draws_anew_in_each_pass_and_is_decoded_by_its_mean() -> None:
     arm = DrnasArm([SITE])
     with torch.no_grad():
         alphas(arm).copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0], [-0.5, 0.5]]))
-    mean = arm.eval()(SITE, [], MAPS).a[0, 0, 0]
+    arm.eval()
+    arm.begin_pass()
+    mean = arm(SITE, [], MAPS).a[0, 0, 0]
     concentration = F.elu(alphas(arm)) + 1
     assert torch.allclose(mean, concentration / concentration.sum(-1, keepdim=True))
     arm.train()
@@ -169,3 +171,17 @@ def test_a_search_that_collapses_to_skips_may_end_early(digits: Data) -> None:
     result = run_search(get_space("rdarts-s2"), config, train, meta, seed=0)
     assert len(result.history) == 1
     assert result.history[0]["skips"] == 16
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_cells_that_are_computed_again_for_the_backward_pass_give_the_same_gradients(arm: str) -> None:
+    images, found = torch.randn(2, 3, 8, 8), []
+    for checkpointing in (False, True):
+        config = SearchConfig(arm=arm, channels=4, cells=3, patch_size=2, partial=2, checkpointing=checkpointing)
+        supernet, weigh = build_search(get_space("darts"), config, num_classes=3, seed=0)
+        torch.manual_seed(1)
+        logits, _ = supernet(images, weigh)
+        parameters = [*supernet.parameters(), *weigh.parameters()]
+        found.append([logits, *torch.autograd.grad(logits.square().sum(), parameters, allow_unused=True)])
+    for plain, again in zip(*found, strict=True):
+        assert (plain is None and again is None) or torch.equal(plain, again)

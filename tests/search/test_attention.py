@@ -27,7 +27,7 @@ def slices(size: int, patch: int) -> list[slice]:
 def node_output(
     arm: MidasArm, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]
 ) -> tuple[Tensor, Choice]:
-    arm.begin_pass()
+    arm.begin_cell()
     return arm.mix(site, inputs, maps)
 
 

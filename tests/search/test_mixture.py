@@ -76,7 +76,7 @@ def test_a_node_of_the_midas_arm_equals_the_plain_one_in_every_output_and_gradie
     ways: list[Callable[..., tuple[Tensor, Choice]]] = [arm.mix, lambda *args: Arm.mix(arm, *args)]
     found = []
     for way in ways:
-        arm.begin_pass()
+        arm.begin_cell()
         output, choice = way(site, xs, maps)
         assert choice.patch == (None if patch is None or patch >= size else patch)
         answers = [output, *choice.tensors()]
@@ -92,9 +92,9 @@ def test_a_node_whose_weights_alone_are_used_has_their_gradient() -> None:
     arm = MidasArm(get_space("darts"), [site], SearchConfig(width=4)).double()
     maps = maps_of(4, (2, 3, 8, 8), channels_last=True)
     xs = maps_of(2, (2, 3, 8, 8), channels_last=True)
-    arm.begin_pass()
+    arm.begin_cell()
     fast = torch.autograd.grad(arm.mix(site, xs, maps)[1].a.square().sum(), maps)
-    arm.begin_pass()
+    arm.begin_cell()
     plain = torch.autograd.grad(arm(site, xs, maps).a.square().sum(), maps)
     assert all(torch.allclose(f, p, atol=1e-10) for f, p in zip(fast, plain, strict=True))
 

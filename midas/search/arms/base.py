@@ -74,6 +74,9 @@ class Arm(nn.Module):
     def begin_pass(self) -> None:
         """Called before each forward pass of the supernet: here an arm draws what it draws, from torch's generator."""
 
+    def begin_cell(self) -> None:
+        """Called before each cell of a pass, and before it is run again for the backward pass of a checkpointed search."""
+
     def set_progress(self, share: float) -> None:
         """Called before each epoch with the share of the search that is done, in [0, 1)."""
 

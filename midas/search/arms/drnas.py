@@ -27,12 +27,10 @@ class DrnasArm(DartsArm):
 
     def begin_pass(self) -> None:
         """See `Arm`."""
-        self.drawn = {}
+        self.drawn = {name: self._weights(site) for name, site in self.nodes.items()}
 
     def forward(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> Choice:
         """See `Arm`."""
-        if site.shared_name not in self.drawn:
-            self.drawn[site.shared_name] = self._weights(site)
         a = self.drawn[site.shared_name][None, None, None]  # [1, 1, 1, n, m]
         return Choice(flat(a, site), a)
 

@@ -29,25 +29,26 @@ class GdasArm(DartsArm):
 
     def begin_pass(self) -> None:
         """See `Arm`."""
-        self.drawn = {}
+        if self.training:
+            self.drawn = {name: self._one_hot(site) for name, site in self.nodes.items()}
 
     def wanted(self, site: NodeSite) -> Sequence[Sequence[int]]:
         """See `Arm`."""
         if not self.training:
             return super().wanted(site)
-        return [[int(row.argmax())] for row in self._one_hot(site).detach()]
+        return [[int(row.argmax())] for row in self.drawn[site.shared_name].detach()]
 
     def forward(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> Choice:
         """See `Arm`."""
         if not self.training:
             return operations_only(self.logits(site), site)
-        a = self._one_hot(site)[None, None, None]  # [1, 1, 1, n, m], ones with the gradient of the relaxed weights
+        a = self.drawn[site.shared_name][
+            None, None, None
+        ]  # [1, 1, 1, n, m], ones with the gradient of the relaxed weights
         chosen = [i * a.shape[-1] + j for i, (j,) in enumerate(self.wanted(site))]
         return Choice(a.flatten(-2)[..., chosen], a)
 
     def _one_hot(self, site: NodeSite) -> Tensor:
-        """This pass's draw for the node, [n, m]."""
-        if site.shared_name not in self.drawn:
-            logits = torch.log_softmax(self.logits(site)[0, 0, 0], dim=-1)
-            self.drawn[site.shared_name] = F.gumbel_softmax(logits, tau=self.temperature, hard=True)
-        return self.drawn[site.shared_name]
+        """A draw for the node, [n, m]."""
+        logits = torch.log_softmax(self.logits(site)[0, 0, 0], dim=-1)
+        return F.gumbel_softmax(logits, tau=self.temperature, hard=True)

@@ -34,8 +34,8 @@ class MidasArm(Arm):
         )
         self.pooled: dict[tuple[int, int | None], tuple[Tensor, Tensor]] = {}
 
-    def begin_pass(self) -> None:
-        """See `Arm`: an input is pooled once in a pass, though several nodes ask for it."""
+    def begin_cell(self) -> None:
+        """See `Arm`: an input is pooled once in a cell, though several nodes ask for it."""
         self.pooled = {}
 
     def forward(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> Choice:

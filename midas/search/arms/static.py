@@ -14,10 +14,10 @@ class DartsArm(Arm):
     def __init__(self, sites: Sequence[NodeSite]) -> None:
         super().__init__()
         self.alphas = nn.ParameterDict()  # [n, m] for each node of a type of cell
-        for site in sites:
-            if site.shared_name not in self.alphas:
-                most = max(len(edge.candidates) for edge in site.edges)
-                self.alphas[site.shared_name] = nn.Parameter(1e-3 * torch.randn(len(site.edges), most))
+        self.nodes = {site.shared_name: site for site in sites}
+        for site in self.nodes.values():
+            most = max(len(edge.candidates) for edge in site.edges)
+            self.alphas[site.shared_name] = nn.Parameter(1e-3 * torch.randn(len(site.edges), most))
 
     def logits(self, site: NodeSite) -> Tensor:
         """The node's parameters, [1, 1, 1, n, m], -inf where an edge has fewer candidates."""
