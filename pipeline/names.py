@@ -35,9 +35,5 @@ def seed(text: str) -> int:
     return int(number)
 
 
-Target = Annotated[
-    str, typer.Argument(parser=target, help="One of `targets` in params.yaml, or its stage in DVC.")
-]
-Seed = Annotated[
-    int, typer.Argument(parser=seed, help="One of `seeds` in params.yaml, or its stage in DVC.")
-]
+Target = Annotated[str, typer.Argument(parser=target, help="One of `targets` in params.yaml, or its stage in DVC.")]
+Seed = Annotated[int, typer.Argument(parser=seed, help="One of `seeds` in params.yaml, or its stage in DVC.")]
