@@ -80,7 +80,9 @@ def _check_classes(pool: Pool) -> None:
     for name, times in Counter(pool.classes).items():
         if times > 1:
             raise DataError(f"{pool.where}: {times} classes are named {name!r}; each needs a name of its own")
-        if not name.strip() or any("\ud800" <= c <= "\udfff" for c in name):  # how Python writes bytes that are no UTF-8
+        if not name.strip() or any(
+            "\ud800" <= c <= "\udfff" for c in name
+        ):  # how Python writes bytes that are no UTF-8
             raise DataError(f"{pool.where}: the class name {name!r} is empty or no valid text (UTF-8); rename it")
     needed = dict.fromkeys(pool.splits, 1)
     needed["train"] = 1 + len(SPLITS) - len(pool.splits)  # those that are missing are cut from train

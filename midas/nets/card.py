@@ -1,5 +1,6 @@
 """The model card: README.md of a model folder, for the person who receives nothing but the folder."""
 
+import html
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,7 +79,7 @@ def model_card(
         name=name,
         space=genotype.space,
         count=len(meta.classes),
-        classes=shown.replace("|", "\\|"),
+        classes=_cell(shown),
         size=meta.size,
         mean=_numbers(meta.mean),
         std=_numbers(meta.std),
@@ -107,6 +108,12 @@ def read_provenance(path: Path) -> Any:
         return json.loads(rest.rpartition("```")[0]) if found else {}
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ModelFolderError(f"{path}: its provenance cannot be read ({error}); run the build stage again") from error
+
+
+def _cell(text: str) -> str:
+    """Text as a cell of a Markdown table: a class's name may be anything, and is neither HTML nor another row."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return html.escape(line, quote=False).replace("|", "\\|").replace("`", "\\`").replace("[", "\\[")
 
 
 def _numbers(values: tuple[float, ...]) -> str:

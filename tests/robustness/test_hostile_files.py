@@ -89,11 +89,13 @@ LABELS = npy((2,), "<i8", bytes(16))
 @pytest.mark.parametrize("shape", [(2, 10**6, 10**6), (10**9, 8, 8), (2**62, 2, 2)])
 def test_an_array_that_claims_more_than_it_holds_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
     path = save_zip(tmp_path / "a.npz", images__npy=npy(shape, "|u1", bytes(64)), labels__npy=LABELS)
-    with pytest.raises(DataError, match="is not readable as .npz"):
+    with pytest.raises(DataError, match=r"is not readable as \.npz"):
         npz(path)
 
 
-def test_an_archive_that_unpacks_to_more_than_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_that_unpacks_to_more_than_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("midas.data.arrays.MAX_BYTES", 10**6)
     path = save_zip(tmp_path / "a.npz", images__npy=npy((2, 1000, 1000), "|u1", bytes(2 * 10**6)), labels__npy=LABELS)
     assert path.stat().st_size < 10_000
@@ -111,7 +113,7 @@ def test_labels_cannot_ask_for_more_classes_than_there_are_images(tmp_path: Path
 def test_a_damaged_archive_is_refused(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
     path = save_zip(tmp_path / "a.npz", images__npy=npy((2, 8, 8), "|u1", os.urandom(128)), labels__npy=LABELS)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DataError, match="is not readable as .npz"):
+    with pytest.raises(DataError, match=r"is not readable as \.npz"):
         npz(path)
 
 

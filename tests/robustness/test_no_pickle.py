@@ -17,7 +17,12 @@ from midas.runs.checkpoint import Checkpoint
 from midas.runs.errors import DataError
 
 ROOT = Path(__file__).parents[2]
-SOURCES = [*ROOT.glob("midas/**/*.py"), *ROOT.glob("pipeline/*.py"), *ROOT.glob("benchmarks/*.py"), ROOT / "midas_cli.py"]
+SOURCES = [
+    *ROOT.glob("midas/**/*.py"),
+    *ROOT.glob("pipeline/*.py"),
+    *ROOT.glob("benchmarks/*.py"),
+    ROOT / "midas_cli.py",
+]
 # libraries that unpickle, and the one module that may ask them to (SECURITY.md says under which conditions)
 UNPICKLING = {"nats_bench": "midas/bench/nasbench201_import.py", "torchvision.datasets": "midas/data/arrays.py"}
 FORBIDDEN = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "tarfile"}
@@ -55,7 +60,15 @@ def test_nothing_in_the_tree_unpickles_evaluates_or_unpacks() -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["import pickle", "from joblib import load", "torch.load(f)", "eval(x)", "archive.extractall()", "run(c, shell=True)"]
+    "code",
+    [
+        "import pickle",
+        "from joblib import load",
+        "torch.load(f)",
+        "eval(x)",
+        "archive.extractall()",
+        "run(c, shell=True)",
+    ],
 )
 def test_the_check_would_see_it(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
