@@ -13,6 +13,7 @@ def command() -> None:
     from midas.data.prepare import prepare
     from midas.data.prepared import load_split
     from midas.runs import files
+    from midas.runs.errors import printable
     from pipeline.params import section
 
     config = section("data", DataConfig)
@@ -21,10 +22,8 @@ def command() -> None:
     smallest, largest = int(sizes.argmin()), int(sizes.argmax())
     print(f"data: {meta.source}, {len(meta.classes)} classes, {meta.size}x{meta.size} pixels")
     print("images: " + ", ".join(f"{count} {name}" for name, count in meta.counts.items()))
-    print(
-        f"training images a class: {int(sizes[smallest])} ({meta.classes[smallest]}) to "
-        f"{int(sizes[largest])} ({meta.classes[largest]})"
-    )
+    few, many = (f"{int(sizes[k])} ({printable(meta.classes[k])})" for k in (smallest, largest))
+    print(f"training images a class: {few} to {many}")
     print(f"mean {_numbers(meta.mean)}, std {_numbers(meta.std)}; fingerprint {meta.fingerprint[:12]}")
     _warn(meta.duplicates, files.read_json(DATA / "report.json"))
 

@@ -6,21 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-# what torchrun may be told; a script, a module or a program in its place would let a params.yaml run anything
+# What torchrun may be told here. Programs in place of ours, and rendezvous with other machines (which send each other
+# pickles), are for the command line of who trusts them: docs/devices.md.
+_OPTIONS = {"--max-restarts", "--nproc-per-node"}
 _FLAGS = {"--standalone"}
-_OPTIONS = {
-    "--local-addr",
-    "--master-addr",
-    "--master-port",
-    "--max-restarts",
-    "--nnodes",
-    "--node-rank",
-    "--nproc-per-node",
-    "--rdzv-backend",
-    "--rdzv-conf",
-    "--rdzv-endpoint",
-    "--rdzv-id",
-}
 
 
 def launched(*command: str) -> bool:
@@ -46,11 +35,9 @@ def launched(*command: str) -> bool:
         raise ParamsError(
             f"{params.PARAMS}: launcher: {fault!r} is not allowed; none, or torchrun with {', '.join(sorted(_OPTIONS | _FLAGS))}"
         )
-    if not any(word.startswith(("--nnodes", "--standalone", "--rdzv")) for word in words):
-        words.append("--standalone")
     # the root of the clone must be importable, where a console script puts its own folder first
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", *words[1:]]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", *words[1:]]
     process = subprocess.Popen([*torchrun, "-m", "pipeline", *command], env=environment)
     try:
         code = process.wait()

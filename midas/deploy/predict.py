@@ -90,7 +90,11 @@ def keeps_weights_elsewhere(data: bytes) -> bool:
 
 def _described(path: Path, session: Any) -> Model:
     """The model with what its metadata say."""
-    metadata = session.get_modelmeta().custom_metadata_map
+    try:
+        metadata = session.get_modelmeta().custom_metadata_map
+        values = [(v.name, v.type, *v.shape[1:]) for v in (*session.get_inputs(), *session.get_outputs())]
+    except ValueError as error:  # bytes that are no UTF-8
+        raise PredictError(f"{path}: its names or metadata are damaged ({_line(error)})") from error
     if missing := [key for key in METADATA if key not in metadata]:
         raise PredictError(f"{path}: is not a model of this project, its metadata lack {', '.join(missing)}")
     try:
@@ -104,7 +108,6 @@ def _described(path: Path, session: Any) -> Model:
         kind = (prepare["interpolation"], prepare["crop"], channels, len(model.mean), len(model.std))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise PredictError(f"{path}: its metadata midas_classes or midas_input are damaged ({_line(error)})") from error
-    values = [(v.name, v.type, *v.shape[1:]) for v in (*session.get_inputs(), *session.get_outputs())]
     sides = [side if isinstance(side, int) else own for side, own in zip(values[0][2:], _shape(model), strict=False)]
     graph = [(*values[0][:2], *sides), *values[1:]]  # free sides are the model's own
     taken = "tensor(float)" if model.input == "float32" else "tensor(uint8)"

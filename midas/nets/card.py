@@ -11,7 +11,7 @@ from midas.genotype import Genotype
 from midas.nets.complexity import count_macs, count_parameters
 from midas.nets.network import MidasNet
 from midas.runs import files
-from midas.runs.errors import ModelFolderError
+from midas.runs.errors import ModelFolderError, printable
 
 SHOWN_CLASSES = 20
 
@@ -112,8 +112,7 @@ def read_provenance(path: Path) -> Any:
 
 def _cell(text: str) -> str:
     """Text as a cell of a Markdown table: a class's name may be anything, and is neither HTML nor another row."""
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return html.escape(line, quote=False).replace("|", "\\|").replace("`", "\\`").replace("[", "\\[")
+    return html.escape(printable(text), quote=False).replace("|", "\\|").replace("`", "\\`").replace("[", "\\[")
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -7,16 +7,20 @@ comes with ``--debug``); any other exception is a fault of this project and keep
 LONGEST = 2000  # characters of a message: what it quotes may come from a stranger's file
 
 
+def printable(text: str) -> str:
+    """Text as one line: line ends and a terminal's control sequences are written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class MidasError(Exception):
     """Something the user can mend.
 
     Args:
-        text: the message. Whatever it quotes, it becomes one line of at most `LONGEST` printable characters: line ends and
-            a terminal's control sequences are written as escapes.
+        text: the message. Whatever it quotes, it becomes one line of at most `LONGEST` printable characters.
     """
 
     def __init__(self, text: str) -> None:
-        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:LONGEST])
+        line = printable(text[:LONGEST])
         super().__init__(line if len(line) <= LONGEST and len(text) <= LONGEST else f"{line[: LONGEST - 4]} ...")
 
 

@@ -198,7 +198,8 @@ def test_a_target_and_a_seed_are_read_plainly_and_as_dvc_names_them() -> None:
     [
         "touch pwned", "torchrun evil.py", "torchrun --no-python touch pwned", "torchrun --no_python touch pwned",
         "torchrun -m evil", "torchrun --module=evil", "torchrun --nproc-per-node 2 evil.py", "torchrun --run-path x",
-        "torchrun --log-dir /etc", "torchrun --standalone=evil.py", "torchrun 'unclosed", "torchrun --no-pyth touch pwned", "''",
+        "torchrun --log-dir /etc", "torchrun --rdzv-endpoint evil.example.org:1", "torchrun --nnodes 2",
+        "torchrun --standalone=evil.py", "torchrun 'unclosed", "torchrun --no-pyth touch pwned", "''",
     ],
 )  # fmt: skip
 def test_the_launcher_starts_nothing_but_this_command(
@@ -221,9 +222,10 @@ def test_without_a_launcher_the_command_goes_on_here(
     assert launch.launched("train", "digits") is False
 
 
-def test_the_documented_launchers_are_allowed() -> None:
-    page = (ROOT / "docs/devices.md").read_text().replace("\\\n", " ")
-    page = page.replace('"$head"', "head").replace('"$SLURM_JOB_ID"', "1")
-    shown = re.findall(r"torchrun ((?:--\S+ [\w:]+ ?)+)", page)
-    assert len(shown) >= 3
-    assert all(launch._unfit(["torchrun", *options.split()]) is None for options in shown)
+def test_the_documented_launcher_is_allowed() -> None:
+    for page in ("README.md", "docs/devices.md"):
+        (options,) = set(
+            re.findall(r"launcher: torchrun ([-\w ]+?)(?: #|`|$)", (ROOT / page).read_text(), re.MULTILINE)
+        )
+        assert launch._unfit(["torchrun", *options.split()]) is None
+    assert launch._unfit(["torchrun", "--standalone", "--nproc_per_node=2", "--max-restarts", "1"]) is None
