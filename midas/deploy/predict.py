@@ -77,7 +77,8 @@ def load_model(path: Path) -> Model:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        # without the fallback, which would print a banner and try the same provider again
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"], enable_fallback=False)
     except Exception as error:  # onnxruntime's errors have no common class
         raise PredictError(f"{path}: is truncated or not an ONNX model ({_line(error)})") from error
     return _described(path, session)

@@ -63,7 +63,7 @@ def _onnxruntime(path: Path) -> Run:
     try:
         if keeps_weights_elsewhere(data := path.read_bytes()):
             raise ValueError("it keeps weights in another file")
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"], enable_fallback=False)
     except Exception as error:  # onnxruntime has no common class for what it raises
         raise InvalidFile(f"{path}: onnxruntime cannot load it ({_line(error)}); run the export stage") from error
     return lambda images: torch.from_numpy(session.run(None, {INPUT: images.contiguous().numpy()})[0])
