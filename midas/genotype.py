@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import json
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,10 @@ from midas.runs.errors import GenotypeError, MidasError
 
 SCHEMA = 1
 MAX_NODES = 64  # bounds what a hostile file can make a builder allocate
+MAX_TEXT = 2**20  # bytes of a genotype's text; a complete cell of 64 nodes takes a tenth of it
+_PRINTED = {"normal", "normal_concat", "reduce", "reduce_concat"}  # what the printed form may hold
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
-_ARCH_EDGE = re.compile(r"([a-z0-9_]+)~([0-9]+)")
+_ARCH_EDGE = re.compile(r"([a-z0-9_]+)~([0-9]{1,2})")
 
 
 class Edge(NamedTuple):
@@ -88,11 +91,12 @@ class Genotype:
             where: what error messages call it, e.g. the file's name.
 
         Raises:
-            GenotypeError: it is not JSON, of another schema version, or not a genotype.
+            GenotypeError: it is not JSON, of another schema version, not a genotype, or longer than `MAX_TEXT`.
         """
+        _check_length(text, where)
         try:
             value = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # a ValueError also for a number of thousands of digits
             raise GenotypeError(f"{where}: is not JSON ({error})") from error
         return Genotype.from_value(value, where)
 
@@ -150,7 +154,7 @@ class Genotype:
                 )
                 for kind in kinds
             }
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise GenotypeError(
                 f"genotype: the list form needs (operation, input) pairs and a concat for each cell ({error})"
             ) from error
@@ -180,6 +184,7 @@ class Genotype:
         Raises:
             GenotypeError: the string is not of that form.
         """
+        _check_length(arch, "arch string")
         edges = []
         groups = arch.strip().split("+")
         for target, group in enumerate(groups, start=1):
@@ -226,9 +231,10 @@ def load_genotype(source: str | Path) -> Genotype:
         return _from_printed(text)
     path = Path(source)
     try:
-        return Genotype.from_json(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
+        content = files.read_text(path, MAX_TEXT)
+    except (OSError, ValueError, MidasError) as error:  # a ValueError for what is no text, in the file or as its name
         raise GenotypeError(f"{path}: cannot be read as a genotype file ({error})") from error
+    return Genotype.from_json(content, str(path))
 
 
 def save_genotype(path: Path, genotype: Genotype) -> None:
@@ -238,15 +244,25 @@ def save_genotype(path: Path, genotype: Genotype) -> None:
 
 def _from_printed(text: str) -> Genotype:
     """``Genotype(normal=[...], normal_concat=range(2, 6), ...)`` as DARTS prints it, read as literals, never evaluated."""
+    _check_length(text, "genotype")
     text = re.sub(r"range\((\d{1,2}), ?(\d{1,2})\)", lambda m: str(list(range(int(m[1]), int(m[2])))), text)
     try:
-        call = ast.parse(text, mode="eval").body
+        with warnings.catch_warnings(action="ignore"):  # remarks about strange literals
+            call = ast.parse(text, mode="eval").body
         if not isinstance(call, ast.Call) or call.args:
             raise ValueError("it is not written Genotype(normal=..., ...)")
         lists = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        if not lists.keys() <= _PRINTED:
+            raise ValueError(f"it takes {', '.join(sorted(_PRINTED))}")
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise GenotypeError(f"genotype: the printed form cannot be read ({error})") from error
     return Genotype.from_lists("darts", **lists)
+
+
+def _check_length(text: str, where: str) -> None:
+    """Raise GenotypeError for a text that no genotype is as long as, before anything is made of it."""
+    if len(text) > MAX_TEXT:
+        raise GenotypeError(f"{where}: has {len(text):,} characters; a genotype has at most {MAX_TEXT:,}")
 
 
 def _cell(kind: str, value: Any) -> CellGenotype:

@@ -1,13 +1,10 @@
 """Stage `build@target`: from genotype and trained weights to a folder that timm loads."""
 
-from typing import Annotated
-
-import typer
-
 from pipeline import layout
+from pipeline.names import Target
 
 
-def command(target: Annotated[str, typer.Argument(help="One of `targets` in params.yaml.")]) -> None:
+def command(target: Target) -> None:
     """Write models/TARGET: genotype, configuration, the best epoch's weights, and the model card."""
     from midas.data.prepared import load_meta
     from midas.genotype import load_genotype

@@ -1,13 +1,19 @@
 """The data stage: images to train, validation and test tensors."""
 
+from typing import Any
+
 from pipeline.layout import DATA
+
+UNEQUAL = 10  # how much larger a class may be than another without a word
 
 
 def command() -> None:
-    """Prepare the images: read data.source, split it, measure it; write artifacts/data."""
+    """Prepare the images: read data.source, split it, measure it, look for faults; write artifacts/data."""
     from midas.data.config import DataConfig
     from midas.data.prepare import prepare
     from midas.data.prepared import load_split
+    from midas.runs import files
+    from midas.runs.errors import printable
     from pipeline.params import section
 
     config = section("data", DataConfig)
@@ -16,13 +22,26 @@ def command() -> None:
     smallest, largest = int(sizes.argmin()), int(sizes.argmax())
     print(f"data: {meta.source}, {len(meta.classes)} classes, {meta.size}x{meta.size} pixels")
     print("images: " + ", ".join(f"{count} {name}" for name, count in meta.counts.items()))
-    print(
-        f"training images a class: {int(sizes[smallest])} ({meta.classes[smallest]}) to "
-        f"{int(sizes[largest])} ({meta.classes[largest]})"
-    )
+    few, many = (f"{int(sizes[k])} ({printable(meta.classes[k])})" for k in (smallest, largest))
+    print(f"training images a class: {few} to {many}")
     print(f"mean {_numbers(meta.mean)}, std {_numbers(meta.std)}; fingerprint {meta.fingerprint[:12]}")
-    if meta.duplicates:
-        print(f"warning: {meta.duplicates} test images also stand in train or val, pixel for pixel")
+    _warn(meta.duplicates, files.read_json(DATA / "report.json"))
+
+
+def _warn(duplicates: int, report: dict[str, Any]) -> None:
+    """A line for each kind of fault that was found; report.json names the images."""
+    seen = f"test images also stand in train or val, pixel for pixel: {DATA / 'report.json'} names them"
+    equal, ratio = report["equal_images"], report["imbalance"]
+    lines = {
+        f"{duplicates} {seen}": duplicates,
+        f"{equal['train-val']} validation images also stand in train": equal["train-val"],
+        f"{equal['train']} training images repeat another one": equal["train"],
+        f"{report['contradictions']} images stand under more than one class": report["contradictions"],
+        f"the largest class has {ratio:g} times the training images of the smallest": ratio >= UNEQUAL,
+    }
+    for line, found in lines.items():
+        if found:
+            print(f"warning: {line}")
 
 
 def _numbers(values: tuple[float, float, float]) -> str:

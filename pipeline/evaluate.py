@@ -1,15 +1,12 @@
 """Stage `evaluate@target`: the test. No other stage reads the test split."""
 
-from typing import Annotated
-
-import typer
-
 from pipeline import layout
+from pipeline.names import Target
 
 MISTAKES = 24  # of the worst, kept with their pixels for the report
 
 
-def command(target: Annotated[str, typer.Argument(help="One of `targets` in params.yaml.")]) -> None:
+def command(target: Target) -> None:
     """Classify the test images by the network and by its ONNX files; fails where network and model.onnx differ."""
     from midas.data.prepared import Split, load_meta, load_split, save_split
     from midas.deploy.evaluation import evaluate, worst_mistakes

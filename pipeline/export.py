@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from pipeline import layout
+from pipeline.names import Target
 
 
 def command(
-    target: Annotated[str, typer.Argument(help="One of `targets` in params.yaml.")],
+    target: Target,
     triton: Annotated[
         Path | None, typer.Option(help="Write the exported model into this Triton repository, and do nothing else.")
     ] = None,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-DATA = Path("artifacts/data")  # train, val and test.safetensors, meta.json
+DATA = Path("artifacts/data")  # train, val and test.safetensors, meta.json, report.json
 SEARCH = Path("artifacts/search")  # seed-0/, seed-1/, ...
 GENOTYPE = Path("artifacts/genotype")  # genotype.json, provenance.json, decode.json, cells.svg
 ANALYSIS = Path("artifacts/analysis")  # analysis.json, its tables, images.safetensors

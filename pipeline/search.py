@@ -1,13 +1,10 @@
 """Stage `search@seed`: find one cell. Reads the training images; writes weights and history of one seed."""
 
-from typing import Annotated
-
-import typer
-
 from pipeline import launch, layout
+from pipeline.names import Seed
 
 
-def command(seed: Annotated[int, typer.Argument(help="One of `seeds` in params.yaml.", min=0)]) -> None:
+def command(seed: Seed) -> None:
     """Search one seed: a bilevel search of the space in params.yaml; goes on from a checkpoint where there is one."""
     if launch.launched("search", str(seed)):
         return

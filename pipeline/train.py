@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from pipeline import launch, layout
+from pipeline.names import Target
 
 
 def command(
-    target: Annotated[str, typer.Argument(help="One of `targets` in params.yaml.")],
+    target: Target,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and train nothing.")] = False,
 ) -> None:
     """Train the found network; goes on from a checkpoint where there is one."""

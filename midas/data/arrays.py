@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from midas.data.config import DataConfig
+from midas.data.config import MAX_BYTES, DataConfig
 from midas.data.pool import Pool
 from midas.runs.errors import DataError
 
@@ -105,7 +105,7 @@ def npz(root: Path) -> Pool:
     named = [classes for _, classes in parts.values() if classes is not None]
     if any(classes != named[0] for classes in named):
         raise DataError(f"data.root: {root}: the .npz files name different classes")
-    classes = named[0] if named else [str(label) for label in range(int(parts["train"][0][2].max(initial=-1)) + 1)]
+    classes = named[0] if named else _numbered(parts["train"][0])
     for (where, _, labels), _ in parts.values():
         outside = np.flatnonzero((labels < 0) | (labels >= len(classes)))
         if len(outside):
@@ -114,6 +114,16 @@ def npz(root: Path) -> Pool:
                 f"{where}: labels[{first}] is {value}, outside 0...{len(classes) - 1} ({len(outside)} such labels)"
             )
     return pool_of(f"data.root: {root}", classes, {split: part for split, (part, _) in parts.items()})
+
+
+def _numbered(train: Part) -> list[str]:
+    """The classes 0, 1, ... up to the largest training label, of which there cannot be more than images."""
+    where, _, labels = train
+    if (largest := int(labels.max(initial=-1))) >= len(labels):
+        raise DataError(
+            f"{where}: its largest label is {largest}, and it has {len(labels)} images; labels number the classes from 0"
+        )
+    return [str(label) for label in range(largest + 1)]
 
 
 def _npz_files(root: Path) -> dict[str, Path]:
@@ -140,13 +150,17 @@ def _npz_files(root: Path) -> dict[str, Path]:
 def _read_npz(path: Path) -> tuple[Part, list[str] | None]:
     """The arrays of one file, and its class names if it has any."""
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            keys = ("images", "labels", "classes", "class_names")
-            arrays = {key: file[key] for key in keys if key in file}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{path}: is not readable as .npz without pickled objects ({' '.join(str(error).split())})"
-        ) from error
+        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())  # the most that numpy is given to read
+            if unpacked > MAX_BYTES:
+                raise ValueError(f"it unpacks to {unpacked / 2**30:.1f} GiB, more than {MAX_BYTES >> 30}")
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as file:
+                keys = ("images", "labels", "classes", "class_names")
+                arrays = {key: file[key] for key in keys if key in file}
+    except Exception as error:  # numpy and zipfile raise nearly anything on broken bytes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: is not readable as .npz without pickled objects ({reason})") from error
     missing = [key for key in ("images", "labels") if key not in arrays]
     if missing:
         raise DataError(f"{path}: has no array named {missing[0]}; it needs images and labels")

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SourceName = Literal["digits", "cifar10", "cifar100", "npz", "folder"]
 MIN_SIZE, MAX_SIZE = 4, 1024
+MAX_BYTES = 8 * 2**30  # of unpacked images
 
 
 class DataConfig(BaseModel):

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from midas.data.pictures import FORMATS
 from midas.data.pool import Pool
 from midas.runs.errors import DataError
 
@@ -42,8 +43,15 @@ def folder(root: Path) -> Pool:
     }
     return Pool(
         f"data.root: {root}", tuple(classes), torch.tensor([label for _, label, _ in files]), splits,
-        lambda i: Image.open(paths[i]), lambda i: paths[i].relative_to(root).as_posix(),
+        lambda i: _open(paths[i]), lambda i: paths[i].relative_to(root).as_posix(),
     )  # fmt: skip
+
+
+def _open(path: Path) -> Image.Image:
+    """The image in a file, if that is one of `FORMATS`: other decoders of Pillow's start programs, or are little tried."""
+    if not path.is_file():
+        raise ValueError("it is no regular file")  # a pipe or a device might never end
+    return Image.open(path, formats=FORMATS)
 
 
 def _parts(root: Path) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image, ImageOps
 
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow's decoders that a file may ask for
 MAX_SCALED = 2**26  # pixels of a scaled image before its crop; 64 times the largest square allowed
 
 

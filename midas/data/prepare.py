@@ -2,26 +2,27 @@
 
 import hashlib
 import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from midas.data.config import DataConfig
+from midas.data.config import MAX_BYTES, DataConfig
+from midas.data.faults import Hashes, find_faults, hash_images
 from midas.data.pool import Pool
 from midas.data.prepared import SPLITS, DataMeta, Split, save_meta, save_split
 from midas.data.sources import open_source
 from midas.data.splits import stratified, subset
+from midas.runs import files
 from midas.runs.errors import DataError
 
-MAX_BYTES = 8 * 2**30
 _MIN_STD = 1e-3  # a channel of one value everywhere stays finite when it is normalised
 
 
 def prepare(config: DataConfig, out: Path) -> DataMeta:
-    """Read a source and write train, val and test.safetensors and meta.json into `out`.
+    """Read a source and write train, val and test.safetensors, meta.json and report.json into `out`.
 
     Nothing is written before everything was read and decoded.
 
@@ -40,10 +41,13 @@ def prepare(config: DataConfig, out: Path) -> DataMeta:
         name: Split(part.permute(0, 3, 1, 2), pool.labels[index])
         for (name, index), part in zip(indices.items(), parts, strict=True)
     }
-    meta = describe(config.source, pool.classes, size, splits)
+    hashes = {name: hash_images(split) for name, split in splits.items()}
+    meta = describe(config.source, pool.classes, size, splits, hashes)
+    report = find_faults(splits, hashes, pool.classes, lambda name, i: pool.name(int(indices[name][i])))
     for name, split in splits.items():
         save_split(out / f"{name}.safetensors", split)
     save_meta(out / "meta.json", meta)
+    files.write_json(out / "report.json", report)
     return meta
 
 
@@ -73,6 +77,13 @@ def _check_classes(pool: Pool) -> None:
     """Refuse classes that cannot have an image in every split."""
     if len(pool.classes) < 2:
         raise DataError(f"{pool.where}: has {len(pool.classes)} class(es); a classifier needs at least 2")
+    for name, times in Counter(pool.classes).items():
+        if times > 1:
+            raise DataError(f"{pool.where}: {times} classes are named {name!r}; each needs a name of its own")
+        if not name.strip() or any(
+            "\ud800" <= c <= "\udfff" for c in name
+        ):  # how Python writes bytes that are no UTF-8
+            raise DataError(f"{pool.where}: the class name {name!r} is empty or no valid text (UTF-8); rename it")
     needed = dict.fromkeys(pool.splits, 1)
     needed["train"] = 1 + len(SPLITS) - len(pool.splits)  # those that are missing are cut from train
     for name, least in needed.items():
@@ -96,10 +107,9 @@ def _check_memory(images: int, size: int) -> None:
         )
 
 
-def describe(source: str, classes: tuple[str, ...], size: int, splits: dict[str, Split]) -> DataMeta:
-    """What is known about prepared splits."""
+def describe(source: str, classes: tuple[str, ...], size: int, splits: dict[str, Split], hashes: Hashes) -> DataMeta:
+    """What is known about prepared splits, whose images' hashes are from `hash_images`."""
     mean, std = statistics(splits["train"].images)
-    hashes = {name: [hashlib.sha256(image).digest() for image in _pixels(split)] for name, split in splits.items()}
     known = {*hashes["train"], *hashes["val"]}
     return DataMeta(
         classes=classes,
@@ -135,12 +145,7 @@ def _moments(counts: list[int]) -> tuple[float, float]:
     return first / (255 * total), max(deviation, _MIN_STD)
 
 
-def _pixels(split: Split) -> npt.NDArray[np.uint8]:
-    """Images as they lie in memory: uint8 [N, H, W, 3]."""
-    return np.ascontiguousarray(split.images.permute(0, 2, 3, 1).numpy())
-
-
-def _fingerprint(classes: tuple[str, ...], splits: dict[str, Split], hashes: dict[str, list[bytes]]) -> str:
+def _fingerprint(classes: tuple[str, ...], splits: dict[str, Split], hashes: Hashes) -> str:
     """SHA-256 over classes, image hashes and labels, in the order of the splits."""
     digest = hashlib.sha256("\0".join(classes).encode())
     for name, split in splits.items():

@@ -1,26 +1,28 @@
 """Opening a model folder for shipping: the network, its configuration, and whether they belong to the data at hand."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 from torch import nn
 
+from midas.data.config import MAX_SIZE, MIN_SIZE
 from midas.data.prepared import DataMeta
 from midas.nets.folder import CONFIG, load_model_folder
 from midas.runs import files
 from midas.runs.errors import ModelFolderError
 
 Triple = tuple[float, float, float]
+_Side = Annotated[int, Field(ge=MIN_SIZE, le=MAX_SIZE)]
 
 
 class _Preprocessing(BaseModel):
     """What shipping needs of timm's pretrained_cfg."""
 
-    input_size: tuple[Literal[3], int, int]
+    input_size: tuple[Literal[3], _Side, _Side]
     mean: Triple
     std: Triple
-    crop_pct: float = Field(gt=0, le=1)
+    crop_pct: float = Field(ge=0.1, le=1)
     crop_mode: Literal["center"]
     interpolation: Literal["bilinear"]
 

@@ -58,7 +58,7 @@ dynamic_batching {{
 """
     out = repository / name
     files.write_text(out / "config.pbtxt", config)
-    files.write_text(out / "labels.txt", "".join(" ".join(label.split()) + "\n" for label in model.classes))
+    files.write_text(out / "labels.txt", "".join(predict.printable(label) + "\n" for label in model.classes))
     files.write_bytes(out / "1" / MODEL, (folder / MODEL).read_bytes())
     return out
 

@@ -21,6 +21,7 @@ from midas.deploy.errors import (
 )
 from midas.deploy.export import INPUT
 from midas.deploy.interface import PLAIN, Interface
+from midas.deploy.predict import keeps_weights_elsewhere
 from midas.deploy.runtimes import Second, run_onnx, run_second, run_torch
 from midas.runs import files
 
@@ -130,9 +131,9 @@ def class_agreement(expected: Tensor, got: Tensor) -> float:
 def _load(path: Path) -> Any:
     """The file's protobuf: in one piece, and checked by onnx, shapes included."""
     try:
-        proto = onnx.load(str(path), load_external_data=False)
-        if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
+        if keeps_weights_elsewhere(path.read_bytes()):
             raise ValueError("it keeps weights in another file")
+        proto = onnx.load(str(path), load_external_data=False)
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # the file system, protobuf and onnx raise errors of nothing in common
         raise InvalidFile(

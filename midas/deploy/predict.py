@@ -11,6 +11,7 @@ others go on; the exit code is then 1. This file is complete in itself and is co
 import argparse
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,8 +25,11 @@ import onnxruntime
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow's decoders for them, and no others
 METADATA = ("midas_classes", "midas_input", "midas_genotype_hash", "midas_version")
 MAX_SCALED = 2**26  # pixels of a scaled image before its crop
+# the key of an external data entry as protobuf writes it, length first, and as a forger might
+_ELSEWHERE = re.compile(rb"(?:\x08|\x88\x80*\x00)location")
 
 
 class PredictError(Exception):
@@ -47,8 +51,11 @@ class Model:
     output: str  # what it gives: logits or probabilities
 
     def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Probabilities [N, classes] for images from `prepare_image`."""
-        (logits,) = self.session.run([self.output], {"image": np.stack(images)})
+        """Probabilities [N, classes] for images from `prepare_image`; a PredictError where the graph fails on them."""
+        try:
+            (logits,) = self.session.run([self.output], {"image": np.stack(images)})
+        except Exception as error:  # onnxruntime's errors have no common class
+            raise PredictError(f"the model cannot be computed ({_line(error)})") from error
         if self.output == "probabilities":
             return np.asarray(logits)
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))  # the shift avoids overflow
@@ -65,20 +72,30 @@ def load_model(path: Path) -> Model:
         data = path.read_bytes()
     except OSError as error:
         raise PredictError(f"{path}: the model cannot be read ({error.strerror}); give MODEL.onnx first") from error
-    if b"\x08location" in data:  # the key of an external data entry, length first, as protobuf writes it
+    if keeps_weights_elsewhere(data):
         raise PredictError(f"{path}: keeps weights in another file, which is refused; export it again in one file")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        # without the fallback, which would print a banner and try the same provider again
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"], enable_fallback=False)
     except Exception as error:  # onnxruntime's errors have no common class
         raise PredictError(f"{path}: is truncated or not an ONNX model ({_line(error)})") from error
     return _described(path, session)
 
 
+def keeps_weights_elsewhere(data: bytes) -> bool:
+    """Whether an ONNX file's bytes name another file to read weights from."""
+    return _ELSEWHERE.search(data) is not None
+
+
 def _described(path: Path, session: Any) -> Model:
     """The model with what its metadata say."""
-    metadata = session.get_modelmeta().custom_metadata_map
+    try:
+        metadata = session.get_modelmeta().custom_metadata_map
+        values = [(v.name, v.type, *v.shape[1:]) for v in (*session.get_inputs(), *session.get_outputs())]
+    except ValueError as error:  # bytes that are no UTF-8
+        raise PredictError(f"{path}: its names or metadata are damaged ({_line(error)})") from error
     if missing := [key for key in METADATA if key not in metadata]:
         raise PredictError(f"{path}: is not a model of this project, its metadata lack {', '.join(missing)}")
     try:
@@ -90,9 +107,8 @@ def _described(path: Path, session: Any) -> Model:
             prepare.get("input", "float32"), prepare.get("output", "logits"),
         )  # fmt: skip
         kind = (prepare["interpolation"], prepare["crop"], channels, len(model.mean), len(model.std))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise PredictError(f"{path}: its metadata midas_classes or midas_input are damaged ({_line(error)})") from error
-    values = [(v.name, v.type, *v.shape[1:]) for v in (*session.get_inputs(), *session.get_outputs())]
     sides = [side if isinstance(side, int) else own for side, own in zip(values[0][2:], _shape(model), strict=False)]
     graph = [(*values[0][:2], *sides), *values[1:]]  # free sides are the model's own
     taken = "tensor(float)" if model.input == "float32" else "tensor(uint8)"
@@ -136,7 +152,9 @@ def fit(image: Image.Image, resize: int, height: int, width: int) -> Image.Image
 
 def prepare_image(path: Path, model: Model) -> np.ndarray:
     """Read an image as the model takes it: pixels, or normalised float32 [3, H, W]. Raises whatever reading raises."""
-    with warnings.catch_warnings(), Image.open(path) as image:
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no regular file")  # a pipe or a device might never end
+    with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
         warnings.simplefilter("ignore")  # remarks about odd metadata
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         pixels = np.asarray(fit(to_rgb(image), model.resize, model.height, model.width))  # uint8 [H, W, 3]
@@ -156,7 +174,7 @@ class Faults:
     def add(self, name: object, reason: str) -> None:
         """Report one."""
         self.count += 1
-        print(f"{name}: {reason}", file=sys.stderr, flush=True)
+        print(printable(f"{name}: {reason}"), file=sys.stderr, flush=True)
 
 
 def find_images(arguments: Iterable[str], faults: Faults) -> Iterator[Path]:
@@ -201,7 +219,12 @@ def report(path: Path, probabilities: np.ndarray, classes: Sequence[str], top_k:
     if as_json:
         predictions = [{"class": classes[i], "probability": round(float(probabilities[i]), 6)} for i in best]
         return json.dumps({"image": name, "predictions": predictions}, ensure_ascii=False)
-    return f"{name}: " + ", ".join(f"{classes[i]} {probabilities[i]:.4f}" for i in best)
+    return printable(f"{name}: " + ", ".join(f"{classes[i]} {probabilities[i]:.4f}" for i in best))
+
+
+def printable(text: str) -> str:
+    """Text as one line for a terminal: line ends and control sequences in names and classes are written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _line(error: Exception) -> str:
@@ -248,7 +271,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return min(1, predict(_arguments(argv)))
     except PredictError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 1
     except BrokenPipeError:  # the reader of our output has left, e.g. head
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - so that the interpreter's last flush is quiet

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from midas.deploy.errors import InvalidFile
 from midas.deploy.export import INPUT
+from midas.deploy.predict import keeps_weights_elsewhere
 from midas.runs.errors import ExportError
 
 THREADS = 2  # fixed, so that another number of cores does not change a digit of what is written
@@ -60,7 +61,9 @@ def _onnxruntime(path: Path) -> Run:
     options.log_severity_level = 3
     options.intra_op_num_threads = THREADS
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        if keeps_weights_elsewhere(data := path.read_bytes()):
+            raise ValueError("it keeps weights in another file")
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"], enable_fallback=False)
     except Exception as error:  # onnxruntime has no common class for what it raises
         raise InvalidFile(f"{path}: onnxruntime cannot load it ({_line(error)}); run the export stage") from error
     return lambda images: torch.from_numpy(session.run(None, {INPUT: images.contiguous().numpy()})[0])

@@ -1,5 +1,6 @@
 """The model card: README.md of a model folder, for the person who receives nothing but the folder."""
 
+import html
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from midas.genotype import Genotype
 from midas.nets.complexity import count_macs, count_parameters
 from midas.nets.network import MidasNet
 from midas.runs import files
-from midas.runs.errors import ModelFolderError
+from midas.runs.errors import ModelFolderError, printable
 
 SHOWN_CLASSES = 20
 
@@ -78,7 +79,7 @@ def model_card(
         name=name,
         space=genotype.space,
         count=len(meta.classes),
-        classes=shown.replace("|", "\\|"),
+        classes=_cell(shown),
         size=meta.size,
         mean=_numbers(meta.mean),
         std=_numbers(meta.std),
@@ -107,6 +108,11 @@ def read_provenance(path: Path) -> Any:
         return json.loads(rest.rpartition("```")[0]) if found else {}
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ModelFolderError(f"{path}: its provenance cannot be read ({error}); run the build stage again") from error
+
+
+def _cell(text: str) -> str:
+    """Text as a cell of a Markdown table: a class's name may be anything, and is neither HTML nor another row."""
+    return html.escape(printable(text), quote=False).replace("|", "\\|").replace("`", "\\`").replace("[", "\\[")
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -80,6 +80,8 @@ def load_model_folder(folder: Path) -> MidasNet:
     try:
         config = files.read_json(folder / CONFIG)
         arguments = config["model_args"]
+        if config["architecture"] != GENERIC:  # timm would build any model of its own by this name
+            raise ModelFolderError(f"{folder}: {CONFIG}: architecture must be {GENERIC}")
         if Genotype.from_value(arguments["genotype"]) != load_genotype(folder / GENOTYPE):
             raise ModelFolderError(f"{folder}: {CONFIG} and {GENOTYPE} hold different genotypes")
         model: MidasNet = timm.create_model(f"local-dir:{folder}", pretrained=False)

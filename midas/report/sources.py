@@ -48,8 +48,10 @@ class Sources:
         """The rows of a CSV file; none where the file is not there."""
         if file not in self._values:
             path = self.root / file
-            text = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-            self._values[file] = list(csv.DictReader(text))
+            self._values[file] = []
+            if path.is_file():
+                with path.open(encoding="utf-8", newline="") as table:  # a class's name may hold any kind of line end
+                    self._values[file] = list(csv.DictReader(table))
         rows: list[dict[str, str]] = self._values[file]
         return rows
 

@@ -4,9 +4,24 @@ Everything that a user can mend is a `MidasError`. The command line prints its t
 comes with ``--debug``); any other exception is a fault of this project and keeps its traceback.
 """
 
+LONGEST = 2000  # characters of a message: what it quotes may come from a stranger's file
+
+
+def printable(text: str) -> str:
+    """Text as one line: line ends and a terminal's control sequences are written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
 
 class MidasError(Exception):
-    """Something the user can mend."""
+    """Something the user can mend.
+
+    Args:
+        text: the message. Whatever it quotes, it becomes one line of at most `LONGEST` printable characters.
+    """
+
+    def __init__(self, text: str) -> None:
+        line = printable(text[:LONGEST])
+        super().__init__(line if len(line) <= LONGEST and len(text) <= LONGEST else f"{line[: LONGEST - 4]} ...")
 
 
 class ParamsError(MidasError):

@@ -12,6 +12,8 @@ from typing import IO, Any
 
 from midas.runs.errors import MidasError
 
+MAX_TEXT = 2**28  # bytes of a JSON file that is read; predictions of a million images take less
+
 
 def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it to `path`.
@@ -69,17 +71,30 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, dump_json(value))
 
 
+def read_text(path: Path, limit: int = MAX_TEXT) -> str:
+    """The text of a file in UTF-8.
+
+    Raises:
+        MidasError: the file is larger than `limit` bytes; nothing of it is read then.
+        OSError, UnicodeDecodeError: it is missing, or is no text.
+    """
+    with path.open("rb") as file:
+        if (size := os.fstat(file.fileno()).st_size) > limit:
+            raise MidasError(f"{path}: has {size:,} bytes; such a file has at most {limit:,}")
+        return file.read().decode("utf-8")
+
+
 def read_json(path: Path) -> Any:
     """The value in a JSON file.
 
     Raises:
-        MidasError: the file is missing or is not JSON.
+        MidasError: the file is missing, too large, or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except FileNotFoundError as error:
         raise MidasError(f"{path}: there is no such file") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # a ValueError also for a number of thousands of digits
         raise MidasError(f"{path}: is not readable as JSON ({error})") from error
 
 

@@ -63,8 +63,19 @@ def _one_line(genotype: Genotype) -> str:
 
 def decode_batches(sample: Split, meta: DataMeta, batch_size: int) -> Iterator[Tensor]:
     """Unaugmented, normalised batches [B, 3, H, W] in order."""
-    for index in sequential_batches(len(sample), batch_size):
+    for index in _batches(len(sample), batch_size):
         yield normalise(sample.images[index], meta.mean, meta.std)
+
+
+def _batches(n: int, batch_size: int) -> list[Tensor]:
+    """As `sequential_batches`, but a single last image joins the batch before it.
+
+    A supernet's batch norm takes the batch's own statistics, and one image whose last map is one pixel has none.
+    """
+    batches = sequential_batches(n, batch_size)
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
 def indicators(found: Distributions, genotype: Genotype) -> dict[str, Any]:
@@ -90,7 +101,7 @@ def accuracy(supernet: Supernet, arm: Arm, half: Split, meta: DataMeta, batch_si
     """
     was_training, _ = arm.training, arm.eval()
     hits = 0
-    for index in sequential_batches(len(half), batch_size):
+    for index in _batches(len(half), batch_size):
         logits, _ = supernet(normalise(half.images[index], meta.mean, meta.std), arm)
         hits += int((logits.argmax(1) == half.labels[index]).sum())
     arm.train(was_training)

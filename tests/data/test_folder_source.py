@@ -63,7 +63,7 @@ def test_the_same_folder_gives_the_same_bytes(pets):
         run(pets)
         contents.append({path.name: path.read_bytes() for path in (pets.parent / "out").iterdir()})
     assert contents[0] == contents[1]
-    assert set(contents[0]) == {"train.safetensors", "val.safetensors", "test.safetensors", "meta.json"}
+    assert set(contents[0]) == {"train.safetensors", "val.safetensors", "test.safetensors", "meta.json", "report.json"}
 
 
 def test_val_is_the_test_split_where_there_is_no_other(tmp_path):
