@@ -59,7 +59,7 @@ class Checkpoint:
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the saved state; `state` holds tensors and plain Python values only."""
         files.write_with(self.path, lambda file: torch.save(dict(state), file))
-        for other in self.folder.glob("*.pt"):
+        for other in self.folder.iterdir():  # of other fingerprints, or temporary files of killed processes
             if other != self.path:
                 other.unlink(missing_ok=True)
 
