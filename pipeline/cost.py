@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import layout, lock
+from pipeline import layout, lock, versions
 
 
 def timed(stage: str, command: Callable[..., None]) -> Callable[..., None]:
@@ -31,6 +31,7 @@ def timed(stage: str, command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)  # an option asks for something else than the stage
             return
         name = "@".join([stage, *items])
+        sys.stderr.write(versions.warning())
         with lock.alone(name):
             command(*args, **kwargs)
             record(name, time.monotonic() - start)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote
 
 from pipeline import layout
@@ -23,27 +24,34 @@ def alone(name: str) -> Iterator[None]:
     if "TORCHELASTIC_RUN_ID" in os.environ or not Path("dvc.yaml").is_file():
         yield  # torchrun's parent holds it; outside of a clone no stage runs
         return
-    from midas.runs.errors import MidasError  # here: `--help` must not import midas
-
-    path = layout.CHECKPOINTS / f"{quote(name, safe='@')}.lock"
-    try:
-        path.parent.mkdir(exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise MidasError(
-            f"{path}: cannot be written ({error.strerror}); a stage needs a folder it can write"
-        ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise MidasError(
-                f"{name}: process {holder} is running it in this folder; wait until it ends, or stop it (kill {holder}), "
-                "then run again"
-            ) from error
+    with _locked(layout.CHECKPOINTS / f"{quote(name, safe='@')}.lock", name) as file:
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
+
+
+def _locked(path: Path, name: str) -> IO[str]:
+    """The open and locked file, or a MidasError in one line."""
+    try:
+        path.parent.mkdir(exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        from midas.runs.errors import MidasError  # here: what starts a stage must not wait for torch
+
+        raise MidasError(
+            f"{path}: cannot be written ({error.strerror}); a stage needs a folder it can write"
+        ) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        from midas.runs.errors import MidasError
+
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise MidasError(
+            f"{name}: process {holder} is running it in this folder; wait until it ends or stop it (kill {holder}), "
+            "then run again"
+        ) from error
+    return file
