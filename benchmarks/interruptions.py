@@ -7,10 +7,15 @@ A tiny project (64 digits at 8x8, one seed, one target) is run once undisturbed.
 compare the SHA-256 of every file in artifacts/ and models/ but those that hold times; for `repro` also dvc.lock. Signal and
 moment follow from the seed; every other moment is one at which a file is just being written. Prints a Markdown table.
 Rows stand in FOLDER/rows.csv, so that the harness too goes on where it was stopped.
+
+A stage is run by a fork of this process, which has imported its libraries, so that moments fall into its work and a trial
+takes seconds; `dvc repro` is run as it is.
 """
 
 import argparse
 import csv
+import importlib
+import multiprocessing
 import os
 import random
 import shutil
@@ -19,12 +24,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from statistics import median
 
+import midas_cli
 from midas.runs.files import sha256, write_csv
 
+FORK = multiprocessing.get_context("fork")
+PRELOADED = (
+    "midas.data.prepare", "midas.deploy.ship", "midas.search.selection", "midas.search.store", "midas.train.loop",
+    "onnxruntime", "onnxscript", "sklearn.datasets", "torch._dynamo", "torch.export", "torch.onnx",
+)  # fmt: skip
 ROOT = Path(__file__).parents[1]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 STATE = ("artifacts", "models", ".checkpoints", "dvc.lock", "report", ".dvc/cache", ".dvc/tmp")  # what running makes
@@ -77,12 +90,25 @@ class Project:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         self.environment = {**os.environ, "PATH": path, "PYTHONPATH": str(self.clone)}
 
-    def start(self, stage: str) -> "subprocess.Popen[bytes]":
+    def start(self, stage: str) -> ForkProcess:
         """Start a stage in a process group of its own."""
-        log = (self.folder / f"{stage}.log").open("ab")
-        return subprocess.Popen(
-            COMMANDS[stage], cwd=self.clone, env=self.environment, stdout=log, stderr=log, start_new_session=True
-        )
+        process = FORK.Process(target=self._run, args=(stage,))
+        process.start()
+        return process
+
+    def _run(self, stage: str) -> None:
+        """What the process does: the command line, in the clone."""
+        os.setsid()
+        log = os.open(self.folder / f"{stage}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.chdir(self.clone)
+        os.environ.update(self.environment)
+        program, *arguments = COMMANDS[stage]
+        if program == "dvc":
+            os.execvp(program, COMMANDS[stage])
+        sys.argv[1:] = arguments
+        midas_cli.main()
 
     def prepare(self, stages: Sequence[str]) -> dict[str, float]:
         """Run everything undisturbed that the stages need; the state before each is kept. Returns the times in seconds."""
@@ -93,7 +119,7 @@ class Project:
                 self.clear()
             self.keep(f"before-{stage}")
             begin = time.monotonic()
-            if code := self.start(stage).wait():
+            if code := finish(self.start(stage)):
                 raise SystemExit(f"{stage}: exit code {code} undisturbed; see {self.folder / stage}.log")
             times[stage] = time.monotonic() - begin
             self.keep(f"after-{stage}")
@@ -126,25 +152,34 @@ class Project:
             process, begin = self.start(stage), time.monotonic()
             moment, sightings = draw.uniform(0, seconds), draw.randrange(4)
             seen: set[Path] = set()
-            while process.poll() is None and time.monotonic() - begin < 10 * seconds:
+            assert process.pid is not None
+            while process.exitcode is None:
                 if aim == "write":
                     seen.update(parts(self.clone))
                 if len(seen) > sightings or (aim == "time" and time.monotonic() - begin >= moment):
-                    os.killpg(process.pid, name)
-                    return signal.Signals(name).name, aim, time.monotonic() - begin, process.wait(120)
+                    after = time.monotonic() - begin
+                    with suppress(ProcessLookupError):  # it has just ended, or is not yet a group of its own
+                        os.killpg(process.pid, name)
+                        return name.name, aim, after, finish(process)
                 time.sleep(0.001)
-            process.wait()
 
     def trial(self, stage: str, number: int, seed: int, seconds: float) -> Trial:
         """Interrupt a stage, run it again, and compare its files with those of the undisturbed run."""
         name, aim, after, code = self.interrupt(stage, number, seed, seconds)
         checkpoint = any((self.clone / ".checkpoints").rglob("*.pt"))
-        again = self.start(stage).wait()
+        again = finish(self.start(stage))
         wanted, found = (hashes(place, stage) for place in (self.folder / f"after-{stage}", self.clone))
         for path in sorted(set(wanted) | set(found)):
             if wanted.get(path) != found.get(path):
                 print(f"{stage} {number}: {path} differs", file=sys.stderr)
         return Trial(stage, number, name, aim, round(after, 3), code, checkpoint, again, again == 0 and wanted == found)
+
+
+def finish(process: ForkProcess) -> int:
+    """Wait for a process; its exit code, negative for the signal that ended it."""
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
 
 
 def parts(clone: Path) -> Iterator[Path]:
@@ -212,6 +247,8 @@ def main() -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     path = arguments.folder / "rows.csv"
     rows, project = load_rows(path), Project(arguments.folder.resolve())
+    for name in PRELOADED:
+        importlib.import_module(name)
     times = project.prepare(arguments.stages)
     for stage in arguments.stages:
         done = {int(row["number"]) for row in rows if row["stage"] == stage}
