@@ -5,6 +5,7 @@ and `persist: true` would bypass the run cache (DESIGN: "Rules of the pipeline")
 """
 
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Iterable, Mapping
@@ -69,7 +70,9 @@ class Checkpoint:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the saved state; `state` holds tensors and plain Python values only."""
-        files.write_with(self.path, lambda file: torch.save(dict(state), file))
+        buffer = io.BytesIO()  # torch.save hides what a full disk says behind an error of its own
+        torch.save(dict(state), buffer)
+        files.write_bytes(self.path, buffer.getbuffer())
         for other in self.folder.iterdir():  # of other fingerprints, or temporary files of killed processes
             if other != self.path:
                 other.unlink(missing_ok=True)
