@@ -18,12 +18,3 @@ def tests(session: nox.Session, resolution: str) -> None:
         "pytest", "-m", "not slow", "--ignore=tests/docs", *session.posargs,
         env={"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"},
     )  # fmt: skip
-
-
-@nox.session(python="3.11")
-def audit(session: nox.Session) -> None:
-    """Known vulnerabilities of the pinned set; asks the Python package index."""
-    session.install("pip-audit")
-    session.run(
-        "pip-audit", "--requirement", "constraints.txt", "--requirement", "versions.txt", "--no-deps", "--disable-pip"
-    )

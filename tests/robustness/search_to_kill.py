@@ -10,7 +10,7 @@ from midas.search.bilevel import SearchResult, run_search
 from midas.search.config import SearchConfig
 from midas.spaces import get_space
 
-CONFIG = SearchConfig(channels=2, cells=1, epochs=12, images=64, batch_size=16, monitor_images=8)
+CONFIG = SearchConfig(channels=2, cells=1, epochs=5, images=32, batch_size=16, monitor_images=4)
 
 
 def search(data: Path, checkpoint: Path | None = None, seed: int = 0) -> SearchResult:
