@@ -1,16 +1,17 @@
 # make repro  runs the pipeline of params.yaml and prints what came out       (make repro PRESET=name: that preset first)
 # make test   style, types, floors and the quick tests                        (make test-all: the slow ones too)
 # make docs   the documentation site, in site/
+# make coverage, mutation, audit, versions   how good the tests are; known vulnerabilities; the oldest and newest libraries
 SHELL := /bin/bash
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: repro test test-all check docs setup clean
+.PHONY: repro test test-all check docs setup clean coverage mutation audit versions
 
 setup: .venv/.installed
 
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.installed: pyproject.toml constraints.txt versions.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {sys.version.split()[0]}; say make PYTHON=python3.11")'
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
@@ -37,6 +38,23 @@ test-all: check
 
 docs: setup
 	mkdocs build --strict
+
+.venv/.quality: .venv/.installed
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,quality]'
+	@touch $@
+
+coverage: .venv/.quality
+	pytest -n 2 --dist loadgroup -m 'not slow' --cov --cov-report=term-missing --cov-fail-under=95
+
+mutation: .venv/.quality
+	mutmut run --max-children 2
+	mutmut results --all true | awk -F': ' '{n[$$2]++} END {for (k in n) print k, n[k]}'
+
+audit: .venv/.quality
+	pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+versions: .venv/.quality
+	nox -s tests
 
 clean:
 	rm -rf artifacts report site .checkpoints .pytest_cache .mypy_cache .ruff_cache

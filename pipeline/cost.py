@@ -15,21 +15,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import layout
+from pipeline import layout, lock, versions
 
 
 def timed(stage: str, command: Callable[..., None]) -> Callable[..., None]:
-    """The command of a stage, followed by its record in artifacts/cost/STAGE.json."""
+    """The command of a stage, alone in its work tree, followed by its record in artifacts/cost/STAGE.json."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         start = time.monotonic()
-        command(*args, **kwargs)
         given = inspect.signature(command).bind(*args, **kwargs)
         options = {name: p.default for name, p in given.signature.parameters.items() if p.default is not p.empty}
         items = [str(value) for name, value in given.arguments.items() if name not in options]
-        if all(given.arguments.get(name, default) == default for name, default in options.items()):
-            record("@".join([stage, *items]), time.monotonic() - start)  # an option asks for something else
+        if any(given.arguments.get(name, default) != default for name, default in options.items()):
+            command(*args, **kwargs)  # an option asks for something else than the stage
+            return
+        name = "@".join([stage, *items])
+        sys.stderr.write(versions.warning())
+        with lock.alone(name):
+            command(*args, **kwargs)
+            record(name, time.monotonic() - start)
 
     return run
 

@@ -12,7 +12,7 @@ def command() -> None:
     from rich.table import Table
 
     from midas.runs import files
-    from pipeline import params
+    from pipeline import params, versions
 
     targets, found = params.value("targets", dict[str, Any]), files.read_json(layout.GENOTYPE / "metrics.json")
     print(
@@ -33,7 +33,7 @@ def command() -> None:
     for target in targets:
         table.add_row(*_row(target))
     Console(width=max(130, Console().width)).print(table)
-    print(f"{_report()}\nTry it: python {layout.MODELS / next(iter(targets))}/predict.py IMAGE...")
+    print(f"{versions.warning()}{_report()}\nTry it: python {layout.MODELS / next(iter(targets))}/predict.py IMAGE...")
 
 
 def _short(found: dict[str, Any]) -> str:

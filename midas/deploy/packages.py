@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 from midas.deploy import predict
@@ -94,7 +93,7 @@ def write_web(folder: Path, out: Path, runtime: Path = ORT_WEB) -> Path:
     }
     out.mkdir(parents=True, exist_ok=True)
     for name in _RUNTIME:
-        shutil.copyfile(runtime / name, out / name)
+        files.write_bytes(out / name, (runtime / name).read_bytes())
     files.write_text(out / "model.json", json.dumps(description, ensure_ascii=False) + "\n")
     files.write_bytes(out / MODEL, (folder / MODEL).read_bytes())
     files.write_bytes(out / "index.html", _PAGE.read_bytes())

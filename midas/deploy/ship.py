@@ -20,6 +20,7 @@ from midas.runs import files
 from midas.runs.errors import ExportError
 
 MODEL, PARITY, PREDICT = "model.onnx", "parity.json", "predict.py"
+_UNPROVED = ".export-"  # the folder in which files wait for their proof
 VARIANTS = "variants"  # a folder, which may be empty: DVC cannot track a file that may be missing
 
 
@@ -50,7 +51,8 @@ def ship(
     check_data(folder, description, meta)
     for name in (MODEL, PARITY):  # a file of an earlier network must not outlive a failure
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / VARIANTS, ignore_errors=True)
+    for old in (folder / VARIANTS, *folder.glob(f"{_UNPROVED}*")):  # the latter of runs that were killed
+        shutil.rmtree(old, ignore_errors=True)
     interface = config.interface(meta.mean, meta.std)
     channels, height, width = description["pretrained_cfg"]["input_size"]
     genotype = load_genotype(folder / "genotype.json")
@@ -60,7 +62,7 @@ def ship(
         "opset": config.opset,
     }
     images, fed = normalise(split.images, meta.mean, meta.std), interface.feed(split.images)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as name:
+    with tempfile.TemporaryDirectory(prefix=_UNPROVED, dir=folder) as name:
         unproved = Path(name)
         export_onnx(model, unproved / MODEL, interface=interface, **written)
         parity = verify(model, unproved / MODEL, images, config.tolerance, interface, fed, second=config.second_runtime)
@@ -77,8 +79,8 @@ def ship(
             if not shipped:
                 path.unlink()
             parity["variants"][kind] = {**found, "shipped": shipped}
-        (unproved / VARIANTS).replace(folder / VARIANTS)
-        (unproved / MODEL).replace(folder / MODEL)
+        files.move(unproved / VARIANTS, folder / VARIANTS)
+        files.move(unproved / MODEL, folder / MODEL)
     files.write_json(folder / PARITY, parity)
     files.write_bytes(folder / PREDICT, Path(predict.__file__).read_bytes())
     return parity

@@ -5,9 +5,11 @@ and `persist: true` would bypass the run cache (DESIGN: "Rules of the pipeline")
 """
 
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +17,32 @@ import torch
 
 from midas.runs import files
 
+LIBRARIES = (
+    "numpy",
+    "pillow",
+    "safetensors",
+    "timm",
+    "torch",
+    "torchvision",
+)  # what stages with checkpoints compute with
+
 
 def fingerprint(parameters: Mapping[str, Any], paths: Iterable[Path]) -> str:
-    """A hash of everything a stage's result follows from.
+    """A hash of everything a stage's result follows from, the versions of `LIBRARIES` among it.
 
     Args:
         parameters: the stage's parameters, JSON values.
-        paths: files and folders of code and data, each hashed by name and content (folders: their files, `__pycache__`
-            left out).
+        paths: files and folders of code and data, each hashed by name and content (folders: their files, by their path
+            in it, `__pycache__` left out).
     """
     digest = hashlib.sha256()
-    digest.update(json.dumps({"torch": torch.__version__, **parameters}, sort_keys=True).encode())
+    libraries = {name: version(name) for name in LIBRARIES}
+    digest.update(json.dumps([libraries, parameters], sort_keys=True).encode())
     for path in sorted(paths):
         members = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
         for member in members:
             if "__pycache__" not in member.parts:
-                digest.update(f"\n{member.name}:{files.sha256(member)}".encode())
+                digest.update(f"\n{path.name}/{member.relative_to(path)}:{files.sha256(member)}".encode())
     return digest.hexdigest()[:16]
 
 
@@ -58,8 +70,10 @@ class Checkpoint:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the saved state; `state` holds tensors and plain Python values only."""
-        files.write_with(self.path, lambda file: torch.save(dict(state), file))
-        for other in self.folder.glob("*.pt"):
+        buffer = io.BytesIO()  # torch.save hides what a full disk says behind an error of its own
+        torch.save(dict(state), buffer)
+        files.write_bytes(self.path, buffer.getbuffer())
+        for other in self.folder.iterdir():  # of other fingerprints, or temporary files of killed processes
             if other != self.path:
                 other.unlink(missing_ok=True)
 

@@ -1,6 +1,11 @@
-"""Whole files or none: everything is written to a temporary name beside its target, synced, and renamed."""
+"""Whole files or none: everything is written to a temporary name beside its target, synced, and renamed.
+
+A process that is killed in the middle leaves its temporary file behind. Its name holds the process's number, so the next
+write of the same target knows it for what it is and removes it.
+"""
 
 import csv
+import glob
 import hashlib
 import io
 import json
@@ -19,7 +24,7 @@ def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it to `path`.
 
     Whatever goes wrong on the way (a full disk, a signal), an older file at `path` stays whole and no partial file is
-    left behind.
+    left behind; after a `kill -9` or a power cut, until `path` is written again.
 
     Raises:
         MidasError: the file could not be written.
@@ -27,7 +32,8 @@ def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        _remove_leftovers(path)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}.", suffix=".part", dir=path.parent)
         temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
             write(file)
@@ -35,6 +41,7 @@ def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files
         temporary.replace(path)
+        _sync(path.parent)
     except OSError as error:
         raise MidasError(
             f"{path}: cannot be written ({error.strerror or error}); the old file, if any, is whole"
@@ -44,6 +51,53 @@ def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def move(source: Path, target: Path) -> None:
+    """Rename a finished file or folder, its bytes on the disk first: after a power cut `target` is whole or not there.
+
+    Raises:
+        MidasError: it could not be written.
+    """
+    try:
+        for path in [*source.rglob("*"), source]:
+            _sync(path)
+        source.replace(target)
+        _sync(target.parent)
+    except OSError as error:
+        raise MidasError(f"{target}: cannot be written ({error.strerror or error})") from error
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk; Windows cannot be asked for the latter."""
+    if os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of `path` whose process is no more."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        number = left.name.removeprefix(f".{path.name}.").partition(".")[0]
+        if number.isdecimal() and _is_gone(int(number)):
+            left.unlink(missing_ok=True)
+
+
+def _is_gone(process: int) -> bool:
+    """Whether there is no process of that number on this machine; Windows cannot be asked without ending it."""
+    if os.name == "nt":
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass  # it is another user's
+    return False
+
+
 def _umask() -> int:
     """The process's file mode mask, which can only be read by setting it."""
     mask = os.umask(0o022)
@@ -51,7 +105,7 @@ def _umask() -> int:
     return mask
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write `data` to `path`, whole or not at all."""
     write_with(path, lambda file: file.write(data))
 

@@ -63,6 +63,29 @@ def test_the_arch_string_and_the_printed_form_are_read() -> None:
     assert found.cells["reduce"].concat == (2, 3, 4, 5)
 
 
+def test_the_json_form_is_read_as_a_text_too() -> None:
+    assert load_genotype(" " + load_genotype(DARTS_V2).to_json()) == load_genotype(DARTS_V2)
+
+
+def test_a_notebook_shows_the_picture_of_the_cells() -> None:
+    assert load_genotype(BEST)._repr_svg_().lstrip().startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("Genotype(normal=[('skip_connect', 0)]", "the printed form cannot be read"),
+        ("Genotype([('skip_connect', 0)], normal_concat=[2])", "it is not written Genotype(normal=..., ...)"),
+        ("Genotype(normal=open('x'), normal_concat=[2])", "the printed form cannot be read"),
+        ("Genotype(normal=[('skip_connect', 0), ('skip_connect', 1)])", "needs (operation, input) pairs and a concat"),
+    ],
+)
+def test_a_printed_form_with_a_fault_is_refused(text: str, says: str) -> None:
+    with pytest.raises(GenotypeError) as error:
+        load_genotype(text)
+    assert says in str(error.value)
+
+
 def test_a_file_is_written_whole_and_read_back(tmp_path) -> None:
     save_genotype(tmp_path / "g.json", load_genotype(BEST))
     assert load_genotype(tmp_path / "g.json").to_arch() == BEST

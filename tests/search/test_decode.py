@@ -1,5 +1,6 @@
 """Decoding: the average over samples and patches in a cell, then over cells; the best pair, the best operation."""
 
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -10,11 +11,11 @@ from torch import Tensor
 
 from midas.search.arms import Arm, Choice, NodeSite
 from midas.search.decode import NodeWeights, Samples, decode, deviations, distributions, mean, sample_weights
-from midas.search.rules import Rule, mode
+from midas.search.rules import Rule, joint_table, mode
 from midas.search.selection import agreement
 from midas.search.supernet import Supernet
 from midas.spaces import get_space
-from midas.spaces.space import Space, complete_edges
+from midas.spaces.space import EdgeSpec, Space, complete_edges
 
 OPS = ("none", "skip_connect", "sep_conv_3x3")
 SPACE = Space("toy", "darts", 2, {"normal": complete_edges(2, 2, OPS)}, (2, 3), keep=2)
@@ -128,6 +129,90 @@ def test_joint_keeps_the_pair_that_is_most_probable_with_its_operations() -> Non
     second = node([sure, unsure, sure], [0.4, 0.35, 0.25])  # pairs (0,1), (0,2), (1,2)
     edges = decode(cell(FIRST, second), SPACE, "joint").cells["normal"].edges
     assert [(e.op, e.source) for e in edges if e.target == 3] == [("sep_conv_3x3", 0), ("sep_conv_3x3", 2)]
+
+
+def test_joint_weighs_operations_by_the_probability_of_their_pair() -> None:
+    sure = [0.0, 0.0, 1.0]
+    second = node([sure, sure, sure], [0.1, 0.3, 0.6])  # pairs (0,1), (0,2), (1,2)
+    assert [e.source for e in decode(cell(FIRST, second), SPACE, "joint").cells["normal"].edges if e.target == 3] == [
+        1,
+        2,
+    ]
+
+
+def test_joint_takes_the_earlier_of_equal_pairs_and_operations() -> None:
+    even = [1 / 3] * 3
+    edges = decode(cell(FIRST, node([even] * 3, even)), SPACE, "joint").cells["normal"].edges
+    assert [tuple(e) for e in edges if e.target == 3] == [("skip_connect", 0, 3), ("skip_connect", 1, 3)]
+
+
+def test_joint_without_pairs_keeps_the_edges_that_darts_would() -> None:
+    second = node([[0.9, 0.05, 0.05], [0.1, 0.45, 0.45], [0.2, 0.2, 0.6]], None)
+    edges = decode(cell(FIRST, second), SPACE, "joint").cells["normal"].edges
+    assert [(e.op, e.source) for e in edges if e.target == 3] == [("skip_connect", 1), ("sep_conv_3x3", 2)]
+
+
+def test_joint_may_decode_none_where_all_edges_are_kept() -> None:
+    nodes = [node([[0.6, 0.1, 0.1, 0.1, 0.1]] * n, [1.0] * n) for n in (1, 2, 3)]
+    found = decode({"cell": [nodes]}, get_space("nasbench201"), "joint")
+    assert found.to_arch() == "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+
+
+def test_joint_adds_up_cells_and_not_only_the_first() -> None:
+    hardly, surely = [0.0, 0.55, 0.45], [0.0, 0.0, 1.0]
+    second = node([[0.1, 0.3, 0.6]] * 3, [1.0, 0.0, 0.0])
+    cells = {"normal": [[node([row, row], [1.0]), second] for row in (hardly, surely)]}
+    assert decode(cells, SPACE, "joint").cells["normal"].edges[0].op == "sep_conv_3x3"
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_a_joint_table_is_the_mean_product_over_samples(weighted: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, weight = torch.rand(5, 3, 4, generator=generator), torch.rand(5, generator=generator)
+    table = joint_table(a, [0, 2], weight if weighted else None)
+    assert table.shape == (4, 4)
+    for j, k in itertools.product(range(4), repeat=2):
+        terms = [float(a[z, 0, j] * a[z, 2, k] * (weight[z] if weighted else 1)) for z in range(5)]
+        assert float(table[j, k]) == pytest.approx(sum(terms) / 5, rel=1e-5)
+
+
+def test_deviations_are_over_the_samples_of_a_cell_for_operations_and_for_pairs() -> None:
+    one, other = node([[0.2, 0.8], [0.5, 0.5]], [0.1, 0.9]), node([[0.4, 0.6], [0.5, 0.5]], [0.3, 0.7])
+    still = node([[0.2, 0.8], [0.5, 0.5]], [0.1, 0.9])
+    (found,) = deviations({"normal": [[together(one, other)], [together(still, still)]]})["normal"]
+    assert torch.allclose(found.a, torch.tensor([[0.05, 0.05], [0.0, 0.0]], dtype=torch.float64))  # half of 0.1, of 0
+    assert found.pi is not None
+    assert torch.allclose(found.pi, torch.tensor([0.05, 0.05], dtype=torch.float64))
+
+
+def test_the_weights_of_a_node_say_names_and_six_digits() -> None:
+    specs = [EdgeSpec(0, 3, OPS[1:]), EdgeSpec(1, 3, OPS[1:]), EdgeSpec(2, 3, OPS[1:])]
+    a = torch.tensor([[1 / 3, 2 / 3], [0.25, 0.75], [1.0, 0.0]], dtype=torch.float64)
+    value = NodeWeights(a, torch.tensor([0.5, 1 / 3, 1 / 6])).to_value(specs)
+    assert value == {
+        "target": 3,
+        "edges": [
+            {"source": 0, "operations": {"skip_connect": 0.333333, "sep_conv_3x3": 0.666667}},
+            {"source": 1, "operations": {"skip_connect": 0.25, "sep_conv_3x3": 0.75}},
+            {"source": 2, "operations": {"skip_connect": 1.0, "sep_conv_3x3": 0.0}},
+        ],
+        "pairs": [
+            {"sources": [0, 1], "probability": 0.5},
+            {"sources": [0, 2], "probability": 0.333333},
+            {"sources": [1, 2], "probability": 0.166667},
+        ],
+    }
+    assert NodeWeights(a, None).to_value(specs)["pairs"] == []
+
+
+def test_an_arm_is_asked_as_in_evaluation_and_left_as_it_was() -> None:
+    supernet, arm = Supernet(TOY, 2, 1, num_classes=2), Stub([torch.rand(1, 1, 1, 1, 3)] * 6)
+    for mode_ in (True, False):
+        arm.train(mode_)
+        sample_weights(supernet, arm, [torch.randn(2, 3, 4, 4)])
+        assert arm.training is mode_
+    with pytest.raises(ValueError, match="at least one batch"):
+        sample_weights(supernet, arm, [])
 
 
 @given(st.integers(1, 40), st.integers(0, 1000))

@@ -1,0 +1,93 @@
+"""Two runs at once in one work tree: the second says who holds it; what a killed run held is free."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from midas.runs.errors import MidasError
+from pipeline import lock
+
+ROOT = Path(__file__).parents[2]
+HOLD = (
+    "import sys, time\nfrom pipeline.lock import alone\nwith alone(sys.argv[1]):\n print(flush=True)\n time.sleep(60)"
+)
+
+
+@pytest.fixture(autouse=True)
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@contextmanager
+def holder(stage: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Another process that runs a stage in this folder."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", HOLD, stage], env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_second_run_of_a_stage_names_the_process_that_runs_it() -> None:
+    with holder("search@0") as process:
+        said = rf"search@0: process {process.pid} is running it.*kill {process.pid}"
+        with pytest.raises(MidasError, match=said), lock.alone("search@0"):
+            pass
+        with lock.alone("search@1"):
+            pass  # another seed may be searched at the same time
+
+
+def test_the_lock_of_a_killed_run_is_free() -> None:
+    with holder("search@0") as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with lock.alone("search@0"):
+            pass
+
+
+def test_the_lock_is_free_after_a_stage_that_failed() -> None:
+    with pytest.raises(ValueError, match="no"), lock.alone("train@digits"):
+        raise ValueError("no")
+    with lock.alone("train@digits"):
+        pass
+
+
+def test_a_name_with_slashes_stays_in_the_folder_of_checkpoints(clone: Path) -> None:
+    with lock.alone("train@../../elsewhere"):
+        assert [path.name for path in (clone / ".checkpoints").iterdir()] == ["train@..%2F..%2Felsewhere.lock"]
+
+
+def test_workers_under_torchrun_share_the_lock_of_their_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    with holder("search@0"):
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+        with lock.alone("search@0"):
+            pass
+
+
+def test_what_a_killed_dvc_had_locked_is_taken_back_with_a_warning(clone: Path) -> None:
+    """DVC's own bookkeeping, .dvc/tmp/rwlock: an entry of a process that is no more."""
+    dvc = [sys.executable, "-m", "dvc"]
+    (clone / "dvc.yaml").write_text("stages:\n  one:\n    cmd: touch out\n    outs: [out]\n")
+    subprocess.run([*dvc, "init", "-q", "--no-scm"], check=True)
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    entry = {"pid": gone.pid, "cmd": "dvc repro"}
+    (clone / ".dvc/tmp").mkdir(exist_ok=True)
+    (clone / ".dvc/tmp/rwlock").write_text(json.dumps({"write": {str(clone / "out"): entry}, "read": {}}))
+    result = subprocess.run([*dvc, "repro"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert f"(Pid {gone.pid})" in result.stderr
+    assert "had been killed" in result.stderr
+    assert (clone / "out").is_file()
