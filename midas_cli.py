@@ -86,7 +86,7 @@ def draw(
     print(out)
 
 
-bench = typer.Typer(no_args_is_help=True, help="Judge a found cell by a table; time a step of a search.")
+bench = typer.Typer(no_args_is_help=True, help="Judge a found cell by a table; time a step of a search, or a model.")
 app.add_typer(bench, name="bench")
 
 
@@ -130,6 +130,23 @@ def step(
         for name, arm, patch in arms
     ]
     print(table(cases, measure(cases, runs, memory)))
+
+
+@bench.command(name="onnx")
+def bench_onnx(
+    folder: Annotated[Path, typer.Argument(help="A model folder, models/NAME, that was exported.")],
+    seconds: Annotated[float, typer.Option(help="Of each batch size with each number of threads.")] = 2.0,
+) -> None:
+    """Time batches of 1, 8 and 32 on this machine, in turns: torch, torch with channels last, each ONNX file."""
+    from midas.bench.latency import latency, table
+    from midas.deploy.folder import open_model_folder
+    from midas.deploy.packages import load_exported
+    from midas.deploy.ship import MODEL, find_variants
+
+    model, config = open_model_folder(folder)
+    load_exported(folder)  # says what is wrong with the file before anything is timed
+    size = tuple(config["pretrained_cfg"]["input_size"])
+    print(table(latency(model, folder / MODEL, size, seconds=seconds, variants=find_variants(folder))))
 
 
 @bench.command(name="nb201-import")

@@ -63,6 +63,18 @@ def latency(
     return {"cpu": cpu_name(), "cores": cores, "results": results, "versions": _versions()}
 
 
+def table(found: Mapping[str, Any]) -> str:
+    """What `latency` measured as a Markdown table: the median of a call in milliseconds, and the 95th percentile."""
+    runtimes = [name for name in found["results"][0] if name not in ("batch", "threads")]
+    lines = [["threads", "batch", *runtimes], ["---"] * (2 + len(runtimes))]
+    for row in found["results"]:
+        times = [f"{row[name]['p50_ms']:.2f} ({row[name]['p95_ms']:.2f})" for name in runtimes]
+        lines.append([str(row["threads"]), str(row["batch"]), *times])
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    rows = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"{rows}\n\nMilliseconds, median (95th percentile): {found['cpu']}, {found['cores']} cores, {versions}"
+
+
 def cpu_name() -> str:
     """The processor as the system names it."""
     if _CPUINFO.is_file():

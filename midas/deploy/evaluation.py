@@ -13,7 +13,7 @@ from midas.data.batches import sequential_batches
 from midas.data.prepared import DataMeta, Split
 from midas.deploy.errors import DifferentClasses, DifferentValues
 from midas.deploy.interface import Interface
-from midas.deploy.parity import class_agreement, largest_difference
+from midas.deploy.parity import check_structure, class_agreement, largest_difference
 from midas.deploy.runtimes import run_onnx, run_torch
 from midas.runs.errors import DataError
 
@@ -57,12 +57,15 @@ def evaluate(
 
     Raises:
         DataError: the split is empty.
-        ExportError: an image gets another class from the file, or a logit differs by more than the tolerance.
+        ExportError: a file is missing, not in one valid piece or not of the interface; an image gets another class from
+            the plain file, or a logit differs by more than the tolerance.
     """
     if len(split) == 0:
         raise DataError("the split to evaluate on is empty; run the data stage again")
     interface = interface or Interface(meta.mean, meta.std)
     paths = {"": path, **(variants or {})}
+    for file in paths.values():
+        check_structure(file, interface, tuple(split.images.shape[1:]))
     expected, by_file = _outputs(model, paths, split, meta, interface)
     got = by_file.pop("")
     agreement, difference = class_agreement(expected, got), largest_difference(expected, got)

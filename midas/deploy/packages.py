@@ -28,7 +28,7 @@ def write_triton(folder: Path, repository: Path) -> Path:
     Raises:
         ExportError: there is no ONNX file of this project.
     """
-    model = _load(folder)
+    model = load_exported(folder)
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", folder.resolve().name)
     graph_input, graph_output = model.session.get_inputs()[0], model.session.get_outputs()[0]
     sides = [side if isinstance(side, int) else -1 for side in graph_input.shape[1:]]
@@ -76,7 +76,7 @@ def write_web(folder: Path, out: Path, runtime: Path = ORT_WEB) -> Path:
     Raises:
         ExportError: there is no ONNX file of this project, or the runtime is not there.
     """
-    model = _load(folder)
+    model = load_exported(folder)
     if missing := [name for name in _RUNTIME if not (runtime / name).is_file()]:
         raise ExportError(
             f"{runtime}: {', '.join(missing)} of onnxruntime-web not found; run `npm install onnxruntime-web` here, or say "
@@ -100,8 +100,12 @@ def write_web(folder: Path, out: Path, runtime: Path = ORT_WEB) -> Path:
     return out / "index.html"
 
 
-def _load(folder: Path) -> predict.Model:
-    """The folder's ONNX file with what its metadata say."""
+def load_exported(folder: Path) -> predict.Model:
+    """A model folder's ONNX file with what its metadata say.
+
+    Raises:
+        ExportError: there is none, or it is not one of this project in one whole piece.
+    """
     try:
         return predict.load_model(folder / MODEL)
     except predict.PredictError as error:

@@ -137,7 +137,7 @@ def _load(path: Path) -> Any:
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # the file system, protobuf and onnx raise errors of nothing in common
         raise InvalidFile(
-            f"{path}: is not valid ONNX ({' '.join(str(error).split())[:300]}); export it again"
+            f"{path}: is not valid ONNX ({' '.join(str(error).split())[:300]}); run the export stage"
         ) from error
     return proto
 

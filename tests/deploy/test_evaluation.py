@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
-from model_folders import CLASSES, META, split_of
+from model_folders import CLASSES, META, point_outside, split_of
 
 from midas.data.prepared import Split
-from midas.deploy.errors import DifferentClasses, DifferentValues
+from midas.deploy.errors import DifferentClasses, DifferentValues, InvalidFile, WrongAxes, WrongNames
 from midas.deploy.evaluation import evaluate, worst_mistakes
 from midas.deploy.folder import open_model_folder
+from midas.deploy.interface import Interface
 from midas.runs.errors import DataError
 
 
@@ -23,6 +25,30 @@ def test_accuracies_and_predictions_agree_with_each_other(shipped: Path) -> None
     counts = {name: [row["actual"] for row in found.predictions].count(name) for name in CLASSES}
     by_class = found.metrics["accuracy_by_class"]
     assert sum(by_class[name] * counts[name] for name in CLASSES) == pytest.approx(sum(right))
+
+
+@pytest.mark.parametrize(
+    ("interface", "error", "said"),
+    [
+        (Interface(META.mean, META.std, input="uint8-nhwc"), WrongAxes, "takes images"),
+        (Interface(META.mean, META.std, output="probabilities"), WrongNames, "probabilities"),
+    ],
+)
+def test_a_file_that_was_exported_otherwise_is_refused_before_any_image(
+    shipped: Path, interface: Interface, error: type[Exception], said: str
+) -> None:
+    model, path = open_model_folder(shipped)[0], shipped / "model.onnx"
+    with pytest.raises(error, match=said):
+        evaluate(model, path, split_of(8, seed=2), META, 1e-4, interface)
+
+
+def test_a_file_with_its_weights_elsewhere_is_refused(shipped: Path, tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    path = tmp_path / "small" / "model.onnx"
+    onnx.save(onnx.load(shipped / "model.onnx"), path)
+    point_outside(path, "../weights.bin")
+    with pytest.raises(InvalidFile, match=r"model\.onnx: is not valid ONNX \(.*another file"):
+        evaluate(open_model_folder(shipped)[0], path, split_of(8, seed=2), META, 1e-4)
 
 
 def test_a_class_without_images_has_no_accuracy(shipped: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from model_folders import CLASSES, META, SIZE, split_of, write_model_folder
+from model_folders import CLASSES, META, SIZE, point_outside, split_of, write_model_folder
 from PIL import Image
 
 from midas.data import pictures
@@ -208,6 +208,16 @@ def test_weights_in_another_file_are_refused(shipped: Path, tmp_path: Path, caps
     proto = onnx.load(shipped / "model.onnx")
     onnx.save(proto, str(tmp_path / "m.onnx"), save_as_external_data=True, location="w.bin", size_threshold=0)
     assert "in another file" in refused(tmp_path / "m.onnx", capsys)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_weights_outside_the_models_folder_are_refused(
+    shipped: Path, tmp_path: Path, absolute: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model").mkdir()
+    path = Path(shutil.copy(shipped / "model.onnx", tmp_path / "model"))
+    point_outside(path, str(tmp_path / "w.bin") if absolute else "../w.bin")
+    assert "in another file, which is refused" in refused(path, capsys)
 
 
 @pytest.mark.parametrize("key", predict.METADATA)

@@ -12,6 +12,7 @@ from test_model_folder import write
 
 import midas_cli
 from midas.nets import zoo, zoo_table
+from midas.nets.auxiliary import AuxiliaryHead
 from midas.nets.card import read_provenance
 from midas.nets.complexity import count_macs, count_parameters
 from midas.nets.registry import MODELS, ZOO
@@ -41,6 +42,20 @@ def test_parameters_are_the_published_ones_or_it_says_why_not(name: str) -> None
     equal = f"{costs['parameters'] / 1e6:.{places}f}" == printed
     assert equal is ("differs" not in costs["published"])
     assert costs["published"]["where"]
+
+
+def test_no_convention_of_counting_gives_darts_v1_the_printed_figure() -> None:
+    costs = ZOO["darts_v1"]["skeletons"]["cifar"]
+    with torch.device("meta"):
+        model = timm.create_model("midas_darts_v1_cifar")
+        head = AuxiliaryHead(model.auxiliary_channels, 10)
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    learnt = sum(parameter.numel() for norm in norms for parameter in norm.parameters())  # as many as are averaged
+    plain = costs["parameters"]
+    counts = (plain, plain - learnt, plain + learnt, plain + count_parameters(head), plain * 1e6 / 2**20)
+    printed = [f"{count / 1e6:.2f}" for count in counts]
+    assert all(figure in costs["published"]["differs"] for figure in printed), "the JSON says each"
+    assert costs["published"]["parameters_m"] not in {f"{count / 1e6:.1f}" for count in counts}
 
 
 def test_the_text_of_the_zoo_is_its_canonical_form() -> None:
