@@ -10,14 +10,14 @@ def command() -> None:
     from midas.data.config import DataConfig
     from midas.data.prepare import prepare
     from midas.data.prepared import load_split
-    from midas.runs.summary import summarise
+    from midas.runs.summary import Facts, summarise
     from pipeline.params import section
 
     config = section("data", DataConfig)
     meta = prepare(config, DATA)
     sizes = load_split(DATA / "train.safetensors").labels.bincount(minlength=len(meta.classes))
     smallest, largest = int(sizes.argmin()), int(sizes.argmax())
-    facts = {
+    facts: Facts = {
         "classes": len(meta.classes),
         "size": f"{meta.size}x{meta.size} pixels",
         **{f"{name} images": count for name, count in meta.counts.items()},
