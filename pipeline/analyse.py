@@ -11,6 +11,7 @@ def command() -> None:
     from midas.analysis.questions import analyse, weight_rows, without_pairs
     from midas.data.prepared import Split, load_meta, load_split, save_split
     from midas.runs import files, seeding
+    from midas.runs.summary import Fact, summarise
     from midas.search.arms import DiscreteArm
     from midas.search.config import DecodeConfig, SearchConfig
     from midas.search.decode import decode, sample_weights
@@ -55,6 +56,13 @@ def command() -> None:
     files.write_csv(layout.ANALYSIS / "patches.csv", patches)
     files.write_csv(layout.ANALYSIS / "spreads.csv", spreads)
     save_split(layout.ANALYSIS / "images.safetensors", shown)
-    first = found[0]["class_accuracy"]
-    known = "" if first is None else f"; the class is predicted from seed {seeds[0]}'s weights with {first:.0%}"
-    print(f"analyse: {len(seeds)} seeds agree on {result['agreement']:.0%} of the edges{known} -> {layout.ANALYSIS}")
+    columns = {
+        f"seed {entry['seed']}": {
+            "sub-network by the pair rule": Fact(entry["subnetwork_accuracy"]["pairs"], ".1%"),
+            "by the two strongest edges": Fact(entry["subnetwork_accuracy"]["top-2"], ".1%"),
+            "class predicted from the weights": known and Fact(known, ".1%"),
+        }
+        for entry in found
+        for known in [entry["class_accuracy"]]
+    }
+    summarise("analyse", columns, layout.ANALYSIS)

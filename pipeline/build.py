@@ -11,6 +11,7 @@ def command(target: Target) -> None:
     from midas.nets.card import model_card
     from midas.nets.folder import build_trained, save_model_folder
     from midas.runs import files
+    from midas.runs.summary import summarise
     from midas.train.config import TargetConfig
     from midas.train.store import load_weights
     from pipeline import params
@@ -26,4 +27,5 @@ def command(target: Target) -> None:
     card = model_card(target, model, genotype, meta, metrics, origin)
     folder = layout.MODELS / target
     save_model_folder(folder, model, genotype, meta, card)
-    print(f"build {target}: {metrics['parameters']:,} parameters, {metrics['macs']:,} multiply-adds -> {folder}")
+    facts = {"parameters": metrics["parameters"], "multiply-adds": metrics["macs"], "cell": genotype.hash[:12]}
+    summarise("build", {target: facts}, folder)

@@ -1,5 +1,6 @@
 """The data stage: images to train, validation and test tensors."""
 
+import sys
 from typing import Any
 
 from pipeline.layout import DATA
@@ -14,17 +15,25 @@ def command() -> None:
     from midas.data.prepared import load_split
     from midas.runs import files
     from midas.runs.errors import printable
+    from midas.runs.summary import Facts, summarise
     from pipeline.params import section
 
     config = section("data", DataConfig)
     meta = prepare(config, DATA)
     sizes = load_split(DATA / "train.safetensors").labels.bincount(minlength=len(meta.classes))
     smallest, largest = int(sizes.argmin()), int(sizes.argmax())
-    print(f"data: {meta.source}, {len(meta.classes)} classes, {meta.size}x{meta.size} pixels")
-    print("images: " + ", ".join(f"{count} {name}" for name, count in meta.counts.items()))
     few, many = (f"{int(sizes[k])} ({printable(meta.classes[k])})" for k in (smallest, largest))
-    print(f"training images a class: {few} to {many}")
-    print(f"mean {_numbers(meta.mean)}, std {_numbers(meta.std)}; fingerprint {meta.fingerprint[:12]}")
+    facts: Facts = {
+        "classes": len(meta.classes),
+        "size": f"{meta.size}x{meta.size} pixels",
+        **{f"{name} images": count for name, count in meta.counts.items()},
+        "fewest training images a class": few,
+        "most training images a class": many,
+        "mean": _numbers(meta.mean),
+        "deviation": _numbers(meta.std),
+        "fingerprint": meta.fingerprint[:12],
+    }
+    summarise("data", {meta.source: facts}, DATA)
     _warn(meta.duplicates, files.read_json(DATA / "report.json"))
 
 
@@ -41,9 +50,9 @@ def _warn(duplicates: int, report: dict[str, Any]) -> None:
     }
     for line, found in lines.items():
         if found:
-            print(f"warning: {line}")
+            print(f"data: warning: {line}", file=sys.stderr)
 
 
 def _numbers(values: tuple[float, float, float]) -> str:
     """Three figures a person can read."""
-    return "(" + ", ".join(f"{value:.4f}" for value in values) + ")"
+    return ", ".join(f"{value:.4f}" for value in values)

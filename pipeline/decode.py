@@ -9,6 +9,7 @@ def command() -> None:
     from midas.genotype import save_genotype
     from midas.report.drawing import draw_svg
     from midas.runs import files, seeding
+    from midas.runs.summary import Fact, summarise
     from midas.search.config import DecodeConfig, SearchConfig
     from midas.search.selection import decode_seed, operation_counts, seed_rows, select, summary
     from midas.search.store import load_search
@@ -25,9 +26,6 @@ def command() -> None:
             layout.SEARCH / f"seed-{seed}" / "search.safetensors", space, config, len(meta.classes)
         )
         found.append(decode_seed(seed, space, supernet, arm, config, how, train, meta))
-        print(
-            f"decode seed {seed}: sub-network accuracy {found[-1].subnetwork_accuracy:.4f}, cell {found[-1].genotype.hash[:12]}"
-        )
     chosen, evidence = select(found, space.without(config.exclude), how)
     save_genotype(layout.GENOTYPE / "genotype.json", chosen.genotype)
     files.write_json(layout.GENOTYPE / "decode.json", evidence)
@@ -36,6 +34,16 @@ def command() -> None:
     files.write_csv(layout.GENOTYPE / "seeds.csv", seed_rows(evidence, config))
     files.write_json(layout.GENOTYPE / "provenance.json", provenance.collect(chosen.seed, meta.fingerprint))
     files.write_text(layout.GENOTYPE / "cells.svg", draw_svg(chosen.genotype))
-    print(
-        f"decode: kept seed {chosen.seed} of {seeds}; seeds agree on {evidence['agreement']:.0%} of the edges -> {layout.GENOTYPE}"
-    )
+    columns = {
+        f"seed {one.seed}": {
+            "sub-network accuracy": Fact(entry["subnetwork_accuracy"], ".1%"),
+            "supernet accuracy": Fact(entry["supernet_accuracy"], ".1%"),
+            "skip connections": entry["skips"],
+            "margin": Fact(entry["margin"], ".4f"),
+            "cell": one.genotype.hash[:12],
+            "edges that all seeds share": Fact(evidence["agreement"], ".0%") if one is chosen else None,
+            "kept": "yes" if one is chosen else "no",
+        }
+        for one, entry in zip(found, evidence["seeds"], strict=True)
+    }
+    summarise("decode", columns, layout.GENOTYPE)

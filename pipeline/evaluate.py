@@ -14,6 +14,7 @@ def command(target: Target) -> None:
     from midas.deploy.folder import check_data, open_model_folder
     from midas.deploy.ship import MODEL, find_variants
     from midas.runs import files
+    from midas.runs.summary import Fact, summarise
     from pipeline import params
 
     folder, out = layout.MODELS / target, layout.EVALUATE / target
@@ -29,12 +30,18 @@ def command(target: Target) -> None:
     files.write_json(out / "mistakes.json", {"images": worst})
     save_split(out / "mistakes.safetensors", Split(split.images[worst], split.labels[worst]))
     metrics = found.metrics
-    print(
-        f"evaluate {target}: accuracy {metrics['accuracy_torch']:.4f} (torch), {metrics['accuracy_onnx']:.4f} (ONNX) "
-        f"on {metrics['images']} test images; same class on all, largest difference "
-        f"{metrics['relative_difference']:.1e} of the logit range -> {out}"
-    )
+    columns = {
+        target: {
+            "test images": metrics["images"],
+            "accuracy, torch": Fact(metrics["accuracy_torch"], ".2%"),
+            "accuracy, ONNX": Fact(metrics["accuracy_onnx"], ".2%"),
+            "same class on": Fact(metrics["class_agreement"], ".2%"),
+            "largest difference, of the range": Fact(metrics["relative_difference"], ".1e"),
+        }
+    }
     for kind, tested in metrics.get("variants", {}).items():
-        print(
-            f"evaluate {target}: {kind}: accuracy {tested['accuracy']:.4f}, same class on {tested['class_agreement']:.2%}"
-        )
+        columns[kind] = {
+            "accuracy, ONNX": Fact(tested["accuracy"], ".2%"),
+            "same class on": Fact(tested["class_agreement"], ".2%"),
+        }
+    summarise("evaluate", columns, out)

@@ -47,6 +47,7 @@ def _export(target: str) -> None:
     from midas.deploy.folder import open_model_folder
     from midas.deploy.ship import MODEL, find_variants, ship
     from midas.runs import files
+    from midas.runs.summary import Fact, summarise
     from pipeline import params
 
     folder = layout.MODELS / target
@@ -58,17 +59,25 @@ def _export(target: str) -> None:
     times = latency(model, folder / MODEL, (3, meta.size, meta.size), variants=find_variants(folder))
     files.write_json(folder / "latency.json", {**times, "sha256": parity["sha256"]})
     one = times["results"][0]
-    print(
-        f"export {target}: {parity['bytes'] / 1e6:.2f} MB, equal on {parity['images']} validation images (largest "
-        f"difference {parity['relative_difference']:.1e} of the logit range), batch 1 in "
-        f"{one['onnxruntime']['p50_ms']:.2f} ms (torch {one['torch']['p50_ms']:.2f} ms) -> {folder / MODEL}"
-    )
+    columns = {
+        target: {
+            "size": Fact(parity["bytes"] / 1e6, ".2f", " MB"),
+            "validation images compared": parity["images"],
+            "same class on": Fact(parity["class_agreement"], ".2%"),
+            "largest difference, of the range": Fact(parity["relative_difference"], ".1e"),
+            "one image, ONNX Runtime": Fact(one["onnxruntime"]["p50_ms"], ".2f", " ms"),
+            "one image, torch": Fact(one["torch"]["p50_ms"], ".2f", " ms"),
+        }
+    }
     for kind, found in parity.get("variants", {}).items():
-        print(
-            f"export {target}: {kind} {'is shipped' if found['shipped'] else 'is NOT shipped'}: {found['bytes'] / 1e6:.2f} MB, "
-            f"loses {found['accuracy_loss'] * 100:.2f} points on the validation split ({config.max_accuracy_loss * 100:g} "
-            f"are allowed), same class on {found['class_agreement']:.2%}"
-        )
+        columns[kind] = {
+            "size": Fact(found["bytes"] / 1e6, ".2f", " MB"),
+            "same class on": Fact(found["class_agreement"], ".2%"),
+            "validation accuracy lost": Fact(found["accuracy_loss"], ".2%"),
+            "may lose": Fact(config.max_accuracy_loss, ".2%"),
+            "shipped": "yes" if found["shipped"] else "no",
+        }
+    summarise("export", columns, folder)
 
 
 def _version() -> str:

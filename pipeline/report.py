@@ -24,6 +24,7 @@ def command(
     from midas.report.comparison import render_comparison
     from midas.report.page import render_report
     from midas.runs import files
+    from midas.runs.summary import Fact, summarise
     from pipeline import params
 
     if compare != bool(revisions):
@@ -35,7 +36,7 @@ def command(
     else:
         page = render_report(Path(), params.read(), stage_runs())
     files.write_text(path, page)
-    print(f"report: {len(page.encode()) / 1e6:.2f} MB, opens without a network -> {path}")
+    summarise("report", {path.name: {"size": Fact(len(page.encode()) / 1e6, ".2f", " MB")}}, path)
 
 
 def stage_runs() -> list[Any]:

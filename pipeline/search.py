@@ -10,6 +10,7 @@ def command(seed: Seed) -> None:
         return
     from midas.data.prepared import load_meta, load_split
     from midas.runs import seeding, world
+    from midas.runs.summary import Fact, summarise
     from midas.search.bilevel import run_search
     from midas.search.config import SearchConfig
     from midas.search.store import save_history, save_search
@@ -30,7 +31,12 @@ def command(seed: Seed) -> None:
         save_history(folder, result.history)
         checkpoint.clear()
     last = result.history[-1]
-    print(
-        f"search seed {seed}: {last['step']} steps of {config.arm} on {space.name}, held-out accuracy {last['arch_accuracy']:.3f}, "
-        f"{last['skips']} skips, margin {last['margin']:.4f} -> {folder}"
-    )
+    facts = {
+        "arm": config.arm,
+        "space": space.name,
+        "steps": last["step"],
+        "held-out accuracy": Fact(last["arch_accuracy"], ".1%"),
+        "skip connections": last["skips"],
+        "margin": Fact(last["margin"], ".4f"),
+    }
+    summarise("search", {f"seed {seed}": facts}, folder)

@@ -1,4 +1,4 @@
-"""`midas summary`: what the last run left, in one short table. `make repro` ends with it."""
+"""`midas summary`: what the last run left, in two short tables. `make repro` ends with it."""
 
 from pathlib import Path
 from typing import Any
@@ -7,38 +7,28 @@ from pipeline import layout
 
 
 def command() -> None:
-    """Print, for each target, where its model is, its accuracies, parity, size and latency; and how the search agreed."""
-    from rich.console import Console
-    from rich.table import Table
-
+    """Show how the search agreed and, for each target, its accuracies, parity, size and latency; and what to do next."""
     from midas.runs import files
+    from midas.runs.progress import form
+    from midas.runs.summary import Fact, summarise
     from pipeline import params, versions
 
     targets, found = params.value("targets", dict[str, Any]), files.read_json(layout.GENOTYPE / "metrics.json")
-    print(
-        f"\nSearch: {found['steps']} steps for each of {found['seeds']} seeds; the seeds agree on {found['agreement']:.0%} of "
-        f"the edges; kept is seed {found['kept_seed']}.{_short(found)}\nIts cells: {layout.GENOTYPE / 'cells.svg'}\n"
-    )
-    table = Table(
-        *(
-            "model",
-            "torch",
-            "ONNX",
-            "test images, largest difference",
-            "parameters",
-            "ONNX file",
-            "batch 1, ONNX (torch)",
-        )
-    )
-    for target in targets:
-        table.add_row(*_row(target))
-    Console(width=max(130, Console().width)).print(table)
-    print(f"{versions.warning()}{_report()}\nTry it: python {layout.MODELS / next(iter(targets))}/predict.py IMAGE...")
+    facts = {
+        "steps a seed": found["steps"],
+        "edges that all seeds share": Fact(found["agreement"], ".0%"),
+        "kept": f"seed {found['kept_seed']}",
+    }
+    summarise("search", {f"{found['seeds']} seeds": facts}, layout.GENOTYPE / "cells.svg", always=True)
+    summarise("model", {target: _facts(target) for target in targets}, layout.MODELS, always=True)
+    if form() != "json":
+        said = f"{_short(found)}{versions.warning()}{_report()}"
+        print(f"{said}\nTry it: python {layout.MODELS / next(iter(targets))}/predict.py IMAGE...")
 
 
 def _short(found: dict[str, Any]) -> str:
     """A word of caution where the search was too short to be believed on its own."""
-    return " A short search: see README, 'How far to trust a search'." if found["steps"] < 5_000 else ""
+    return "A short search: see README, 'How far to trust a search'.\n" if found["steps"] < 5_000 else ""
 
 
 def _report() -> str:
@@ -47,23 +37,26 @@ def _report() -> str:
     return f"The report: {page}" if page.is_file() else f"The report: `midas report` writes {page}"
 
 
-def _row(target: str) -> list[str]:
-    """One target's line of the table."""
+def _facts(target: str) -> dict[str, Any]:
+    """One target's column of the table."""
     from midas.runs import files
+    from midas.runs.summary import Fact
 
     folder = layout.MODELS / target
     tested = files.read_json(layout.EVALUATE / target / "metrics.json")
     trained, parity = files.read_json(layout.TRAIN / target / "metrics.json"), files.read_json(folder / "parity.json")
     first = _latency(folder, parity)["results"][0]
-    return [
-        str(folder),
-        f"{tested['accuracy_torch']:.2%}",
-        f"{tested['accuracy_onnx']:.2%}",
-        f"same class on all {tested['images']}, {tested['relative_difference']:.0e}",
-        f"{trained['parameters']:,}",
-        f"{parity['bytes'] / 1e6:.2f} MB",
-        f"{first['onnxruntime']['p50_ms']:.2f} ms ({first['torch']['p50_ms']:.2f} ms)",
-    ]
+    return {
+        "test images": tested["images"],
+        "accuracy, torch": Fact(tested["accuracy_torch"], ".2%"),
+        "accuracy, ONNX": Fact(tested["accuracy_onnx"], ".2%"),
+        "same class on": Fact(tested["class_agreement"], ".2%"),
+        "largest difference, of the range": Fact(tested["relative_difference"], ".0e"),
+        "parameters": trained["parameters"],
+        "ONNX file": Fact(parity["bytes"] / 1e6, ".2f", " MB"),
+        "one image, ONNX Runtime": Fact(first["onnxruntime"]["p50_ms"], ".2f", " ms"),
+        "one image, torch": Fact(first["torch"]["p50_ms"], ".2f", " ms"),
+    }
 
 
 def _latency(folder: Path, parity: dict[str, Any]) -> dict[str, Any]:

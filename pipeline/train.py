@@ -19,6 +19,7 @@ def command(
     from midas.data.prepared import load_meta, load_split
     from midas.genotype import load_genotype
     from midas.runs import seeding, world
+    from midas.runs.summary import Fact, summarise
     from midas.train.config import TargetConfig
     from midas.train.cost import estimate
     from midas.train.loop import train
@@ -50,8 +51,12 @@ def command(
         save_training(folder, result)
         checkpoint.clear()
     metrics = result.metrics
-    print(
-        f"train {target}: {metrics['epochs']} epochs, {metrics['parameters']:,} parameters, validation accuracy "
-        f"{metrics['best_val_accuracy']:.4f} in epoch {metrics['best_epoch']} (the best), "
-        f"{metrics['last_val_accuracy']:.4f} in the last -> {folder}"
-    )
+    facts = {
+        "parameters": metrics["parameters"],
+        "multiply-adds": metrics["macs"],
+        "epochs": metrics["epochs"],
+        "best epoch": metrics["best_epoch"],
+        "validation accuracy, best epoch": Fact(metrics["best_val_accuracy"], ".2%"),
+        "validation accuracy, last epoch": Fact(metrics["last_val_accuracy"], ".2%"),
+    }
+    summarise("train", {target: facts}, folder)

@@ -21,7 +21,10 @@ from midas.runs.errors import ExportError
 
 MODEL, PARITY, PREDICT = "model.onnx", "parity.json", "predict.py"
 _UNPROVED = ".export-"  # the folder in which files wait for their proof
-VARIANTS = "variants"  # a folder, which may be empty: DVC cannot track a file that may be missing
+VARIANTS = "variants"  # a folder: DVC cannot track a file that may be missing, and warns of a folder that is empty
+ABOUT_VARIANTS = """Smaller files beside model.onnx, each with the same input and output, that were good enough to be shipped.
+Which were tried and what they lost on the validation images: parity.json. They are asked for by export.variants.
+"""
 
 
 def ship(
@@ -66,7 +69,7 @@ def ship(
         unproved = Path(name)
         export_onnx(model, unproved / MODEL, interface=interface, **written)
         parity = verify(model, unproved / MODEL, images, config.tolerance, interface, fed, second=config.second_runtime)
-        (unproved / VARIANTS).mkdir()
+        files.write_text(unproved / VARIANTS / "README.md", ABOUT_VARIANTS)
         if config.variants:
             expected = interface.expect(run_torch(model, images, 64))
             parity["variants"] = {}

@@ -18,7 +18,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-Points = Sequence[tuple[float, float]]
+from midas.report.sources import Plotted
+
 INK, FAINT = "#010203", "#040506"
 SERIES = tuple(f"#0a0b{k:02x}" for k in range(8))
 PAPER = {INK: "--ink", FAINT: "--faint", **{colour: f"--series-{k}" for k, colour in enumerate(SERIES)}}
@@ -33,17 +34,18 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.formatter.useoffset": False,  # a tick's label is its value
     "xtick.color": INK,
     "ytick.color": INK,
     "legend.frameon": False,
     "legend.fontsize": 8,
 }
-PANEL, WIDE = (2.7, 1.9), (5.2, 2.7)  # inches
+PANEL, WIDE = (2.7, 1.9), (4.0, 2.3)  # inches; a wide chart is still readable at the width of a telephone
 
 
 def lines(
     label: str,
-    series: Mapping[str, Points],
+    series: Mapping[str, Plotted],
     x: str,
     y: str,
     *,
@@ -56,7 +58,7 @@ def lines(
 
     Args:
         label: what it shows, for those who cannot see it; no other chart of the page has the same.
-        series: points by name; colours and dashes follow their order.
+        series: what is plotted, by name; colours and dashes follow their order.
         x: the label of the horizontal axis.
         y: the label of the vertical axis.
         title: above the chart.
@@ -66,10 +68,14 @@ def lines(
     """
     with matplotlib.rc_context(STYLE):
         figure, axes = _new(size, title, x, y)
-        for k, ((name, points), colour) in enumerate(zip(series.items(), cycle(SERIES), strict=False)):
+        for k, ((name, plotted), colour) in enumerate(zip(series.items(), cycle(SERIES), strict=False)):
             style = DASHES[k // len(SERIES) % len(DASHES)]
-            mark = "o" if len(points) == 1 else None
-            axes.plot(*zip(*points, strict=True), color=colour, linestyle=style, label=name, marker=mark, linewidth=1.6)
+            x_values, y_values = zip(*plotted.points, strict=True)
+            mark = "o" if len(x_values) == 1 else None
+            (line,) = axes.plot(
+                x_values, y_values, color=colour, linestyle=style, marker=mark, linewidth=1.6, label=name
+            )
+            line.set_gid(_group(k))
         if limits:
             axes.set_ylim(*limits)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -78,16 +84,22 @@ def lines(
                 axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7)
             else:
                 axes.legend(loc="best")
-        return _inline(figure, label)
+        return _inline(figure, label, list(series.values()))
 
 
-def bars(label: str, edges: Sequence[float], heights: Sequence[float], x: str, y: str, *, title: str = "") -> Markup:
-    """A histogram: `edges` of the bins are one more than their `heights`."""
+def bars(label: str, plotted: Plotted, end: float, x: str, y: str, *, title: str = "") -> Markup:
+    """A histogram: each point is where a bin begins, and its height; `end` is where the last one ends."""
+    starts, heights = zip(*plotted.points, strict=True)
     with matplotlib.rc_context(STYLE):
         figure, axes = _new(PANEL, title, x, y)
-        axes.stairs(heights, edges, fill=True, color=SERIES[0])
+        axes.stairs(heights, [*starts, end], fill=True, color=SERIES[0], gid=_group(0))
         axes.xaxis.set_major_locator(MaxNLocator(3))
-        return _inline(figure, label)
+        return _inline(figure, label, [plotted])
+
+
+def _group(k: int) -> str:
+    """The id that the k-th thing that is plotted has until `_inline` puts its source in the place of it."""
+    return f"plotted-{k}"
 
 
 def _new(size: tuple[float, float], title: str, x: str, y: str) -> tuple[Figure, Axes]:
@@ -101,8 +113,8 @@ def _new(size: tuple[float, float], title: str, x: str, y: str) -> tuple[Figure,
     return figure, axes
 
 
-def _inline(figure: Figure, label: str) -> Markup:
-    """The figure as an SVG element: no prolog, no metadata, the page's font, ids that no other chart has."""
+def _inline(figure: Figure, label: str, series: Sequence[Plotted]) -> Markup:
+    """The figure as an SVG element: no prolog, no metadata, the page's font, ids that no other chart has, sources named."""
     out = io.StringIO()
     figure.patch.set_visible(False)
     for axes in figure.axes:
@@ -112,6 +124,10 @@ def _inline(figure: Figure, label: str) -> Markup:
     text = text[text.index(">", text.index("<svg")) + 1 :]
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r"font-family: [^;\"]+", "font-family: inherit", text)
+    for k, plotted in enumerate(series):
+        attributes, hint = plotted.origin()
+        named = Markup("<g{}><title>{}</title>").format(attributes, hint)
+        text = text.replace(f'<g id="{_group(k)}">', named)
     used, own = set(re.findall(r"#([\w.-]+)", text)), f"c{zlib.crc32(label.encode()):08x}-"
     text = re.sub(r' id="([^"]+)"', lambda m: f' id="{own}{m[1]}"' if m[1] in used else "", text)
     text = re.sub(r'(href="|url\()#', rf"\1#{own}", text)

@@ -76,19 +76,16 @@ def _searches(sources: Sequence[Sources]) -> Any:
     series = {}
     for source in sources:
         kept = source.value(f"{GENOTYPE}/decode.json", "kept_seed")
-        rows = source.rows(f"artifacts/search/seed-{kept}/history.csv")
-        if rows:
-            series[source.revision] = [(float(row["epoch"]), float(row["arch_accuracy"])) for row in rows]
+        file = f"artifacts/search/seed-{kept}/history.csv"
+        if source.rows(file):
+            series[source.revision] = source.plotted(file, "epoch", "arch_accuracy")
     label = "search: held-out accuracy of the kept seeds over epochs"
     return series and charts.lines(label, series, "epoch", "held-out accuracy, search", limits=(0, 1))
 
 
 def _trainings(sources: Sequence[Sources], target: str) -> Any:
     """The validation accuracy of each experiment's training of a target over epochs."""
-    series = {
-        source.revision: [(float(row["epoch"]), float(row["val_accuracy"])) for row in rows]
-        for source in sources
-        if (rows := source.rows(f"artifacts/train/{target}/history.csv"))
-    }
+    file = f"artifacts/train/{target}/history.csv"
+    series = {source.revision: source.plotted(file, "epoch", "val_accuracy") for source in sources if source.rows(file)}
     name = f"validation accuracy of {target}"
     return series and charts.lines(name, series, "epoch", name)

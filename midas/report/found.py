@@ -11,7 +11,7 @@ from midas.data.prepared import load_split
 from midas.genotype import Genotype
 from midas.report import charts
 from midas.report.pixels import patch_map, thumbnail
-from midas.report.sources import Sources
+from midas.report.sources import Plotted, Sources
 
 ANALYSIS = "artifacts/analysis"
 INDICATORS = (
@@ -59,16 +59,18 @@ class SearchView:
 
     def weight_panels(self) -> Iterator[tuple[str, str, list[Markup]]]:
         """For each node of each type of cell (type, node) the charts of its edges, then that of its pairs."""
-        nodes: dict[tuple[str, str], dict[str, dict[str, list[tuple[float, float]]]]] = defaultdict(dict)
+        nodes: dict[tuple[str, str], dict[str, dict[str, Plotted]]] = defaultdict(dict)
         for row in self.sources.rows(self.weights_file):
             pair = row["choice"] == "pair"
             panel, name = ("pairs", row["inputs"]) if pair else (row["inputs"], row["choice"])
             lines = nodes[row["cell"], row["node"]].setdefault(panel, {})
-            lines.setdefault(name, []).append((float(row["epoch"]), float(row["weight"])))
+            if name not in lines:
+                where = {key: row[key] for key in ("cell", "node", "inputs", "choice")}
+                lines[name] = self.sources.plotted(self.weights_file, "epoch", "weight", **where)
         for (kind, node), panels in nodes.items():
             yield kind, node, [self._panel(kind, node, name, lines) for name, lines in panels.items()]
 
-    def _panel(self, kind: str, node: str, name: str, lines: dict[str, list[tuple[float, float]]]) -> Markup:
+    def _panel(self, kind: str, node: str, name: str, lines: dict[str, Plotted]) -> Markup:
         title = f"pairs kept by node {node}" if name == "pairs" else f"{name} to {node}"
         return charts.lines(
             f"{kind} cell, {title}: weight over epochs",
@@ -94,13 +96,12 @@ class SearchView:
 
     def patch_maps(self, genotype: Genotype) -> Iterator[tuple[str, str, str, list[Markup]]]:
         """For each edge of the kept genotype (cell, edge, its operation) the maps over the shown images."""
-        rows = [row for row in self.sources.rows(f"{ANALYSIS}/patches.csv") if row["seed"] == str(self.kept)]
-        shown = self._shown()
+        file, seed, shown = f"{ANALYSIS}/patches.csv", str(self.kept), self._shown()
         chosen = {
             (f"{kind} 0", f"{e.source} to {e.target}"): e.op for kind, c in genotype.cells.items() for e in c.edges
         }
         places: dict[tuple[str, str], dict[int, list[dict[str, str]]]] = defaultdict(lambda: defaultdict(list))
-        for row in rows:
+        for row in self.sources.having(file, seed=seed):
             places[row["cell"], row["edge"]][int(row["image"])].append(row)
         for (cell, edge), images in places.items():
             yield (
@@ -115,6 +116,7 @@ class SearchView:
                         f"an image of class {shown[n][1]}: "
                         + ", ".join(f"{op} in {k}" for op, k in Counter(c["operation"] for c in cells).most_common())
                         + " patches",
+                        self.sources.origin(file, seed=seed, cell=cell, edge=edge, image=str(n)),
                     )
                     for n, cells in sorted(images.items())
                 ],
@@ -122,36 +124,33 @@ class SearchView:
 
     def spreads(self) -> list[Markup]:
         """For each chosen edge of each cell, how the weight of its operation spreads over samples."""
-        groups: dict[tuple[str, str, str], list[dict[str, str]]] = defaultdict(list)
-        for row in self.sources.rows(f"{ANALYSIS}/spreads.csv"):
-            if row["seed"] == str(self.kept):
-                groups[row["cell"], row["edge"], row["operation"]].append(row)
+        file, seed = f"{ANALYSIS}/spreads.csv", str(self.kept)
+        last = {(r["cell"], r["edge"], r["operation"]): r for r in self.sources.having(file, seed=seed)}
         return [
             charts.bars(
                 f"{cell}, {edge}: weight of {operation} over samples",
-                [*(float(row["from"]) for row in rows), float(rows[-1]["to"])],
-                [float(row["samples"]) for row in rows],
+                self.sources.plotted(file, "from", "samples", seed=seed, cell=cell, edge=edge, operation=operation),
+                float(row["to"]),
                 operation,
                 "images",
                 title=f"{cell}, {edge}",
             )
-            for (cell, edge, operation), rows in groups.items()
+            for (cell, edge, operation), row in last.items()
         ]
 
     def indicators(self) -> list[Markup]:
         """Over epochs, for every seed: accuracy on the held-out half, discretisation gap, skips, margin, entropy."""
-        made = [
-            self._over_epochs("held-out accuracy", lambda row: float(row["arch_accuracy"]), (0, 1)),
-            self._over_epochs(
-                "discretisation gap", lambda row: float(row["supernet_accuracy"]) - float(row["subnetwork_accuracy"])
-            ),
+        return [
+            self._over_epochs("held-out accuracy", "arch_accuracy", limits=(0, 1)),
+            self._over_epochs("discretisation gap", "supernet_accuracy", minus="subnetwork_accuracy"),
+            *(self._over_epochs(text, column) for column, text in INDICATORS),
         ]
-        return made + [self._over_epochs(text, lambda row, key=key: float(row[key])) for key, text in INDICATORS]
 
-    def _over_epochs(self, text: str, value: Any, limits: tuple[float, float] | None = None) -> Markup:
+    def _over_epochs(
+        self, text: str, column: str, minus: str = "", limits: tuple[float, float] | None = None
+    ) -> Markup:
         series = {
-            f"seed {seed}": [(float(row["epoch"]), value(row)) for row in self.sources.rows(self.history_file(seed))]
-            for seed in self.seeds
+            f"seed {seed}": self.sources.plotted(self.history_file(seed), "epoch", column, minus) for seed in self.seeds
         }
         return charts.lines(f"search: {text} over epochs", series, "epoch", text, limits=limits)
 

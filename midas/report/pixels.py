@@ -25,7 +25,9 @@ def thumbnail(image: Tensor, alt: str) -> Markup:
     )
 
 
-def patch_map(image: Tensor, cells: Sequence[Mapping[str, str]], colours: Mapping[str, str], label: str) -> Markup:
+def patch_map(
+    image: Tensor, cells: Sequence[Mapping[str, str]], colours: Mapping[str, str], label: str, origin: Markup
+) -> Markup:
     """An image [3, H, W] below a grid whose patches have the colour of the operation they ask for.
 
     Args:
@@ -33,6 +35,7 @@ def patch_map(image: Tensor, cells: Sequence[Mapping[str, str]], colours: Mappin
         cells: rows of patches.csv of this image and one edge.
         colours: a CSS colour for each operation.
         label: what it shows, for those who cannot see it.
+        origin: attributes that name the file and the rows.
     """
     high, wide = (max(int(cell[axis]) for cell in cells) + 1 for axis in ("row", "column"))
     parts = []
@@ -46,6 +49,6 @@ def patch_map(image: Tensor, cells: Sequence[Mapping[str, str]], colours: Mappin
             ).format(x, y, SIDE / wide, SIDE / high, colours[cell["operation"]], colours[cell["operation"]], hint)
         )
     return Markup(
-        '<svg class="pixels" viewBox="0 0 {0} {0}" width="{0}" height="{0}" role="img" aria-label="{1}">'
+        '<svg class="pixels" viewBox="0 0 {0} {0}" width="{0}" height="{0}" role="img" aria-label="{1}"{4}>'
         '<image href="{2}" width="{0}" height="{0}" preserveAspectRatio="none"/>{3}</svg>'
-    ).format(SIDE, escape(label), data_uri(image), Markup("").join(parts))
+    ).format(SIDE, escape(label), data_uri(image), Markup("").join(parts), origin)

@@ -2,12 +2,14 @@
 
 A number stands in the page as HTML's `data` element: its text is for people, its `value` is the one in the file, and the
 attributes `data-file` and `data-key` (or `data-row` and `data-where` of a table) say where to look it up; the same is
-shown on hovering.
+shown on hovering. What a chart plots says the same, in the attributes of its group (`Plotted`).
 """
 
 import csv
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,28 @@ from midas.runs import files
 
 MISSING = Markup('<span class="missing">not measured here</span>')
 NO_ANSWER = Markup('<span class="missing">none</span>')  # e.g. how static weights spread over images
+
+
+@dataclass(frozen=True)
+class Plotted:
+    """Points of a chart, and the rows of a CSV file that they are.
+
+    Args:
+        points: (x, y), one a row.
+        file: its name.
+        columns: which columns were read, by what they are in the chart: x, y, and what was taken from y (minus).
+        where: the values that the rows have in other columns; all rows where it is empty.
+    """
+
+    points: Sequence[tuple[float, float]]
+    file: str
+    columns: Mapping[str, str]
+    where: Mapping[str, str] = field(default_factory=dict)
+
+    def origin(self) -> tuple[Markup, str]:
+        """The data- attributes that name the source, and the words that say the same on hovering."""
+        where = {"where": _json(self.where)} if self.where else {}
+        return _attributes(self.file, {**self.columns, **where}), _hint(self.file, {**self.columns, **self.where})
 
 
 class Sources:
@@ -55,6 +79,35 @@ class Sources:
         rows: list[dict[str, str]] = self._values[file]
         return rows
 
+    def plotted(self, file: str, x: str, y: str, minus: str = "", **where: str) -> Plotted:
+        """The points that two columns of a CSV file give, over the rows that have these values.
+
+        Args:
+            file: its name.
+            x: the column of the first number.
+            y: the column of the second.
+            minus: a column that is taken from it.
+            where: values of other columns.
+        """
+        points = [
+            (float(row[x]), float(row[y]) - (float(row[minus]) if minus else 0.0)) for row in self.having(file, **where)
+        ]
+        return Plotted(points, self._named(file), {"x": x, "y": y, **({"minus": minus} if minus else {})}, where)
+
+    def having(self, file: str, **where: str) -> list[dict[str, str]]:
+        """The rows that have these values; a file is sorted by its columns once, since charts ask for many parts of it."""
+        index = f"{file}?{','.join(where)}"
+        if index not in self._values:
+            self._values[index] = defaultdict(list)
+            for row in self.rows(file):
+                self._values[index][tuple(row[column] for column in where)].append(row)
+        found: list[dict[str, str]] = self._values[index].get(tuple(where.values()), [])
+        return found
+
+    def origin(self, file: str, **where: str) -> Markup:
+        """The attributes of an element that shows the rows of a CSV file that have these values."""
+        return _attributes(self._named(file), {"where": _json(where)})
+
     def number(self, file: str, *keys: str | int, form: str = "{:,}", scale: float | None = None) -> Markup:
         """A number of a JSON file; words in its place where the file is not there, or holds null.
 
@@ -78,16 +131,31 @@ class Sources:
 
     def count(self, file: str, **where: str) -> Markup:
         """How many rows of a CSV file have these values."""
-        found = sum(all(row[column] == value for column, value in where.items()) for row in self.rows(file))
-        return self._data(found, f"{found:,}", file, where=json.dumps(where, sort_keys=True, ensure_ascii=False))
+        found = len(self.having(file, **where))
+        return self._data(found, f"{found:,}", file, where=_json(where))
 
     def _data(self, value: float, text: str, file: str, **where: str) -> Markup:
         """The element; `where` becomes its data- attributes and its tooltip."""
-        file = f"{self.revision}:{file}" if self.revision else file
-        attributes = Markup("").join(Markup(' data-{}="{}"').format(name, entry) for name, entry in where.items())
-        hint = f"{file}: " + ", ".join(f"{name} {entry}" for name, entry in where.items())
-        whole = Markup('<data value="{}" data-file="{}"{} title="{}">{}</data>')
-        return whole.format(value, file, attributes, hint, text)
+        file = self._named(file)
+        whole = Markup('<data value="{}"{} title="{}">{}</data>')
+        return whole.format(value, _attributes(file, where), _hint(file, where), text)
+
+    def _named(self, file: str) -> str:
+        """The file's name as the page says it."""
+        return f"{self.revision}:{file}" if self.revision else file
+
+
+def _attributes(file: str, where: Mapping[str, str]) -> Markup:
+    entries = {"file": file, **where}
+    return Markup("").join(Markup(' data-{}="{}"').format(name, entry) for name, entry in entries.items())
+
+
+def _hint(file: str, where: Mapping[str, str]) -> str:
+    return f"{file}: " + ", ".join(f"{name} {entry}" for name, entry in where.items())
+
+
+def _json(where: Mapping[str, str]) -> str:
+    return json.dumps(where, sort_keys=True, ensure_ascii=False)
 
 
 def _written(value: float, form: str, scale: float | None) -> str:

@@ -45,7 +45,7 @@ class TargetView:
             charts.lines(
                 f"training of {self.name}: {title} over epochs",
                 {
-                    column.replace("_", " "): [(float(r["epoch"]), float(r[column])) for r in rows]
+                    column.replace("_", " "): self.sources.plotted(self.history, "epoch", column)
                     for column in columns
                     if column in rows[0]
                 },

@@ -31,6 +31,20 @@ from midas.runs.errors import ParamsError
 MODES = ("auto", "plain", "json", "quiet")
 
 
+def form() -> str:
+    """How a stage speaks: terminal, plain, json or quiet.
+
+    Raises:
+        ParamsError: `MIDAS_PROGRESS` is set to something else than one of `MODES`.
+    """
+    mode = os.environ.get("MIDAS_PROGRESS", "auto")
+    if mode not in MODES:
+        raise ParamsError(f"MIDAS_PROGRESS: {mode!r} is not allowed: it is one of {', '.join(MODES)}")
+    if mode == "auto":
+        return "terminal" if sys.stdout.isatty() else "plain"
+    return mode
+
+
 class SpeedColumn(ProgressColumn):
     """Steps a second over the last half minute."""
 
@@ -94,12 +108,10 @@ def progress(title: str, total: int, done: int = 0, quiet: bool = False) -> Iter
     """Show the progress of `total` steps of which `done` were made by an earlier run; nothing where `quiet`.
 
     Raises:
-        ParamsError: `MIDAS_PROGRESS` is set to something else than one of `MODES`.
+        ParamsError: as `form`.
     """
-    mode = "quiet" if quiet else os.environ.get("MIDAS_PROGRESS", "auto")
-    if mode not in MODES:
-        raise ParamsError(f"MIDAS_PROGRESS: {mode!r} is not allowed: it is one of {', '.join(MODES)}")
-    if mode != "auto" or not sys.stdout.isatty():
+    mode = "quiet" if quiet else form()
+    if mode != "terminal":
         yield Reporter(title, total, done, mode, None)
         return
     columns = (

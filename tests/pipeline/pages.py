@@ -3,8 +3,6 @@
 import csv
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -79,28 +77,3 @@ def as_read(text: str) -> tuple[float, float]:
     factor = float(f"1{exponent or ''}") * {"%": 0.01, "MB": 1e6, "GB": 1e9}.get(unit, 1)
     digits = len(fraction or ".") - 1
     return float(whole.replace(",", "") + (fraction or "")) * factor, 0.5001 * 10.0**-digits * factor
-
-
-def width_in_browser(path: Path, width: int, folder: Path) -> dict[str, Any]:
-    """What headless Chromium says of a page in a frame of that width: how wide its content is, and what its console got."""
-    frame = path.read_text(encoding="utf-8").replace(
-        "default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'"
-    )
-    probe = folder / "probe.html"
-    probe.write_text(
-        f"<!doctype html><title>probe</title><iframe id=f style='width:{width}px;height:900px;border:0'></iframe>"
-        f"<script>f.srcdoc = {json.dumps(frame).replace('</', '<' + chr(92) + '/')};"
-        "f.onload = () => { const d = f.contentDocument.documentElement;"
-        "document.title = JSON.stringify({scroll: d.scrollWidth, seen: d.clientWidth, height: d.scrollHeight}) }</script>",
-        encoding="utf-8",
-    )
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
-    command += [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=5000", "--window-size=1400,1000"]
-    result = subprocess.run([*command, probe.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    title = re.search(r"<title>(.*?)</title>", result.stdout)
-    assert title
-    return {**json.loads(title[1]), "console": [line for line in result.stderr.splitlines() if "CONSOLE" in line]}
-
-
-def has_browser() -> bool:
-    return shutil.which("chromium") is not None

@@ -1,12 +1,13 @@
 """DVC's plots: each has a title and named axes, and is drawn by a local Vega from what `dvc plots show` gives."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from clones import run
+from clones import IDENTITY, run
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.xdist_group("clone")
@@ -43,6 +44,21 @@ def test_every_plot_of_a_finished_pipeline_is_drawn_with_a_mark_for_its_rows(fin
         picture = vl_convert.vegalite_to_svg(spec)
         assert "mark-" in picture, name
         assert declared_title(name, picture), name
+
+
+def test_the_way_of_the_tutorial_draws_every_plot_of_two_experiments_without_a_network(finished: Path) -> None:
+    pytest.importorskip("vl_convert", reason="vl-convert is not installed")
+    page = (ROOT / "docs/tutorials/compare-searches.md").read_text(encoding="utf-8")
+    code = page.partition('```python title="Draw the plots"\n')[2].partition("```")[0]
+    run(finished, "git", *IDENTITY, "commit", "-aq", "--allow-empty", "-m", "found")
+    run(finished, sys.executable, "-c", code.replace('"darts"', '"HEAD"'))
+    drawn = sorted(finished.glob("plot-*.svg"))
+    try:
+        assert len(drawn) >= 7
+        assert all("mark-" in path.read_text(encoding="utf-8") for path in drawn)
+    finally:
+        for path in drawn:
+            path.unlink()
 
 
 def declared_title(name: str, picture: str) -> bool:

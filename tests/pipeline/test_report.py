@@ -4,12 +4,16 @@ import csv
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from browsing import GRAVE, browser, look
 from clones import IDENTITY, run
-from pages import Page, as_read, has_browser, looked_up, width_in_browser
+from pages import Page, as_read, looked_up
+from plotted import charts_of, expected, patch_maps_of, rows_of
 
 from midas.report.page import render_report
 from midas.runs import files
@@ -51,6 +55,53 @@ def test_every_number_is_the_one_in_the_file_and_under_the_key_that_it_names(fin
 
 def test_no_number_stands_outside_an_element_that_names_its_source(page: Page) -> None:
     assert [text for text in page.words if re.search(r"\d", text)] == []
+
+
+def test_every_point_of_every_chart_is_the_one_in_the_file_and_the_columns_that_it_names(
+    finished: Path, report: Path
+) -> None:
+    charts = charts_of(report.read_text(encoding="utf-8"))
+    assert len(charts) > 40
+    for chart in charts:
+        assert chart.series, chart.label
+        assert chart.unnamed == 0, chart.label
+        for attributes, points in chart.series:
+            values = expected(finished, attributes)
+            if (
+                "samples" in attributes.values()
+            ):  # a histogram's outline: from corner to corner, at the height of each bin
+                values = outline(values, float(rows_of(finished, attributes)[-1]["to"]))
+            assert points == [pytest.approx(point, rel=1e-4, abs=1e-6) for point in values], (chart.label, attributes)
+
+
+def outline(bins: list[tuple[float, float]], end: float) -> list[tuple[float, float]]:
+    corners = [(bins[0][0], 0.0)]
+    for (start, height), stop in zip(bins, [*(x for x, _ in bins[1:]), end], strict=True):
+        corners += [(start, height), (stop, height)]
+    return [*corners, (end, 0.0)]
+
+
+def test_every_patch_is_the_one_in_the_file_and_its_colour_that_of_the_legend(finished: Path, report: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    colours = dict(re.findall(r'--colour: (var\(--series-\d\))"></i><code>(\w+)</code>', text))
+    maps = patch_maps_of(text)
+    assert len(maps) > 20
+    for drawn in maps:
+        rows = rows_of(finished, dict(drawn.attrib))
+        side = 1 + max(int(row["row"]) for row in rows)
+        there = {
+            (round(float(r.attrib["y"]) * side / 96), round(float(r.attrib["x"]) * side / 96)): (
+                colours[r.attrib["fill"]],
+                r.findtext("title"),
+            )
+            for r in drawn.iter("rect")
+        }
+        assert there == {
+            (int(r["row"]), int(r["column"])): (r["operation"], f"{r['operation']} {float(r['weight']):.3f}")
+            for r in rows
+        }
+        for operation, count in re.findall(r"(\w+) in (\d+)", drawn.attrib["aria-label"]):
+            assert int(count) == sum(row["operation"] == operation for row in rows)
 
 
 def test_every_file_named_below_a_figure_exists(finished: Path, report: Path) -> None:
@@ -139,14 +190,48 @@ def test_experiments_stand_side_by_side_with_numbers_that_name_them(finished: Pa
         assert revision == "HEAD"
         assert float(number.attributes["value"]) == looked_up(finished, {**number.attributes, "data-file": file})
     assert "Nothing." in page.words, "no parameter differs"
+    charts = charts_of((finished / "report/two.html").read_text())
+    assert charts
+    for attributes, points in (series for chart in charts for series in chart.series):
+        revision, _, file = attributes["data-file"].partition(":")
+        assert revision == "HEAD"
+        assert points == [pytest.approx(p, rel=1e-4) for p in expected(finished, {**attributes, "data-file": file})]
 
 
-@pytest.mark.skipif(not has_browser(), reason="Debian's chromium is not installed")
-@pytest.mark.parametrize("width", [390, 1280])
-def test_a_browser_shows_it_without_sideways_scrolling_and_without_complaints(
-    report: Path, width: int, tmp_path: Path
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as opened:
+        yield opened
+
+
+LOOKS = [(1280, "light"), (390, "dark")]
+OTHER_LOOKS = [pytest.param(*look, marks=pytest.mark.slow) for look in ((1280, "dark"), (390, "light"))]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [*LOOKS, *OTHER_LOOKS])
+@pytest.mark.parametrize("name", ["index", pytest.param("comparison", marks=pytest.mark.slow)])
+def test_a_browser_shows_a_page_of_its_width_without_complaints_requests_or_barriers(
+    finished: Path, report: Path, chromium: Any, name: str, width: int, scheme: str
 ) -> None:
-    found = width_in_browser(report, width, tmp_path)
-    assert found["scroll"] <= width
-    assert found["height"] > 2000
-    assert found["console"] == []
+    page = finished / "report" / f"{name}.html"
+    if not page.is_file():
+        run(finished, "midas", "report", "--compare", "HEAD", "HEAD")
+    seen = look(chromium, page, width, scheme)
+    assert seen.width == width, "no sideways scrolling"
+    assert seen.height > 1000
+    assert (seen.console, seen.requests) == ([], [])
+    assert [fault["id"] for fault in seen.faults if fault["impact"] in GRAVE] == []
+
+
+def test_what_a_browser_complains_of_is_seen(chromium: Any, tmp_path: Path) -> None:
+    page = tmp_path / "bad.html"
+    page.write_text(
+        "<!doctype html><html lang=en><title>bad</title><main><h1>bad</h1><p style='color: #ccc'>pale</p>"
+        "<div style='width: 2000px'>wide</div><img alt=x src='http://127.0.0.1:9/x.png'></main>",
+        encoding="utf-8",
+    )
+    seen = look(chromium, page, 390, "light")
+    assert seen.width > 390
+    assert seen.requests == ["http://127.0.0.1:9/x.png"]
+    assert "net::ERR_" in seen.console[0]
+    assert "color-contrast" in [fault["id"] for fault in seen.faults if fault["impact"] in GRAVE]

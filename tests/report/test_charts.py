@@ -4,8 +4,14 @@ import re
 from xml.etree import ElementTree
 
 from midas.report import charts
+from midas.report.sources import Plotted
 
-LINES = {f"operation {k}": [(1.0, 0.1 * k), (2.0, 0.2 * k)] for k in range(10)}
+LINES = {
+    f"operation {k}": Plotted(
+        [(1.0, 0.1 * k), (2.0, 0.2 * k)], "weights.csv", {"x": "epoch", "y": "weight"}, {"choice": f"a < {k}"}
+    )
+    for k in range(10)
+}
 
 
 def drawn(label: str = "weights over epochs") -> str:

@@ -92,13 +92,13 @@ def test_the_stage_warns_in_a_line_for_each_fault(
     monkeypatch.chdir(photos.parent)
     Path("params.yaml").write_text("data: {source: folder, root: photos, size: 8}\n")
     command()
-    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning: " in line]
     assert warnings == [
-        "warning: 1 test images also stand in train or val, pixel for pixel: artifacts/data/report.json names them",
-        "warning: 1 validation images also stand in train",
-        "warning: 1 training images repeat another one",
-        "warning: 1 images stand under more than one class",
-        "warning: the largest class has 11.167 times the training images of the smallest",
+        "data: warning: 1 test images also stand in train or val, pixel for pixel: artifacts/data/report.json names them",
+        "data: warning: 1 validation images also stand in train",
+        "data: warning: 1 training images repeat another one",
+        "data: warning: 1 images stand under more than one class",
+        "data: warning: the largest class has 11.167 times the training images of the smallest",
     ]
 
 

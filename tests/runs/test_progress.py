@@ -1,12 +1,9 @@
 """Progress: a line that a person reads later, a line that a program reads, a bar on a terminal, or nothing."""
 
 import json
-import os
-import pty
-import subprocess
-import sys
 
 import pytest
+from terminals import on_terminal
 
 from midas.runs.errors import ParamsError
 from midas.runs.progress import progress
@@ -68,21 +65,7 @@ def test_another_mode_is_refused_with_what_is_allowed(
 
 
 def test_a_terminal_shows_a_bar_with_speed_the_best_value_and_the_skips() -> None:
-    parent, child = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "160", "MIDAS_PROGRESS": "auto"}
-    subprocess.run([sys.executable, "-c", BAR], stdout=child, env=environment, check=True)
-    os.close(child)
-    shown = b""
-    while True:
-        try:
-            part = os.read(parent, 65536)
-        except OSError:  # how Linux says that the other end is closed
-            break
-        if not part:
-            break
-        shown += part
-    os.close(parent)
-    text = shown.decode()
+    text = on_terminal(BAR)
     assert "2/2" in text
     assert "best 0.500 skips 3" in text
     assert "/s" in text

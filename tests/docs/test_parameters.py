@@ -1,0 +1,78 @@
+"""Every parameter that the documentation sets is one that the stages accept."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+from pages_of_docs import PAGES, ROOT, blocks
+
+from midas.data.config import DataConfig
+from midas.deploy.export import ExportConfig
+from midas.search.config import DecodeConfig, SearchConfig
+from midas.spaces import get_space
+from midas.train.config import TargetConfig
+
+SECTIONS = {"data": DataConfig, "search": SearchConfig, "decode": DecodeConfig, "export": ExportConfig}
+
+
+def check(params: dict[str, Any]) -> None:
+    for name, value in params.items():
+        if name in SECTIONS:
+            SECTIONS[name](**value)
+        elif name == "targets":
+            for target in value.values():
+                TargetConfig(**target)
+        elif name == "space":
+            get_space(value)
+        else:
+            assert name in ("seeds", "launcher"), name
+
+
+def nested(name: str, value: str) -> dict[str, Any]:
+    """``a.b=1`` as ``{"a": {"b": 1}}``, its value read as DVC reads it."""
+    result: Any = yaml.safe_load(value)
+    for key in reversed(name.split(".")):
+        result = {key: result}
+    return dict(result)
+
+
+OPTIONS = [
+    pytest.param(*found, id=f"{page.stem}-{found[0]}-{found[1]}")
+    for page in PAGES
+    for block in blocks(page)
+    if block.language == "console"
+    for found in re.findall(r"-S ([\w.]+)=(\S+)", block.text)
+]
+YAML = [pytest.param(b.text, id=page.stem) for page in PAGES for b in blocks(page) if b.language == "yaml"]
+INLINE = [
+    pytest.param(page, code, id=f"{page.stem}-{code}")
+    for page in PAGES
+    for code in re.findall(r"`((?:search|decode|data|export)\.\w+: [^`]+)`", page.read_text(encoding="utf-8"))
+]
+OF_A_TARGET = re.findall(r"`(\w+: [^`]+)`", (ROOT / "docs/how-to/train.md").read_text(encoding="utf-8"))
+
+
+def test_there_are_parameters_to_check() -> None:
+    assert min(len(OPTIONS), len(YAML), len(INLINE), len(OF_A_TARGET)) >= 4
+
+
+@pytest.mark.parametrize(("name", "value"), OPTIONS)
+def test_an_option_of_an_experiment_is_accepted(name: str, value: str) -> None:
+    check(nested(name, value))
+
+
+@pytest.mark.parametrize("text", YAML)
+def test_a_block_of_parameters_is_accepted(text: str) -> None:
+    check(yaml.safe_load(text))
+
+
+@pytest.mark.parametrize(("page", "code"), INLINE)
+def test_a_parameter_in_a_sentence_is_accepted(page: object, code: str) -> None:
+    name, _, value = code.partition(": ")
+    check(nested(name, value))
+
+
+@pytest.mark.parametrize("code", OF_A_TARGET)
+def test_what_the_page_on_training_says_of_a_target_is_accepted(code: str) -> None:
+    TargetConfig(**yaml.safe_load(code))
