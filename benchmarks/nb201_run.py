@@ -4,9 +4,9 @@
     python benchmarks/nb201_run.py --root CIFAR --arms midas --seeds 0 1 2 --set patch_size=null --set epochs=8
 
 CIFAR is the folder that holds cifar-10-batches-py. The settings are those of presets/nasbench201-cpu.yaml; --set changes
-one of them and so makes another configuration. Rows that exist are skipped, so a run may be stopped and started again;
+one of the search (epochs=8) or of the decoding (decode.refine=null) and so makes another configuration. Rows that exist are skipped, so a run may be stopped and started again;
 what was begun is resumed from its last epoch. --jobs searches run side by side, each on cores / jobs threads.
-Cells are decoded by every rule; the sub-network's accuracy is that of the preset's rule. The table of accuracies is not
+Cells are decoded by every rule; the preset's goes on to short trainings, and the sub-network's accuracy is that of their cell. The table of accuracies is not
 read here: benchmarks/nb201_table.py joins the rows with it.
 """
 
@@ -63,6 +63,8 @@ class Row(NamedTuple):
     jobs: int
     epochs: str  # the cells after each epoch by mean, as JSON
     voted: str  # and by vote
+    refined: str  # the cell after short trainings, empty where there were none
+    trainings: int  # how many there were
 
 
 def rows() -> list[dict[str, str]]:
@@ -88,17 +90,23 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
     arm, config_text, seed = job
     torch.set_num_threads(threads)
     seeding.deterministic()
-    config = SearchConfig(**{**PRESET["search"], "arm": arm, **json.loads(config_text)})
+    changed = json.loads(config_text)
+    searched = {key: value for key, value in changed.items() if not key.startswith("decode.")}
+    config = SearchConfig(**{**PRESET["search"], "arm": arm, **searched})
+    decoded = {key.removeprefix("decode."): value for key, value in changed.items() if key not in searched}
+    how = DecodeConfig(**{**PRESET["decode"], **decoded})
     folder = prepared(root)
     train, meta = load_split(folder / "train.safetensors"), load_meta(folder / "meta.json")
     space, start = get_space("nasbench201"), time.perf_counter()
     print_ = fingerprint({"job": list(job), "search": config.model_dump(), "data": meta.fingerprint}, [])
     checkpoint = Checkpoint(CACHE / "-".join([arm, str(seed), print_[:12]]), print_)
     result = run_search(space, config, train, meta, seed, checkpoint)
-    how = DecodeConfig(**PRESET["decode"])
-    found = decode_seed(seed, space, result.supernet, result.arm, config, how, train, meta)
+    print_ = fingerprint({"search": print_, "decode": how.model_dump()}, [])
+    short = Checkpoint(CACHE / "-".join(["refine", arm, str(seed), print_[:12]]), print_)
+    found = decode_seed(seed, space, result.supernet, result.arm, config, how, train, meta, short)
     seconds = time.perf_counter() - start
     checkpoint.clear()
+    short.clear()
     cells = {rule: decode(found.samples, space.without(config.exclude), rule).to_arch() for rule in RULES}
     if arm == "random":
         cells = dict.fromkeys(RULES, found.genotype.to_arch())
@@ -116,6 +124,8 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
         jobs=jobs,
         epochs=json.dumps([row["genotype"] for row in result.history]),
         voted=json.dumps([row["voted"] for row in result.history]),
+        refined=found.genotype.to_arch() if found.heats else "",
+        trainings=sum(not heat.kept for heat in found.heats),
     )
 
 

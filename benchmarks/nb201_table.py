@@ -63,7 +63,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path)
     parser.add_argument("--final", action="store_true")
-    parser.add_argument("--rule", choices=("mean", "vote", "mode", "joint"), default="vote", help="the decode rule")
+    parser.add_argument(
+        "--rule",
+        choices=("refined", "vote", "mean", "mode", "joint"),
+        default="refined",
+        help="the decode rule; refined is the cell after short trainings, by vote where there were none",
+    )
     options = parser.parse_args()
     table = load_table(find_table(options.table))
     groups: dict[tuple[str, str], Group] = defaultdict(dict)
@@ -71,7 +76,7 @@ def main() -> None:
         groups[row["arm"], row["config"]][int(row["seed"])] = row
     column = "cifar10_test" if options.final else "cifar10_valid"
     accuracies = {
-        key: {seed: value(table, row[options.rule], column) for seed, row in group.items()}
+        key: {seed: value(table, row[options.rule] or row["vote"], column) for seed, row in group.items()}
         for key, group in groups.items()
     }
     print(

@@ -14,18 +14,22 @@ def command() -> None:
     from midas.search.selection import decode_seed, operation_counts, seed_rows, select, summary
     from midas.search.store import load_search
     from midas.spaces import get_space
-    from pipeline import params, provenance
+    from pipeline import params, provenance, stage
 
     seeding.deterministic()
     space, config = get_space(params.value("space", str)), params.section("search", SearchConfig)
     how, seeds = params.section("decode", DecodeConfig), params.value("seeds", list[int])
-    train, meta = load_split(layout.DATA / "train.safetensors"), load_meta(layout.DATA / "meta.json")
-    found = []
+    images = [layout.DATA / "train.safetensors", layout.DATA / "meta.json"]
+    train, meta = load_split(images[0]), load_meta(images[1])
+    keys = {"space": space.name, "search": config.model_dump(), "decode": how.model_dump()}
+    found, checkpoints = [], []
     for seed in seeds:
-        supernet, arm = load_search(
-            layout.SEARCH / f"seed-{seed}" / "search.safetensors", space, config, len(meta.classes)
-        )
-        found.append(decode_seed(seed, space, supernet, arm, config, how, train, meta))
+        searched = layout.SEARCH / f"seed-{seed}" / "search.safetensors"
+        supernet, arm = load_search(searched, space, config, len(meta.classes))
+        if how.refine is not None:  # short trainings take minutes
+            checkpoints.append(stage.checkpoint("decode", seed, keys, [*images, searched]))
+        kept = checkpoints[-1] if checkpoints else None
+        found.append(decode_seed(seed, space, supernet, arm, config, how, train, meta, kept))
     chosen, evidence = select(found, space.without(config.exclude), how)
     save_genotype(layout.GENOTYPE / "genotype.json", chosen.genotype)
     files.write_json(layout.GENOTYPE / "decode.json", evidence)
@@ -39,6 +43,7 @@ def command() -> None:
             "sub-network accuracy": Fact(entry["subnetwork_accuracy"], ".1%"),
             "supernet accuracy": Fact(entry["supernet_accuracy"], ".1%"),
             "skip connections": entry["skips"],
+            "after a short training": Fact(one.heats[-1].accuracy, ".1%") if one.heats else None,
             "margin": Fact(entry["margin"], ".4f"),
             "cell": one.genotype.hash[:12],
             "edges that all seeds share": Fact(evidence["agreement"], ".0%") if one is chosen else None,
@@ -47,3 +52,5 @@ def command() -> None:
         for one, entry in zip(found, evidence["seeds"], strict=True)
     }
     summarise("decode", columns, layout.GENOTYPE)
+    for checkpoint in checkpoints:
+        checkpoint.clear()

@@ -57,6 +57,20 @@ class SearchConfig(BaseModel):
         return self
 
 
+class RefineConfig(BaseModel):
+    """How a decoded cell is compared with its neighbours by short trainings (`midas.search.refine`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cells: int | None = Field(
+        None, ge=1, le=64
+    )  # of the networks that are trained, as `search.cells`, which null takes
+    rounds: int = Field(2, ge=1, le=100)  # at most so many changes, one after the other
+    neighbours: int = Field(18, ge=1, le=1000)  # in a round at most so many, those that the search found likeliest
+    epochs: list[Annotated[int, Field(ge=1, le=1000)]] = Field([1, 3], min_length=1, max_length=5)  # of each heat
+    finalists: int = Field(4, ge=2, le=1000)  # of a heat, that take part in the next one
+
+
 class DecodeConfig(BaseModel):
     """How a trained supernet is read."""
 
@@ -66,3 +80,4 @@ class DecodeConfig(BaseModel):
     samples: int = Field(1024, ge=1)  # images of the architecture half, at most all of it
     batch_size: int = Field(256, ge=2, le=65_536)
     seed: int = Field(0, ge=0)  # of the choice of samples
+    refine: RefineConfig | None = None  # short trainings of the decoded cell and its neighbours; null is off

@@ -32,8 +32,8 @@ def monitor(
         **indicators(found, genotype),
         "supernet_accuracy": round(whole, 6),
         "subnetwork_accuracy": round(decoded, 6),
-        "genotype": _one_line(genotype),
-        "voted": _one_line(decode(samples, space, "vote")),
+        "genotype": one_line(genotype),
+        "voted": one_line(decode(samples, space, "vote")),
         "weights": choice_rows(found, space),
     }
 
@@ -56,7 +56,7 @@ def choice_rows(found: Distributions, space: Space) -> list[dict[str, Any]]:
     return rows
 
 
-def _one_line(genotype: Genotype) -> str:
+def one_line(genotype: Genotype) -> str:
     """A text that `load_genotype` reads, without line breaks: an arch string or JSON."""
     return genotype.to_arch() if genotype.space == "nasbench201" else " ".join(genotype.to_json().split())
 

@@ -1,7 +1,8 @@
 """The choice between seeds, with its evidence.
 
 Each seed is decoded by itself. The genotype kept is the one whose sub-network (supernet weights, batch norm on batch
-statistics) does best on the architecture half; ties go to the lowest seed. All are written down.
+statistics) does best on the architecture half, or whose short training does where there are any; ties go to the lowest
+seed. All are written down.
 """
 
 from collections import Counter
@@ -14,11 +15,13 @@ import torch
 from midas.data.prepared import DataMeta, Split
 from midas.genotype import Genotype
 from midas.runs import seeding
+from midas.runs.checkpoint import Checkpoint
 from midas.search.arms import Arm, DiscreteArm, RandomArm, random_genotype
 from midas.search.config import DecodeConfig, SearchConfig
 from midas.search.decode import Distributions, Samples, decode, deviations, distributions, sample_weights
 from midas.search.halves import Halves
-from midas.search.monitor import accuracy, decode_batches, indicators
+from midas.search.monitor import accuracy, decode_batches, indicators, one_line
+from midas.search.refine import Heat, refined
 from midas.search.supernet import Supernet
 from midas.spaces.space import Space
 
@@ -31,6 +34,12 @@ class Decoded(NamedTuple):
     samples: Samples
     subnetwork_accuracy: float
     supernet_accuracy: float
+    heats: list[Heat] = []  # noqa: RUF012 - the short trainings, where there were any; never changed
+
+    @property
+    def judged(self) -> float:
+        """By what seeds are compared: the last short training of the cell, else its sub-network."""
+        return self.heats[-1].accuracy if self.heats else self.subnetwork_accuracy
 
 
 def decode_sample(train: Split, config: SearchConfig, how: DecodeConfig) -> Split:
@@ -49,20 +58,30 @@ def decode_seed(
     how: DecodeConfig,
     train: Split,
     meta: DataMeta,
+    checkpoint: Checkpoint | None = None,
 ) -> Decoded:
-    """Decode one trained search on `how.samples` images of the architecture half and judge the result on all of it."""
-    half, sample = Halves(train, config).architecture, decode_sample(train, config, how)
+    """Decode one trained search on `how.samples` images of the architecture half and judge the result on all of it.
+
+    Where `how.refine` asks for it, short trainings go on from the decoded cell; `checkpoint` keeps their results.
+    """
+    halves, sample = Halves(train, config), decode_sample(train, config, how)
+    half = halves.architecture
     seeding.seed_torch(how.seed, "decode")  # `noise` draws from here
     space = space.without(config.exclude)
     samples = sample_weights(supernet, arm, decode_batches(sample, meta, how.batch_size))
     genotype = decode(samples, space, how.rule)
     if isinstance(arm, RandomArm):
         genotype = _best_random(space, supernet, config.random_cells, sample, meta, how)
+    heats = []
+    if how.refine is not None:
+        found = distributions(samples, "vote" if how.rule == "vote" else "mean")
+        heats = refined(genotype, found, space, config, how.refine, halves, meta, seed, checkpoint)
+        genotype = heats[-1].genotype
     accuracies = (
         accuracy(supernet, DiscreteArm(genotype.cells), half, meta, how.batch_size),
         accuracy(supernet, arm, half, meta, how.batch_size),
     )
-    return Decoded(seed, genotype, samples, *accuracies)
+    return Decoded(seed, genotype, samples, *accuracies, heats)
 
 
 def _best_random(
@@ -82,7 +101,7 @@ def select(decoded: Sequence[Decoded], space: Space, how: DecodeConfig) -> tuple
         space: the space without what the search left out.
         how: stands in the JSON, so that the numbers can be made again.
     """
-    chosen = max(sorted(decoded, key=lambda d: d.seed), key=lambda d: d.subnetwork_accuracy)
+    chosen = max(sorted(decoded, key=lambda d: d.seed), key=lambda d: d.judged)
     return chosen, {
         "order": "patches, then samples within a cell (by the rule), then the mean over cells of a type",
         "batch_norm": "batch statistics",
@@ -155,13 +174,11 @@ def agreement(genotypes: Sequence[Genotype]) -> float:
 
 def _evidence(decoded: Decoded, space: Space, kept: bool) -> dict[str, Any]:
     """One seed's entry in `decode.json`."""
-    found = distributions(decoded.samples)
+    found, by = distributions(decoded.samples), "short training" if decoded.heats else "sub-network"
     return {
         "seed": decoded.seed,
         "kept": kept,
-        "reason": "best sub-network on the architecture half"
-        if kept
-        else "another seed's sub-network did at least as well",
+        "reason": f"best {by} on the architecture half" if kept else f"another seed's {by} did at least as well",
         "subnetwork_accuracy": round(decoded.subnetwork_accuracy, 6),
         "supernet_accuracy": round(decoded.supernet_accuracy, 6),
         "discretisation_gap": round(decoded.supernet_accuracy - decoded.subnetwork_accuracy, 6),
@@ -169,6 +186,16 @@ def _evidence(decoded: Decoded, space: Space, kept: bool) -> dict[str, Any]:
         "genotype": {kind: [list(edge) for edge in cell.edges] for kind, cell in decoded.genotype.cells.items()},
         "distributions": _values(found, space),
         "deviations": _values(deviations(decoded.samples), space),
+        "short_trainings": [
+            {
+                "round": heat.round,
+                "epochs": heat.epochs,
+                "cell": one_line(heat.genotype),
+                "accuracy": round(heat.accuracy, 6),
+                "kept": heat.kept,
+            }
+            for heat in decoded.heats
+        ],
     }
 
 
