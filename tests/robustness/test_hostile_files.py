@@ -1,5 +1,6 @@
 """Files from strangers: headers that lie, archives that climb, images that hang or explode. Each is refused in one line."""
 
+import gzip
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import torch
 from onnx import TensorProto, helper
 from PIL import Image
 
+from midas.bench.nasbench201 import load_table
 from midas.data.arrays import npz
 from midas.data.config import DataConfig
 from midas.data.prepare import prepare
@@ -130,6 +132,24 @@ def test_an_archive_as_data_root_is_not_unpacked(source: str, tmp_path: Path) ->
     with pytest.raises(DataError):
         prepare(DataConfig.model_validate({"source": source, "root": str(path), "size": 8}), tmp_path / "out")
     assert [p.name for p in tmp_path.rglob("*")] == ["inner", "a.zip"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        gzip.compress(b"arch,a_test\n" + bytes(2**27)),
+        b"arch,a_test\n" + b"x" * 200_000 + b",1\n",
+        gzip.compress(b"arch,a_test\n")[:-9],
+        gzip.compress(bytes(1000))[:15] + b"\xff" * 30,
+        b"arch,a_test\n|a~0|,ten\n",
+        b"\xff\xfe",
+    ],
+    ids=["bomb", "endless field", "cut", "damaged", "no number", "no text"],
+)
+def test_a_hostile_table_of_accuracies_is_refused(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "t.csv.gz").write_bytes(data)
+    with pytest.raises(MidasError, match=r"t\.csv\.gz: (is no table|has no columns)"):
+        load_table(tmp_path / "t.csv.gz")
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
