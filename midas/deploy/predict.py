@@ -75,7 +75,7 @@ def load_model(path: Path) -> Model:
     if keeps_weights_elsewhere(data):
         raise PredictError(f"{path}: keeps weights in another file, which is refused; export it again in one file")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # its errors are raised as well, and are told in one line here
     try:
         # without the fallback, which would print a banner and try the same provider again
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"], enable_fallback=False)
