@@ -17,7 +17,11 @@ def target(text: str) -> str:
     Raises:
         ParamsError: it is no name that a folder and a DVC stage can have.
     """
-    name = text.rpartition("@")[2]
+    return checked(text.rpartition("@")[2])
+
+
+def checked(name: str) -> str:
+    """A target's name as params.yaml has it; raises as `target` does."""
     if not _TARGET.fullmatch(name):
         from midas.runs.errors import ParamsError  # here: `--help` must not import midas
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from pipeline import layout
+from pipeline import layout, names
 
 
 def command(
@@ -72,9 +72,11 @@ def checked_out(name: str, folder: Path) -> Any:
         tree = DVCFileSystem(rev=name)
         params = yaml.safe_load(tree.read_text("params.yaml"))
         root = folder / name.replace("/", "_")
-        targets: Sequence[str] = list(params["targets"])
+        # the names become paths below: another's branch must not choose where files are written
+        targets: Sequence[str] = [names.checked(name) for name in params["targets"]]
+        seeds: Sequence[int] = [int(seed) for seed in params["seeds"]]
         wanted = [
-            *(f"artifacts/search/seed-{seed}/history.csv" for seed in params["seeds"]),
+            *(f"artifacts/search/seed-{seed}/history.csv" for seed in seeds),
             *(f"artifacts/train/{target}/{file}" for target in targets for file in ("history.csv", "metrics.json")),
             *(f"artifacts/evaluate/{target}/metrics.json" for target in targets),
         ]

@@ -8,6 +8,7 @@ import csv
 import gzip
 import io
 import os
+import zlib
 from collections.abc import Mapping
 from math import comb
 from pathlib import Path
@@ -21,6 +22,7 @@ from midas.runs.errors import MidasError
 
 VARIABLE = "MIDAS_NB201_TABLE"
 SPLITS = ("valid", "test")
+MAX_BYTES = 2**26  # of a table, unpacked; the whole of NAS-Bench-201 with six columns takes 2 MB
 HELP = (
     f"say --table FILE or set {VARIABLE}; `midas bench nb201-import FILE` makes the table from NATS-tss-v1_0-3ffb9.pickle.pbz2, "
     "the official file linked at github.com/D-X-Y/NATS-Bench"
@@ -108,13 +110,15 @@ def load_table(path: Path) -> Table:
         MidasError: it is no such table.
     """
     try:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8")
-        rows = list(csv.DictReader(io.StringIO(text)))
+        with path.open("rb") as file, gzip.open(file) if file.peek(2)[:2] == b"\x1f\x8b" else file as stream:
+            data = stream.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"it unpacks to more than {MAX_BYTES >> 20} MiB")
+        rows = list(csv.DictReader(io.StringIO(data.decode("utf-8"))))
         names = [name for name in (rows[0] if rows else {}) if name.endswith(tuple(f"_{split}" for split in SPLITS))]
         columns = {name: np.array([float(row[name]) for row in rows]) for name in names}
         architectures = [row["arch"] for row in rows]
-    except (OSError, EOFError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, csv.Error, zlib.error) as error:
         raise MidasError(f"{path}: is no table of NAS-Bench-201 ({error!r}); {HELP}") from error
     if not columns:
         raise MidasError(f"{path}: has no columns NAME_valid or NAME_test; {HELP}")

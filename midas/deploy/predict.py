@@ -75,7 +75,7 @@ def load_model(path: Path) -> Model:
     if keeps_weights_elsewhere(data):
         raise PredictError(f"{path}: keeps weights in another file, which is refused; export it again in one file")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # its errors are raised as well, and are told in one line here
     try:
         # without the fallback, which would print a banner and try the same provider again
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"], enable_fallback=False)
@@ -154,10 +154,11 @@ def prepare_image(path: Path, model: Model) -> np.ndarray:
     """Read an image as the model takes it: pixels, or normalised float32 [3, H, W]. Raises whatever reading raises."""
     if path.exists() and not path.is_file():
         raise ValueError("it is no regular file")  # a pipe or a device might never end
-    with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
+    with warnings.catch_warnings():  # before the file is opened, which warns as well
         warnings.simplefilter("ignore")  # remarks about odd metadata
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        pixels = np.asarray(fit(to_rgb(image), model.resize, model.height, model.width))  # uint8 [H, W, 3]
+        with Image.open(path, formats=FORMATS) as image:
+            pixels = np.asarray(fit(to_rgb(image), model.resize, model.height, model.width))  # uint8 [H, W, 3]
     if model.input != "float32":
         return pixels if model.input == "uint8-nhwc" else np.ascontiguousarray(pixels.transpose(2, 0, 1))
     pixels = pixels.astype(np.float32)

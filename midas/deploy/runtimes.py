@@ -58,7 +58,7 @@ def run_second(runtime: Second, path: Path, images: Tensor) -> Tensor:
 def _onnxruntime(path: Path) -> Run:
     """The file as a function of images."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # its errors are raised as well
     options.intra_op_num_threads = THREADS
     try:
         if keeps_weights_elsewhere(data := path.read_bytes()):

@@ -1,5 +1,6 @@
 """Files from strangers: headers that lie, archives that climb, images that hang or explode. Each is refused in one line."""
 
+import gzip
 import io
 import json
 import os
@@ -16,7 +17,9 @@ import safetensors.torch
 import torch
 from onnx import TensorProto, helper
 from PIL import Image
+from tiny_onnx import tiny_onnx
 
+from midas.bench.nasbench201 import load_table
 from midas.data.arrays import npz
 from midas.data.config import DataConfig
 from midas.data.prepare import prepare
@@ -132,6 +135,24 @@ def test_an_archive_as_data_root_is_not_unpacked(source: str, tmp_path: Path) ->
     assert [p.name for p in tmp_path.rglob("*")] == ["inner", "a.zip"]
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        gzip.compress(b"arch,a_test\n" + bytes(2**27)),
+        b"arch,a_test\n" + b"x" * 200_000 + b",1\n",
+        gzip.compress(b"arch,a_test\n")[:-9],
+        gzip.compress(bytes(1000))[:15] + b"\xff" * 30,
+        b"arch,a_test\n|a~0|,ten\n",
+        b"\xff\xfe",
+    ],
+    ids=["bomb", "endless field", "cut", "damaged", "no number", "no text"],
+)
+def test_a_hostile_table_of_accuracies_is_refused(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "t.csv.gz").write_bytes(data)
+    with pytest.raises(MidasError, match=r"t\.csv\.gz: (is no table|has no columns)"):
+        load_table(tmp_path / "t.csv.gz")
+
+
 def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -149,6 +170,7 @@ def postscript() -> bytes:
 
 HOSTILE_IMAGES = {
     "bomb.png": png(60_000, 60_000),
+    "half.png": png(10_000, 10_000),  # of which Pillow only warns
     "text.png": png(4, 4, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8)))),
     "program.png": postscript(),  # Pillow would start Ghostscript
     "thread.png": png(1, 80_000_000),
@@ -171,6 +193,16 @@ def test_a_hostile_image_is_named_and_nothing_is_written(name: str, pets: Path) 
     with pytest.raises(DataError, match=f"1 of 9 images cannot be read: cat/{name}"):
         prepare(DataConfig(source="folder", root=str(pets), size=8), pets.parent / "out")
     assert not (pets.parent / "out").exists()
+
+
+@pytest.mark.parametrize("name", HOSTILE_IMAGES)
+@pytest.mark.filterwarnings("default")  # as outside the tests
+def test_a_hostile_image_is_one_line_of_predict(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / name).write_bytes(HOSTILE_IMAGES[name])
+    assert predict.main([str(tiny_onnx(tmp_path / "m.onnx")), str(tmp_path / name)]) == 1
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert ("bomb" in err) == (name in ("bomb.png", "half.png"))
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])

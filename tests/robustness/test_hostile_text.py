@@ -24,7 +24,7 @@ from midas.report import pixels
 from midas.report.sources import Sources
 from midas.runs import files
 from midas.runs.errors import MidasError, ParamsError
-from pipeline import launch, names
+from pipeline import launch, names, report
 
 ROOT = Path(__file__).parents[2]
 EVIL = "<script>alert(1)</script>"
@@ -191,6 +191,29 @@ def test_a_target_and_a_seed_are_read_plainly_and_as_dvc_names_them() -> None:
         "my-net_2",
     ]
     assert [names.seed(text) for text in ("0", "search@17")] == [0, 17]
+
+
+def test_the_parameters_of_a_compared_branch_do_not_choose_where_files_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone = tmp_path / "clone"
+    (clone / "evil").mkdir(parents=True)
+    (clone / "evil/history.csv").write_text("epoch\n0\n")
+    (clone / "params.yaml").write_text(yaml.safe_dump({"seeds": [0], "targets": {"../../../evil": {}}}))
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    for command in (
+        ["git", "init", "-q"],
+        ["dvc", "init", "-q"],
+        ["git", "add", "-A"],
+        ["git", *identity, "commit", "-qm", "x"],
+    ):
+        subprocess.run(command, cwd=clone, check=True, capture_output=True)
+    monkeypatch.chdir(clone)
+    with pytest.raises(
+        MidasError, match=r"report --compare: HEAD: cannot be read \(targets: '\.\./\.\./\.\./evil' is no name"
+    ):
+        report.checked_out("HEAD", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
