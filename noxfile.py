@@ -1,4 +1,4 @@
-"""The test suite on the oldest and the newest supported libraries: `nox`, or `nox -s oldest`.
+"""The test suite on the oldest and the newest supported libraries: `nox`, or `nox -s "tests(oldest)"`.
 
 The bounds are those of pyproject.toml; uv picks the lowest or the highest release that they allow, so no list stands here.
 """

@@ -17,14 +17,8 @@ import torch
 
 from midas.runs import files
 
-LIBRARIES = (
-    "numpy",
-    "pillow",
-    "safetensors",
-    "timm",
-    "torch",
-    "torchvision",
-)  # what stages with checkpoints compute with
+# what stages with checkpoints compute with
+LIBRARIES = ("numpy", "pillow", "safetensors", "timm", "torch", "torchvision")
 
 
 def fingerprint(parameters: Mapping[str, Any], paths: Iterable[Path]) -> str:

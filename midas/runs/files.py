@@ -4,6 +4,7 @@ A process that is killed in the middle leaves its temporary file behind. Its nam
 write of the same target knows it for what it is and removes it.
 """
 
+import contextlib
 import csv
 import glob
 import hashlib
@@ -41,7 +42,7 @@ def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files
         temporary.replace(path)
-        _sync(path.parent)
+        _sync_folder(path.parent)
     except OSError as error:
         raise MidasError(
             f"{path}: cannot be written ({error.strerror or error}); the old file, if any, is whole"
@@ -59,17 +60,15 @@ def move(source: Path, target: Path) -> None:
     """
     try:
         for path in [*source.rglob("*"), source]:
-            _sync(path)
+            _sync_folder(path) if path.is_dir() else _sync(path)
         source.replace(target)
-        _sync(target.parent)
+        _sync_folder(target.parent)
     except OSError as error:
         raise MidasError(f"{target}: cannot be written ({error.strerror or error})") from error
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on the disk; Windows cannot be asked for the latter."""
-    if os.name == "nt":
-        return
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -77,11 +76,17 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def _sync_folder(path: Path) -> None:
+    """Likewise where it can be asked for: not of Windows, nor of every network file system."""
+    with contextlib.suppress(OSError):
+        _sync(path)
+
+
 def _remove_leftovers(path: Path) -> None:
-    """Remove the temporary files of `path` whose process is no more."""
+    """Remove the temporary files of `path` whose process is no more; in containers it may have had this one's number."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         number = left.name.removeprefix(f".{path.name}.").partition(".")[0]
-        if number.isdecimal() and _is_gone(int(number)):
+        if number.isdecimal() and (int(number) == os.getpid() or _is_gone(int(number))):
             left.unlink(missing_ok=True)
 
 

@@ -9,8 +9,8 @@ from clones import IDENTITY, draw_images, edit, make_clone, run
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone with `midas init folder`, the two lines edited, and sizes made small for a test; after `dvc repro`."""
-    clone = make_clone(tmp_path_factory.mktemp("clone"))
-    images = draw_images(tmp_path_factory.mktemp("my images"))
+    clone = make_clone(tmp_path_factory.mktemp("a clone — Größe"))
+    images = draw_images(tmp_path_factory.mktemp("my images — 大小"))
     run(clone, "midas", "init", "folder")
     edit(clone / "params.yaml", root=str(images), size="16")
     edit(clone / "params.yaml", epochs="2", channels="4", cells="3", start_size="null", seeds="[0]")

@@ -92,6 +92,23 @@ def test_every_sample_counts_the_same_and_every_patch_of_a_sample_and_every_cell
     assert torch.allclose(found["cell"][0].a, torch.stack(cells).mean(0).double(), atol=1e-6)
 
 
+def test_pair_probabilities_are_averaged_over_patches_and_kept_for_every_sample() -> None:
+    class Pairs(Stub):
+        def forward(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> Choice:
+            pi = self.answers.pop(0)
+            return Choice(pi, torch.ones(*pi.shape[:3], 1, 3), pi)
+
+    answers = [torch.rand(batch, side, side, 3) for batch in (3, 2) for side in (4, 2, 1)]
+    batches = [torch.randn(3, 3, 4, 4), torch.randn(2, 3, 4, 4)]
+    supernet = Supernet(TOY, 2, 1, num_classes=2)
+    found = sample_weights(supernet, Pairs([pi.clone() for pi in answers]), batches)["cell"]
+    for k, cell_ in enumerate(found):
+        expected = torch.cat([answers[k].mean((1, 2)), answers[3 + k].mean((1, 2))])  # [5 samples, 3 pairs]
+        assert cell_[0].pi is not None
+        assert torch.allclose(cell_[0].pi, expected)
+        assert cell_[0].a.shape == (5, 1, 3)
+
+
 def test_static_weights_are_kept_once_however_many_samples_there_are() -> None:
     supernet, a = Supernet(TOY, 2, 1, num_classes=2), torch.rand(1, 1, 1, 1, 3)
     samples = sample_weights(supernet, Stub([a] * 6), [torch.randn(2, 3, 4, 4)] * 2)
@@ -229,6 +246,27 @@ def test_the_mode_is_where_most_samples_are() -> None:
     generator = torch.Generator().manual_seed(0)
     crowd, tail = 0.3 + 0.01 * torch.randn(70, generator=generator), 0.9 + 0.01 * torch.randn(30, generator=generator)
     assert mode(torch.cat([tail, crowd])[:, None]).item() == pytest.approx(0.3, abs=0.02)
+
+
+def half_sample_mode(values: list[float]) -> float:
+    """Bickel and Fruehwirth's rule, written out for one list."""
+    values = sorted(values)
+    if len(values) <= 2:
+        return sum(values) / len(values)
+    if len(values) == 3:
+        low = values[1] - values[0] <= values[2] - values[1]
+        return sum(values[:2] if low else values[1:]) / 2
+    half = -(-len(values) // 2)
+    start = min(range(len(values) - half + 1), key=lambda i: values[i + half - 1] - values[i])
+    return half_sample_mode(values[start : start + half])
+
+
+@given(st.lists(st.integers(0, 50).map(float), min_size=1, max_size=12))
+def test_the_mode_is_that_of_the_half_sample_rule_entry_by_entry(values: list[float]) -> None:
+    columns = torch.tensor([values, [-value for value in values]]).T[:, None, :]  # [N, 1, 2]
+    expected = [half_sample_mode(values), half_sample_mode([-value for value in values])]
+    assert mode(columns).shape == (1, 2)
+    assert mode(columns).flatten().tolist() == pytest.approx(expected)
 
 
 def test_agreement_is_the_share_of_equal_edges() -> None:
