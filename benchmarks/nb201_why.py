@@ -1,0 +1,84 @@
+"""Why a search of few steps needs short trainings: two measurements on NAS-Bench-201, CIFAR-10 at 16x16.
+
+    python benchmarks/nb201_why.py --root CIFAR --table nasbench201.csv.gz untrained     seconds a seed
+    python benchmarks/nb201_why.py --root CIFAR --table nasbench201.csv.gz depth         minutes
+
+`untrained` decodes supernets and projections as they are drawn, before any step. `depth` trains three cells for three
+epochs by the recipe of `decode.refine`: the best of the table, the one of 3x3 convolutions alone, and the one whose skip
+joins another edge; in networks of one and of two cells a stage. The table's validation column stands beside.
+"""
+
+import argparse
+import statistics
+from pathlib import Path
+
+import torch
+from nb201_run import PRESET, prepared
+
+from midas.bench.nasbench201 import find_table, load_table
+from midas.data.prepared import load_meta, load_split
+from midas.genotype import Genotype
+from midas.search.bilevel import build_search
+from midas.search.config import DecodeConfig, RefineConfig, SearchConfig
+from midas.search.decode import decode, sample_weights
+from midas.search.halves import Halves
+from midas.search.monitor import decode_batches
+from midas.search.refine import brief_training
+from midas.search.rules import Rule
+from midas.search.selection import decode_sample
+from midas.spaces import get_space
+
+RULES: tuple[Rule, ...] = ("mean", "vote")
+CELLS = {
+    "skip from the input to node 3, else 3x3": "|{c}~0|+|{c}~0|{c}~1|+|{s}~0|{c}~1|{c}~2|",
+    "3x3 alone": "|{c}~0|+|{c}~0|{c}~1|+|{c}~0|{c}~1|{c}~2|",
+    "skip from node 1 to node 3, else 3x3": "|{c}~0|+|{c}~0|{c}~1|+|{c}~0|{s}~1|{c}~2|",
+}
+
+
+def main() -> None:
+    """Measure and print Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("untrained", "depth"))
+    parser.add_argument("--root", required=True)
+    parser.add_argument("--table", type=Path)
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(10, 22)))
+    options = parser.parse_args()
+    table, folder = load_table(find_table(options.table)), prepared(options.root)
+    train, meta = load_split(folder / "train.safetensors"), load_meta(folder / "meta.json")
+    search, full = SearchConfig(**PRESET["search"]), get_space("nasbench201")
+    space = full.without(search.exclude)
+    torch.set_num_threads(1)
+
+    def known(genotype: Genotype) -> float:
+        return float(table.columns["cifar10_valid"][table.row(genotype)])
+
+    if options.what == "untrained":
+        images = decode_sample(train, search, DecodeConfig(samples=256))
+        found: dict[Rule, list[float]] = {rule: [] for rule in RULES}
+        for seed in options.seeds:
+            supernet, arm = build_search(space, search, len(meta.classes), seed)
+            samples = sample_weights(supernet, arm, decode_batches(images, meta, 256))
+            for rule in RULES:
+                found[rule].append(known(decode(samples, space, rule)))
+        print(
+            "| rule | seeds | validation accuracy of the cell of an untrained search | best | worst |\n|---|---|---|---|---|"
+        )
+        for rule, values in found.items():
+            spread = f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+            print(f"| {rule} | {len(values)} | {spread} | {max(values):.2f} | {min(values):.2f} |")
+        return
+    print("| cell | table | cells a stage | after 3 epochs, a seed each |\n|---|---|---|---|")
+    for name, form in CELLS.items():
+        genotype = Genotype.from_arch(form.format(c="nor_conv_3x3", s="skip_connect"))
+        for depth in (1, 2):
+            judges = [
+                brief_training(space, search, RefineConfig(cells=depth), Halves(train, search), meta, seed)
+                for seed in options.seeds[:2]
+            ]
+            seen = ", ".join(f"{judge(genotype, 3):.1%}" for judge in judges)
+            print(f"| {name} | {known(genotype):.2f} | {depth} | {seen} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
