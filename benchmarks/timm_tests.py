@@ -4,7 +4,7 @@
 
 CHECKOUT is a clone of https://github.com/huggingface/pytorch-image-models; its tests/test_models.py is run as it is, but
 for our module's name in its list of those whose models give intermediates. Nothing of it is copied here. Prints a table
-of counts; the exit code is pytest's. All of it takes about an hour of one core; `-k midas_darts_v2` asks one cell alone.
+of counts; the exit code is pytest's. All of it takes about eight minutes of one core; `-k midas_darts_v2` asks one cell alone.
 """
 
 import os
