@@ -36,7 +36,7 @@ test-all: check
 	pytest -n 2 --dist loadgroup
 
 docs: setup
-	mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 clean:
 	rm -rf artifacts report site .checkpoints .pytest_cache .mypy_cache .ruff_cache
