@@ -37,7 +37,7 @@ test-all: check
 	pytest -n 2 --dist loadgroup
 
 docs: setup
-	mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 .venv/.quality: .venv/.installed
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,quality]'
