@@ -17,7 +17,7 @@ def target(text: str) -> str:
     Raises:
         ParamsError: it is no name that a folder and a DVC stage can have.
     """
-    return checked(text.rpartition("@")[2])
+    return checked(_item(text))
 
 
 def checked(name: str) -> str:
@@ -33,10 +33,15 @@ def checked(name: str) -> str:
 
 def seed(text: str) -> int:
     """The seed in ``0`` or ``search@0``; a wrong one is wrong usage."""
-    number = text.rpartition("@")[2]
+    number = _item(text)
     if not re.fullmatch(r"[0-9]{1,18}", number):
         raise typer.BadParameter(f"{number[:80]!r} is not a whole number of at least 0")
     return int(number)
+
+
+def _item(text: str) -> str:
+    """What stands behind the first @, or all of a text without one: a hostile name may hold another."""
+    return text.partition("@")[2] if "@" in text else text
 
 
 Target = Annotated[str, typer.Argument(parser=target, help="One of `targets` in params.yaml, or its stage in DVC.")]

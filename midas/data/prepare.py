@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from midas.data.splits import stratified, subset
 from midas.runs import files
 from midas.runs.errors import DataError
 
+_NO_TEXT = re.compile("[\ud800-\udfff]")  # how Python writes bytes of a file's name that are no UTF-8
 _MIN_STD = 1e-3  # a channel of one value everywhere stays finite when it is normalised
 
 
@@ -80,9 +82,7 @@ def _check_classes(pool: Pool) -> None:
     for name, times in Counter(pool.classes).items():
         if times > 1:
             raise DataError(f"{pool.where}: {times} classes are named {name!r}; each needs a name of its own")
-        if not name.strip() or any(
-            "\ud800" <= c <= "\udfff" for c in name
-        ):  # how Python writes bytes that are no UTF-8
+        if not name.strip() or _NO_TEXT.search(name):
             raise DataError(f"{pool.where}: the class name {name!r} is empty or no valid text (UTF-8); rename it")
     needed = dict.fromkeys(pool.splits, 1)
     needed["train"] = 1 + len(SPLITS) - len(pool.splits)  # those that are missing are cut from train

@@ -110,6 +110,7 @@ def image(data: bytes) -> None:
         assert np.asarray(fit(to_rgb(picture), SIDE)).shape == (SIDE, SIDE, 3)
 
     with warnings.catch_warnings(action="ignore"):  # as the pool does once for all images
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
         fault = pool._attempt(0, 0, work)
     if fault is not None:
         assert "AssertionError" not in fault

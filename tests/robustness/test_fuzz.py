@@ -1,6 +1,6 @@
 """Any bytes in the place of a file: only the documented errors come out.
 
-`MIDAS_FUZZ_CASES` says how many cases a kind of file gets (200). fuzz.py in this folder does the same guided by coverage.
+`MIDAS_FUZZ_CASES` says how many cases a kind of file gets (100). fuzz.py in this folder does the same guided by coverage.
 """
 
 import os
@@ -10,7 +10,7 @@ from fuzz_targets import TARGETS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-CASES = int(os.environ.get("MIDAS_FUZZ_CASES", "200"))
+CASES = int(os.environ.get("MIDAS_FUZZ_CASES", "100"))
 TOKENS = [
     b"",
     b"\0",

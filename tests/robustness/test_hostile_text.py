@@ -184,6 +184,11 @@ def test_what_is_no_name_is_no_target(text: str) -> None:
         assert str(caught.value).isprintable()
 
 
+def test_the_name_of_one_target_cannot_stand_for_another() -> None:
+    with pytest.raises(ParamsError, match="'evil@digits' is no name"):
+        names.target("train@evil@digits")
+
+
 def test_a_target_and_a_seed_are_read_plainly_and_as_dvc_names_them() -> None:
     assert [names.target(text) for text in ("digits", "train@digits", "build@my-net_2")] == [
         "digits",
