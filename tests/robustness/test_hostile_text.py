@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from markupsafe import Markup
 from PIL import Image
 from tiny_onnx import SIDE, tiny_onnx
 
@@ -122,7 +123,7 @@ def test_names_in_the_pictures_and_numbers_of_the_report_are_text(tmp_path: Path
     for text in (
         pixels.thumbnail(image, evil),
         sources.count("p.csv", actual=evil),
-        pixels.patch_map(image, cell, colours, evil),
+        pixels.patch_map(image, cell, colours, evil, Markup("")),
     ):
         assert "script" not in Tags(str(text)).found
     assert 'value="1"' in sources.count("p.csv", actual=CONTROL), "line separators in a name end no row"

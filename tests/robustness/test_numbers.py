@@ -42,7 +42,7 @@ def node(**options: object) -> tuple[MidasArm, NodeSite]:
 
 
 def mixed(arm: MidasArm, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[Tensor, Choice]:
-    arm.begin_pass()
+    arm.begin_cell()
     return arm.mix(site, inputs, maps)
 
 
