@@ -215,6 +215,8 @@ def test_a_browser_shows_a_page_of_its_width_without_complaints_requests_or_barr
 ) -> None:
     page = finished / "report" / f"{name}.html"
     if not page.is_file():
+        run(finished, "git", "add", "-A")
+        run(finished, "git", *IDENTITY, "commit", "-q", "--allow-empty", "-m", "found")
         run(finished, "midas", "report", "--compare", "HEAD", "HEAD")
     seen = look(chromium, page, width, scheme)
     assert seen.width == width, "no sideways scrolling"
