@@ -15,6 +15,7 @@ def command() -> None:
     from midas.search.arms import DiscreteArm
     from midas.search.config import DecodeConfig, SearchConfig
     from midas.search.decode import decode, sample_weights
+    from midas.search.halves import Halves
     from midas.search.monitor import accuracy, decode_batches
     from midas.search.selection import agreement, decode_sample
     from midas.search.store import load_search
@@ -25,7 +26,7 @@ def command() -> None:
     space, config = get_space(params.value("space", str)), params.section("search", SearchConfig)
     how, seeds = params.section("decode", DecodeConfig), params.value("seeds", list[int])
     train, meta = load_split(layout.DATA / "train.safetensors"), load_meta(layout.DATA / "meta.json")
-    searched, sample = space.without(config.exclude), decode_sample(train, config, how)
+    searched, sample = space.without(config.exclude), decode_sample(Halves(train, config).architecture, how)
     shown, batch = one_of_each_class(sample, SHOWN), Split(sample.images[:256], sample.labels[:256])
     found, genotypes, cells, weights, patches, spreads = [], [], [], [], [], []
     for seed in seeds:

@@ -16,8 +16,7 @@ import torch
 from torch import nn
 
 WARM_UP, LEAST_RUNS = 2, 5
-BLOCK = 16  # calls of one runtime in a row, the first of which is not counted; a deployed runtime runs by itself
-LEAST_BLOCK, BLOCK_SECONDS = 4, 1.0  # of slow calls fewer
+BLOCK = 4  # calls of one runtime in a row, the first of which is not counted
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -96,15 +95,11 @@ def _measure(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(next(iter(times.values()))) < LEAST_RUNS:
         for name, call in calls.items():
-            begun = time.perf_counter()
             for run in range(BLOCK):
                 start = time.perf_counter()
                 call()
-                now = time.perf_counter()
                 if run > 0:
-                    times[name].append((now - start) * 1e3)
-                if run >= LEAST_BLOCK - 1 and now - begun > BLOCK_SECONDS:
-                    break
+                    times[name].append((time.perf_counter() - start) * 1e3)
     return {
         name: {"p50_ms": _percentile(values, 50), "p95_ms": _percentile(values, 95), "runs": len(values)}
         for name, values in times.items()

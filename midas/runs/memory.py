@@ -1,5 +1,6 @@
 """What a step will hold in memory, counted before the first one is run, and whether that fits."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def step_bytes(kept: int, states: int, device: torch.device, checkpointing: bool
 
 
 def available(device: torch.device) -> int:
-    """Bytes that may still be taken: of the GPU, or of this machine and of the container it shows."""
+    """Bytes that may still be taken: of the GPU, or of this machine and of the container it shows, each process's part."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     free = [int(psutil.virtual_memory().available)]
@@ -78,7 +79,7 @@ def available(device: torch.device) -> int:
             free.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
         except (OSError, ValueError):  # another system, or a container without limit ("max")
             continue
-    return max(0, min(free))
+    return max(0, min(free)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's processes on this machine
 
 
 def refuse_more(title: str, needed: int, device: torch.device, advice: str) -> None:

@@ -17,16 +17,16 @@ from midas.data.prepared import DataMeta, Split
 from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint
 from midas.runs.errors import ParamsError, TrainingDiverged
-from midas.runs.memory import refuse_more
 from midas.runs.progress import Reporter, progress
 from midas.runs.world import World
 from midas.search.arms import Arm, build_arm
 from midas.search.config import SearchConfig
 from midas.search.halves import Halves
-from midas.search.memory import search_bytes
+from midas.search.memory import check_memory
 from midas.search.monitor import monitor
 from midas.search.supernet import Supernet
 from midas.search.unrolled import unrolled_gradient
+from midas.search.weights import weight_optimiser
 from midas.spaces.space import Space
 
 Batch = list[tuple[Tensor, Tensor]]  # images [b, 3, H, W] and labels [b] of each part that this process runs
@@ -86,7 +86,7 @@ def run_search(
     space, world = space.without(config.exclude), world or World()
     supernet, arm = build_search(space, config, len(meta.classes), seed)
     engine = _Engine(space, supernet, arm, config, Halves(train, config), meta, seed, world)
-    engine.refuse_more_than_fits()
+    check_memory(supernet, arm, config, engine.halves, world, f"search seed {seed}")
     first, history = engine.restore(checkpoint.load() if checkpoint else None)
     steps = engine.steps_per_epoch
     with progress(f"search seed {seed}", config.epochs * steps, first * steps, quiet=not world.writes) as report:
@@ -128,13 +128,7 @@ class _Engine:
         self._check_parts()
         self.augment = Augment(config.augment, meta.mean, meta.std)
         self.weights, self.architecture = list(supernet.parameters()), list(arm.parameters())
-        self.weight_optimiser = torch.optim.SGD(
-            self.weights,
-            config.learning_rate,
-            config.momentum,
-            nesterov=config.nesterov,
-            weight_decay=config.weight_decay,
-        )
+        self.weight_optimiser = weight_optimiser(self.weights, config)
         decay = config.arch_weight_decay if arm.decays else 0.0
         self.arch_optimiser = (
             torch.optim.Adam(self.architecture, config.arch_learning_rate, betas=(0.5, 0.999), weight_decay=decay)
@@ -187,18 +181,6 @@ class _Engine:
                 raise ParamsError(
                     f"search.batch_size: {self._batch(half)} cannot be divided into {total} equal parts of 2 or more"
                 )
-
-    def refuse_more_than_fits(self) -> None:
-        """Raise MidasError where a step would hold more memory than is free."""
-        batch = max(self._batch(half) for half in (self.halves.weights, self.halves.architecture))
-        part, size = batch // (self.world.size * self.parts), self.halves.weights.images.shape[-1]
-        refuse_more(
-            f"search seed {self.seed}",
-            search_bytes(self.supernet, self.arm, size, part),
-            self.weights[0].device,
-            f"make search.batch_size ({batch}), channels ({self.config.channels}) or size ({size}) smaller, search.accumulate "
-            f"({self.parts}) larger, or set search.checkpointing: true",
-        )
 
     def _architecture_step(self, optimiser: torch.optim.Adam, held_out: Batch, batch: Batch) -> tuple[Tensor, Tensor]:
         """Adam on the arm alone; in first order the weights' gradients are never computed."""

@@ -6,7 +6,7 @@ others) is our reading, METHOD.md section 2. The other rules are in `rules.py`.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,23 +81,20 @@ def sample_weights(supernet: Supernet, arm: Arm, batches: Iterable[Tensor]) -> S
 
 
 def distributions(samples: Samples, rule: Rule = "mean") -> Distributions:
-    """Sum up over samples by a rule (not `joint`) within each cell, then take the mean over the cells of a type."""
-    over = SUMMARIES[rule]
-    return {
-        kind: [
-            mean([NodeWeights(over(node.a), None if node.pi is None else over(node.pi)) for node in same])
-            for same in zip(*cells, strict=True)
-        ]
-        for kind, cells in samples.items()
-    }
+    """Sum up over samples by a rule within each cell, then take the mean over the cells of a type.
+
+    `joint` chooses from all samples at once; where one weight for each operation is asked for, it is the mean.
+    """
+    return _summed_up(samples, SUMMARIES["mean" if rule == "joint" else rule])
 
 
 def deviations(samples: Samples) -> Distributions:
     """The standard deviation over samples within each cell, the mean over the cells of a type."""
+    return _summed_up(samples, lambda values: values.double().std(0, correction=0))
 
-    def over(values: Tensor) -> Tensor:
-        return values.double().std(0, correction=0)
 
+def _summed_up(samples: Samples, over: Callable[[Tensor], Tensor]) -> Distributions:
+    """Samples by `over` [N, ..., K] to [..., K], then the mean over the cells of a type."""
     return {
         kind: [
             mean([NodeWeights(over(node.a), None if node.pi is None else over(node.pi)) for node in same])
@@ -121,7 +118,7 @@ def decode(samples: Samples, space: Space, rule: Rule = "mean") -> Genotype:
     `none` may be chosen. Ties go to the earlier candidate. The rule `joint` takes the edges and operations of a node that
     are most probable together.
     """
-    found = distributions(samples, "mean" if rule == "joint" else rule)
+    found = distributions(samples, rule)
     cells = {}
     for kind, nodes in found.items():
         edges = []

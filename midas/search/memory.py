@@ -1,10 +1,13 @@
-"""The memory of a search step."""
+"""The memory of a search step, and whether there is as much."""
 
 import torch
 from torch.nn import functional as F
 
-from midas.runs.memory import FEW, kept_bytes, step_bytes
+from midas.runs.memory import FEW, kept_bytes, refuse_more, step_bytes
+from midas.runs.world import World
 from midas.search.arms import Arm
+from midas.search.config import SearchConfig
+from midas.search.halves import Halves
 from midas.search.supernet import SearchCell, Supernet
 
 
@@ -12,7 +15,7 @@ def search_bytes(supernet: Supernet, arm: Arm, size: int, batch: int) -> int:
     """The most that a step of a search holds, from a pass of two images.
 
     Args:
-        supernet: in any mode; it is left as it was.
+        supernet: in any mode; its weights require gradients afterwards, as do the arm's.
         arm: how it is weighed.
         size: the images' side in pixels.
         batch: images of one pass: of a part, where a batch is divided.
@@ -30,3 +33,15 @@ def search_bytes(supernet: Supernet, arm: Arm, size: int, batch: int) -> int:
     # a weight, its gradient and its momentum; a projection, its gradient and Adam's two
     states = 3 * sum(w.nbytes for w in weights) + 4 * sum(w.nbytes for w in architecture)
     return step_bytes(kept * batch // FEW, states, device, checkpointing)
+
+
+def check_memory(supernet: Supernet, arm: Arm, config: SearchConfig, halves: Halves, world: World, title: str) -> None:
+    """Raise MidasError where a step of this search would hold more memory than is free."""
+    batch, size = min(config.batch_size, len(halves.weights)), halves.weights.images.shape[-1]
+    refuse_more(
+        title,
+        search_bytes(supernet, arm, size, batch // (world.size * config.accumulate)),
+        next(supernet.parameters()).device,
+        f"make search.batch_size ({batch}), channels ({config.channels}) or size ({size}) smaller, search.accumulate "
+        f"({config.accumulate}) larger, or set search.checkpointing: true",
+    )

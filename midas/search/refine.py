@@ -7,6 +7,7 @@ best (arXiv 1806.09055, section 3.1). Every arm is refined in the same way.
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -26,6 +27,7 @@ from midas.search.decode import Distributions
 from midas.search.halves import Halves
 from midas.search.monitor import accuracy
 from midas.search.supernet import Supernet
+from midas.search.weights import weight_optimiser
 from midas.spaces.space import Space
 
 Judge = Callable[[Genotype, int], float]  # a cell's accuracy after a training of so many epochs
@@ -82,10 +84,9 @@ def refined(
             return known[key]
 
         heats = refine(start, found, space, how, judge)
-        changes = [heat.genotype for heat in heats if heat.kept]
-        report.note(
-            f"{len(known)} short trainings, {sum(g != start for g in changes)} of {how.rounds} rounds changed the cell"
-        )
+        cells = [start, *(heat.genotype for heat in heats if heat.kept)]
+        changed = sum(one != other for one, other in pairwise(cells))
+        report.note(f"{len(known)} short trainings, {changed} of {how.rounds} rounds changed the cell")
     return heats
 
 
@@ -165,13 +166,7 @@ def brief_training(
         network = Supernet(space, search.channels, how.cells or search.cells, len(meta.classes))
         network.to(memory_format=torch.channels_last).train()
         arm, half, batch = DiscreteArm(genotype.cells), halves.weights, min(search.batch_size, len(halves.weights))
-        optimiser = torch.optim.SGD(
-            network.parameters(),
-            search.learning_rate,
-            search.momentum,
-            nesterov=search.nesterov,
-            weight_decay=search.weight_decay,
-        )
+        optimiser = weight_optimiser(network.parameters(), search)
         order, draws = seeding.derive(seed, "refine"), seeding.generator(seed, "refine", "augment")
         steps = [index for epoch in range(epochs) for index in epoch_batches(len(half), batch, order, epoch)]
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, len(steps), search.min_learning_rate)

@@ -34,7 +34,7 @@ class Decoded(NamedTuple):
     samples: Samples
     subnetwork_accuracy: float
     supernet_accuracy: float
-    heats: list[Heat] = []  # noqa: RUF012 - the short trainings, where there were any; never changed
+    heats: Sequence[Heat] = ()  # the short trainings, where there were any
 
     @property
     def judged(self) -> float:
@@ -42,9 +42,8 @@ class Decoded(NamedTuple):
         return self.heats[-1].accuracy if self.heats else self.subnetwork_accuracy
 
 
-def decode_sample(train: Split, config: SearchConfig, how: DecodeConfig) -> Split:
+def decode_sample(half: Split, how: DecodeConfig) -> Split:
     """The images of the architecture half that are decoded."""
-    half = Halves(train, config).architecture
     order = torch.randperm(len(half), generator=seeding.generator(how.seed, "decode"))[: how.samples]
     return Split(half.images[order], half.labels[order])
 
@@ -64,17 +63,18 @@ def decode_seed(
 
     Where `how.refine` asks for it, short trainings go on from the decoded cell; `checkpoint` keeps their results.
     """
-    halves, sample = Halves(train, config), decode_sample(train, config, how)
+    halves = Halves(train, config)
     half = halves.architecture
+    sample = decode_sample(half, how)
     seeding.seed_torch(how.seed, "decode")  # `noise` draws from here
     space = space.without(config.exclude)
     samples = sample_weights(supernet, arm, decode_batches(sample, meta, how.batch_size))
     genotype = decode(samples, space, how.rule)
     if isinstance(arm, RandomArm):
         genotype = _best_random(space, supernet, config.random_cells, sample, meta, how)
-    heats = []
+    heats: Sequence[Heat] = ()
     if how.refine is not None:
-        found = distributions(samples, "vote" if how.rule == "vote" else "mean")
+        found = distributions(samples, how.rule)
         heats = refined(genotype, found, space, config, how.refine, halves, meta, seed, checkpoint)
         genotype = heats[-1].genotype
     accuracies = (

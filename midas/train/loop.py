@@ -21,12 +21,11 @@ from midas.nets.network import MidasNet
 from midas.runs import interrupt, seeding
 from midas.runs.checkpoint import Checkpoint
 from midas.runs.errors import MidasError, ParamsError, TrainingDiverged
-from midas.runs.memory import refuse_more
 from midas.runs.progress import Reporter, progress
 from midas.runs.world import World
 from midas.train.config import TargetConfig
 from midas.train.evaluate import evaluate
-from midas.train.memory import train_bytes
+from midas.train.memory import check_memory
 from midas.train.mixing import Mix
 from midas.train.schedule import build_scheduler, drop_path_at, size_at
 from midas.train.state import TrainState, Weights, new_state
@@ -90,7 +89,7 @@ def train(
     world = world or World()
     trainer = Trainer(new_state(network, config), config, train, meta, title, world)
     state = trainer.state
-    trainer.refuse_more_than_fits()
+    check_memory(state, config, train.images.shape[-1], world, title)
     if checkpoint and (saved := checkpoint.load()):
         state.restore(saved)
 
@@ -139,18 +138,6 @@ class Trainer:
         self.criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
         self.steps_per_epoch = len(self._batches(0))
         self.scheduler = build_scheduler(state.optimiser, config, self.steps_per_epoch)
-
-    def refuse_more_than_fits(self) -> None:
-        """Raise MidasError where a step would hold more memory than is free."""
-        config = self.config
-        part = config.batch_size // self.parts
-        refuse_more(
-            self.title,
-            train_bytes(self.state, config, self.train.images.shape[-1], part),
-            self.world.device,
-            f"make batch_size ({config.batch_size}) or channels ({self.state.network.channels}) smaller, accumulate "
-            f"({config.accumulate}) larger, or set checkpointing: true",
-        )
 
     def _batches(self, epoch: int) -> list[Tensor]:
         """The epoch's batches; full ones only, since batch norm cannot train on a single image."""

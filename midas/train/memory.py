@@ -1,4 +1,4 @@
-"""The memory of a training step."""
+"""The memory of a training step, and whether there is as much."""
 
 import copy
 
@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from midas.runs.memory import FEW, kept_bytes, step_bytes
+from midas.runs.memory import FEW, kept_bytes, refuse_more, step_bytes
+from midas.runs.world import World
 from midas.train.config import TargetConfig
 from midas.train.state import TrainState
 
@@ -38,3 +39,14 @@ def train_bytes(state: TrainState, config: TargetConfig, size: int, batch: int) 
     copies = COPIES[config.optimiser] + (config.ema is not None)
     states = copies * sum(p.nbytes for p in parameters)
     return step_bytes(kept * batch // FEW, states, weight.device, config.checkpointing)
+
+
+def check_memory(state: TrainState, config: TargetConfig, size: int, world: World, title: str) -> None:
+    """Raise MidasError where a step of this training would hold more memory than is free."""
+    refuse_more(
+        title,
+        train_bytes(state, config, size, config.batch_size // (world.size * config.accumulate)),
+        world.device,
+        f"make batch_size ({config.batch_size}) or channels ({state.network.channels}) smaller, accumulate "
+        f"({config.accumulate}) larger, or set checkpointing: true",
+    )

@@ -112,10 +112,15 @@ def test_an_image_is_prepared_as_the_training_data_were(images: Path, name: str,
     )
 
 
-def test_the_files_images_are_read_with_are_those_of_the_data_room() -> None:
+def test_what_it_says_and_reads_for_itself_is_what_the_library_does() -> None:
     from midas.data.folder import SUFFIXES
+    from midas.data.pictures import FORMATS
+    from midas.runs.errors import printable
 
     assert predict.SUFFIXES == SUFFIXES
+    assert predict.FORMATS == FORMATS
+    text = "".join(map(chr, range(0x20000)))
+    assert predict.printable(text) == printable(text)
     assert predict.MAX_SCALED == pictures.MAX_SCALED
 
 

@@ -65,7 +65,7 @@ def _read(svg: ElementTree.Element) -> Chart:
     return chart
 
 
-def _scale(svg: ElementTree.Element, axis: int):  # type: ignore[no-untyped-def]
+def _scale(svg: ElementTree.Element, axis: int):
     """From a coordinate to the number on that axis (0: horizontal, 1: vertical), by its first and last labelled tick."""
     marks = {  # a tick's mark goes down from the horizontal axis, and left from the vertical one
         path.attrib["id"]: " ".join(path.attrib["d"].split()) for path in svg.iter("path") if "id" in path.attrib

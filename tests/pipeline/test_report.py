@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from browsing import GRAVE, browser, look
-from clones import IDENTITY, run
+from clones import run
 from pages import Page, as_read, looked_up
 from plotted import charts_of, expected, patch_maps_of, rows_of
 
@@ -180,8 +180,6 @@ def test_what_was_not_measured_on_this_machine_is_said_to_be_so(finished: Path, 
 
 
 def test_experiments_stand_side_by_side_with_numbers_that_name_them(finished: Path) -> None:
-    run(finished, "git", "add", "-A")
-    run(finished, "git", *IDENTITY, "commit", "-q", "--allow-empty", "-m", "found")
     run(finished, "midas", "report", "--compare", "HEAD", "HEAD", "-o", "report/two.html")
     page = Page((finished / "report/two.html").read_text())
     assert len(page.numbers) == 2 * 10
@@ -215,8 +213,6 @@ def test_a_browser_shows_a_page_of_its_width_without_complaints_requests_or_barr
 ) -> None:
     page = finished / "report" / f"{name}.html"
     if not page.is_file():
-        run(finished, "git", "add", "-A")
-        run(finished, "git", *IDENTITY, "commit", "-q", "--allow-empty", "-m", "found")
         run(finished, "midas", "report", "--compare", "HEAD", "HEAD")
     seen = look(chromium, page, width, scheme)
     assert seen.width == width, "no sideways scrolling"

@@ -86,7 +86,7 @@ def parameters(data: bytes) -> None:
 def _read_sections(path: Path) -> None:
     """Every section of a file of parameters."""
     readers: list[Callable[[], object]] = [
-        *(lambda name=name, kind=kind: params.section(name, kind, path) for name, kind in SECTIONS.items()),  # type: ignore[misc]
+        *(lambda name=name, kind=kind: params.section(name, kind, path) for name, kind in SECTIONS.items()),
         lambda: [
             params.section(f"targets.{n}", TargetConfig, path) for n in params.value("targets", dict[str, object], path)
         ],
@@ -103,7 +103,7 @@ def _read_sections(path: Path) -> None:
 def image(data: bytes) -> None:
     """A picture in a class folder and on predict's command line. Documented: DataError, and a line of predict's."""
     path = _written("picture.png", data)
-    pool = Pool("fuzz", ("a", "b"), np.zeros(1), {}, lambda _: folder._open(path), lambda _: "it")  # type: ignore[arg-type]
+    pool = Pool("fuzz", ("a", "b"), np.zeros(1), {}, lambda _: folder._open(path), lambda _: "it")
     faults: list[str] = []
 
     def work(_: int, picture: Image.Image) -> None:

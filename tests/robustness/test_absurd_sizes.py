@@ -85,7 +85,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     resize: dict[str, int | str] = {"resize": 8, "interpolation": "bilinear", "crop": "center"}
     meta = DataMeta(("a", "b"), 8, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), {"train": 2}, "f", "npz", resize, 0)
     size = {"channels": 2, "cells": 2, "skeleton": "cifar"}
-    model = build_trained(DARTS, build_network(DARTS, num_classes=2, **size).state_dict(), meta, **size)  # type: ignore[arg-type]
+    model = build_trained(DARTS, build_network(DARTS, num_classes=2, **size).state_dict(), meta, **size)
     path = tmp_path_factory.mktemp("models") / "m"
     save_model_folder(path, model, DARTS, meta, "a card\n")
     return path

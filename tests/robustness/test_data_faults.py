@@ -64,8 +64,8 @@ def test_a_clean_data_set_has_a_clean_report(photos: Path) -> None:
 def test_equal_images_are_counted_and_named(photos: Path, source: str, copy: str, key: str) -> None:
     shutil.copy(photos / source, photos / copy)
     report = report_of(photos)
-    assert {name: n for name, n in report["equal_images"].items() if n} == {key: 1}  # type: ignore[attr-defined]
-    (group,) = report["named"]  # type: ignore[misc]
+    assert {name: n for name, n in report["equal_images"].items() if n} == {key: 1}
+    (group,) = report["named"]
     assert [entry["image"] for entry in group] == [source, copy]
     assert report["contradictions"] == 0
 
@@ -75,7 +75,7 @@ def test_an_image_under_two_classes_is_a_contradiction_and_is_named_first(photos
     shutil.copy(photos / "train/cat/5.png", photos / "train/dog/wrong.png")
     report = report_of(photos)
     assert report["contradictions"] == 1
-    assert report["named"][0] == [  # type: ignore[index]
+    assert report["named"][0] == [
         {"image": "train/cat/5.png", "split": "train", "class": "cat"},
         {"image": "train/dog/wrong.png", "split": "train", "class": "dog"},
     ]

@@ -263,4 +263,4 @@ def test_an_onnx_file_cannot_read_another_file(overlong: bool, tmp_path: Path) -
     with pytest.raises(InvalidFile, match="keeps weights in another file"):
         run_onnx(path, torch.zeros(4), 1)
     with pytest.raises(InvalidFile, match="keeps weights in another file"):
-        check_structure(path, None, (3, 8, 8))  # type: ignore[arg-type]  # it stops before the interface is read
+        check_structure(path, None, (3, 8, 8))  # it stops before the interface is read

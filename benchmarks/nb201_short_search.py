@@ -1,11 +1,13 @@
-"""Why a search of few steps needs short trainings: two measurements on NAS-Bench-201, CIFAR-10 at 16x16.
+"""What a search of few steps cannot see: three measurements on NAS-Bench-201, CIFAR-10 at 16x16.
 
-    python benchmarks/nb201_why.py --root CIFAR --table nasbench201.csv.gz untrained     seconds a seed
-    python benchmarks/nb201_why.py --root CIFAR --table nasbench201.csv.gz depth         minutes
+    python benchmarks/nb201_short_search.py untrained  --root CIFAR --table TABLE                seconds a seed
+    python benchmarks/nb201_short_search.py depth      --root CIFAR --table TABLE                minutes
+    python benchmarks/nb201_short_search.py neighbours --root CIFAR --table TABLE --arch ARCH    minutes
 
 `untrained` decodes supernets and projections as they are drawn, before any step. `depth` trains three cells for three
-epochs by the recipe of `decode.refine`: the best of the table, the one of 3x3 convolutions alone, and the one whose skip
-joins another edge; in networks of one and of two cells a stage. The table's validation column stands beside.
+epochs by the recipe of `decode.refine`: the best of the table but two, the one of 3x3 convolutions alone, and the one whose
+skip joins another edge; in networks of one and of two cells a stage. `neighbours` trains a cell and all that differ from it
+in one operation for one epoch, with two cells a stage. The table's validation column stands beside.
 """
 
 import argparse
@@ -20,10 +22,10 @@ from midas.data.prepared import load_meta, load_split
 from midas.genotype import Genotype
 from midas.search.bilevel import build_search
 from midas.search.config import DecodeConfig, RefineConfig, SearchConfig
-from midas.search.decode import decode, sample_weights
+from midas.search.decode import NodeWeights, decode, sample_weights
 from midas.search.halves import Halves
 from midas.search.monitor import decode_batches
-from midas.search.refine import brief_training
+from midas.search.refine import brief_training, neighbours
 from midas.search.rules import Rule
 from midas.search.selection import decode_sample
 from midas.spaces import get_space
@@ -39,7 +41,8 @@ CELLS = {
 def main() -> None:
     """Measure and print Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("untrained", "depth"))
+    parser.add_argument("what", choices=("untrained", "depth", "neighbours"))
+    parser.add_argument("--arch", help="whose neighbours")
     parser.add_argument("--root", required=True)
     parser.add_argument("--table", type=Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(10, 22)))
@@ -49,12 +52,13 @@ def main() -> None:
     search, full = SearchConfig(**PRESET["search"]), get_space("nasbench201")
     space = full.without(search.exclude)
     torch.set_num_threads(1)
+    halves = Halves(train, search)
 
     def known(genotype: Genotype) -> float:
         return float(table.columns["cifar10_valid"][table.row(genotype)])
 
     if options.what == "untrained":
-        images = decode_sample(train, search, DecodeConfig(samples=256))
+        images = decode_sample(halves.architecture, DecodeConfig(samples=256))
         found: dict[Rule, list[float]] = {rule: [] for rule in RULES}
         for seed in options.seeds:
             supernet, arm = build_search(space, search, len(meta.classes), seed)
@@ -68,12 +72,24 @@ def main() -> None:
             spread = f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
             print(f"| {rule} | {len(values)} | {spread} | {max(values):.2f} | {min(values):.2f} |")
         return
+    if options.what == "neighbours":
+        cell, alike = (
+            Genotype.from_arch(options.arch),
+            {"cell": [NodeWeights(torch.full((n, 4), 0.25), None) for n in (1, 2, 3)]},
+        )
+        judge = brief_training(space, search, RefineConfig(cells=2), halves, meta, options.seeds[0])
+        print("| change | table | after 1 epoch |\n|---|---|---|")
+        for genotype in (cell, *neighbours(cell, alike, space)):
+            new = set(genotype.cells["cell"].edges) - set(cell.cells["cell"].edges)
+            change = " ".join(f"{edge.op} on {edge.source} to {edge.target}" for edge in new) or "none"
+            print(f"| {change} | {known(genotype):.2f} | {judge(genotype, 1):.2%} |", flush=True)
+        return
     print("| cell | table | cells a stage | after 3 epochs, a seed each |\n|---|---|---|---|")
     for name, form in CELLS.items():
         genotype = Genotype.from_arch(form.format(c="nor_conv_3x3", s="skip_connect"))
         for depth in (1, 2):
             judges = [
-                brief_training(space, search, RefineConfig(cells=depth), Halves(train, search), meta, seed)
+                brief_training(space, search, RefineConfig(cells=depth), halves, meta, seed)
                 for seed in options.seeds[:2]
             ]
             seen = ", ".join(f"{judge(genotype, 3):.1%}" for judge in judges)

@@ -1,0 +1,15 @@
+"""How weights learn: SGD, the same for a supernet and for the short trainings of decoded cells."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from midas.search.config import SearchConfig
+
+
+def weight_optimiser(weights: Iterable[nn.Parameter], config: SearchConfig) -> torch.optim.SGD:
+    """The optimiser of `weights` at the search's largest learning rate; a schedule is the caller's."""
+    return torch.optim.SGD(
+        weights, config.learning_rate, config.momentum, nesterov=config.nesterov, weight_decay=config.weight_decay
+    )
