@@ -4,7 +4,7 @@
     python benchmarks/nb201_run.py --root CIFAR --arms midas --seeds 0 1 2 --set patch_size=null --set epochs=8
 
 CIFAR is the folder that holds cifar-10-batches-py. The settings are those of presets/nasbench201-cpu.yaml; --set changes
-one of the search (epochs=8) or of the decoding ("decode.refine={cells: 2}") and so makes another configuration. Rows that exist
+one of the search (epochs=8) or of the decoding ("decode.refine=null") and so makes another configuration. Rows that exist
 are skipped, so a run may be stopped and started again; what was begun is resumed from its last epoch or short training.
 --jobs searches run side by side, each on cores / jobs threads; a row's seconds are those of the run that ended it. Cells are
 decoded by every rule; where decode.refine is set, the preset's goes on to short trainings, and the sub-network's accuracy
@@ -125,8 +125,8 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
         jobs=jobs,
         epochs=json.dumps([row["genotype"] for row in result.history]),
         voted=json.dumps([row["voted"] for row in result.history]),
-        refined=found.genotype.to_arch() if found.heats else "",
-        trainings=sum(not heat.kept for heat in found.heats),
+        refined=found.genotype.to_arch() if found.trainings else "",
+        trainings=sum(not training.kept for training in found.trainings),
     )
 
 

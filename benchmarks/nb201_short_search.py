@@ -1,13 +1,13 @@
-"""What a search of few steps cannot see: three measurements on NAS-Bench-201, CIFAR-10 at 16x16.
+"""What a search of few steps cannot see: three measurements on NAS-Bench-201, CIFAR-10.
 
     python benchmarks/nb201_short_search.py untrained  --root CIFAR --table TABLE                seconds a seed
     python benchmarks/nb201_short_search.py depth      --root CIFAR --table TABLE                minutes
     python benchmarks/nb201_short_search.py neighbours --root CIFAR --table TABLE --arch ARCH    minutes
 
-`untrained` decodes supernets and projections as they are drawn, before any step. `depth` trains three cells for three
-epochs by the recipe of `decode.refine`: the best of the table but two, the one of 3x3 convolutions alone, and the one whose
-skip joins another edge; in networks of one and of two cells a stage. `neighbours` trains a cell and all that differ from it
-in one operation for one epoch, with two cells a stage. The table's validation column stands beside.
+`untrained` decodes supernets and projections as they are drawn, before any step. `depth` trains three cells as the preset's
+`decode.refine` does: the best of the table but two, the one of 3x3 convolutions alone, and the one whose skip joins another
+edge; in networks of one and of three cells a stage, two seeds each. `neighbours` trains a cell and all that differ from it in
+one operation. The table's validation column stands beside.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from midas.search.config import DecodeConfig, RefineConfig, SearchConfig
 from midas.search.decode import NodeWeights, decode, sample_weights
 from midas.search.halves import Halves
 from midas.search.monitor import decode_batches
-from midas.search.refine import brief_training, neighbours
+from midas.search.refine import Judge, brief_training, neighbours, short_recipe
 from midas.search.rules import Rule
 from midas.search.selection import decode_sample
 from midas.spaces import get_space
@@ -52,13 +52,17 @@ def main() -> None:
     search, full = SearchConfig(**PRESET["search"]), get_space("nasbench201")
     space = full.without(search.exclude)
     torch.set_num_threads(1)
-    halves = Halves(train, search)
+    how = RefineConfig(**PRESET["decode"]["refine"])
+
+    def short_training(how: RefineConfig, seed: int) -> Judge:
+        recipe = short_recipe(search, how, meta)
+        return brief_training(space, recipe, how.epochs, Halves(train, recipe), meta, seed)
 
     def known(genotype: Genotype) -> float:
         return float(table.columns["cifar10_valid"][table.row(genotype)])
 
     if options.what == "untrained":
-        images = decode_sample(halves.architecture, DecodeConfig(samples=256))
+        images = decode_sample(Halves(train, search).architecture, DecodeConfig(samples=256))
         found: dict[Rule, list[float]] = {rule: [] for rule in RULES}
         for seed in options.seeds:
             supernet, arm = build_search(space, search, len(meta.classes), seed)
@@ -77,22 +81,19 @@ def main() -> None:
             Genotype.from_arch(options.arch),
             {"cell": [NodeWeights(torch.full((n, 4), 0.25), None) for n in (1, 2, 3)]},
         )
-        judge = brief_training(space, search, RefineConfig(cells=2), halves, meta, options.seeds[0])
-        print("| change | table | after 1 epoch |\n|---|---|---|")
+        judge = short_training(how, options.seeds[0])
+        print("| change | table | after a short training |\n|---|---|---|")
         for genotype in (cell, *neighbours(cell, alike, space)):
             new = set(genotype.cells["cell"].edges) - set(cell.cells["cell"].edges)
             change = " ".join(f"{edge.op} on {edge.source} to {edge.target}" for edge in new) or "none"
-            print(f"| {change} | {known(genotype):.2f} | {judge(genotype, 1):.2%} |", flush=True)
+            print(f"| {change} | {known(genotype):.2f} | {judge(genotype):.2%} |", flush=True)
         return
-    print("| cell | table | cells a stage | after 3 epochs, a seed each |\n|---|---|---|---|")
+    print("| cell | table | cells a stage | after a short training, a seed each |\n|---|---|---|---|")
     for name, form in CELLS.items():
         genotype = Genotype.from_arch(form.format(c="nor_conv_3x3", s="skip_connect"))
-        for depth in (1, 2):
-            judges = [
-                brief_training(space, search, RefineConfig(cells=depth), halves, meta, seed)
-                for seed in options.seeds[:2]
-            ]
-            seen = ", ".join(f"{judge(genotype, 3):.1%}" for judge in judges)
+        for depth in (1, 3):
+            judges = [short_training(how.model_copy(update={"cells": depth}), seed) for seed in options.seeds[:2]]
+            seen = ", ".join(f"{judge(genotype):.1%}" for judge in judges)
             print(f"| {name} | {known(genotype):.2f} | {depth} | {seen} |", flush=True)
 
 

@@ -43,7 +43,7 @@ def command() -> None:
             "sub-network accuracy": Fact(entry["subnetwork_accuracy"], ".1%"),
             "supernet accuracy": Fact(entry["supernet_accuracy"], ".1%"),
             "skip connections": entry["skips"],
-            "after a short training": Fact(one.heats[-1].accuracy, ".1%") if one.heats else None,
+            "after a short training": Fact(one.trainings[-1].accuracy, ".1%") if one.trainings else None,
             "margin": Fact(entry["margin"], ".4f"),
             "cell": one.genotype.hash[:12],
             "edges that all seeds share": Fact(evidence["agreement"], ".0%") if one is chosen else None,

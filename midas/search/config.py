@@ -62,13 +62,13 @@ class RefineConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    cells: int | None = Field(
-        None, ge=1, le=64
-    )  # of the networks that are trained, as `search.cells`, which null takes
+    cells: int | None = Field(None, ge=1, le=64)  # as `search.cells`, which null takes; so with the next two
+    size: int | None = Field(None, ge=4, le=1024)
+    images: int | None = Field(None, ge=2)
+    epochs: int = Field(3, ge=1, le=1000)
     rounds: int = Field(2, ge=1, le=100)  # at most so many changes, one after the other
     neighbours: int = Field(18, ge=1, le=1000)  # in a round at most so many, those that the search found likeliest
-    epochs: list[Annotated[int, Field(ge=1, le=1000)]] = Field([1, 3], min_length=1, max_length=5)  # of each heat
-    finalists: int = Field(4, ge=2, le=1000)  # of a heat, that take part in the next one
+    standard_errors: NotNegative = 3.0  # by how many the best must be above the cell to take its place
 
 
 class DecodeConfig(BaseModel):

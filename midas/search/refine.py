@@ -2,7 +2,8 @@
 
 In a supernet every edge holds some skip connection, so nothing in it asks whether the decoded cell, alone and deep, can
 still be trained. Short trainings of whole networks do; DARTS itself trains the cells of four searches briefly and keeps the
-best (arXiv 1806.09055, section 3.1). Every arm is refined in the same way.
+best (arXiv 1806.09055, section 3.1). They are noisy and favour what learns fast, so only a decisive gain changes the cell.
+Every arm is refined in the same way.
 """
 
 import math
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from midas.data.augment import Augment
 from midas.data.batches import epoch_batches
-from midas.data.prepared import DataMeta
+from midas.data.prepared import DataMeta, Split
 from midas.genotype import CellGenotype, Genotype
 from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint
@@ -30,17 +31,14 @@ from midas.search.supernet import Supernet
 from midas.search.weights import weight_optimiser
 from midas.spaces.space import Space
 
-Judge = Callable[[Genotype, int], float]  # a cell's accuracy after a training of so many epochs
+Judge = Callable[[Genotype], float]  # a cell's accuracy in [0, 1] after a short training
 EVALUATION_BATCH = 256
 
 
-class Heat(NamedTuple):
-    """One short training: the round, its epochs, the cell, its accuracy on the architecture half in [0, 1], and whether
-    the round ended with this cell.
-    """
+class ShortTraining(NamedTuple):
+    """One of them: the round, the cell, its accuracy on the architecture half in [0, 1], and whether the round ended with it."""
 
     round: int
-    epochs: int
     genotype: Genotype
     accuracy: float
     kept: bool = False
@@ -52,11 +50,11 @@ def refined(
     space: Space,
     search: SearchConfig,
     how: RefineConfig,
-    halves: Halves,
+    train: Split,
     meta: DataMeta,
     seed: int,
     checkpoint: Checkpoint | None = None,
-) -> list[Heat]:
+) -> list[ShortTraining]:
     """`refine` by `brief_training`; shown as it goes on, and resumed after the last training that a checkpoint holds.
 
     Args:
@@ -64,66 +62,79 @@ def refined(
         found: the search's weights.
         space: without what the search left out.
         search: the recipe of the trainings.
-        how: how many of them.
-        halves: the images: one half trains, one judges.
+        how: what differs from it, and how many there are.
+        train: the training images, halved as in the search.
         meta: classes and statistics of the data.
         seed: of the weights and of the order of the images.
         checkpoint: where the accuracies are kept.
     """
     known: dict[str, float] = dict((checkpoint.load() if checkpoint else None) or {})
-    train = brief_training(space, search, how, halves, meta, seed)
-    with progress(f"refine seed {seed}", how.rounds * _trainings(how)) as report:
+    recipe = short_recipe(search, how, meta)
+    halves = Halves(train, recipe)
+    judge = brief_training(space, recipe, how.epochs, halves, meta, seed)
+    with progress(f"refine seed {seed}", how.rounds * (1 + how.neighbours)) as report:
 
-        def judge(genotype: Genotype, epochs: int) -> float:
-            key = f"{epochs} {genotype.hash}"
-            if key not in known:
-                known[key] = train(genotype, epochs)
+        def remembered(genotype: Genotype) -> float:
+            if genotype.hash not in known:
+                known[genotype.hash] = judge(genotype)
                 if checkpoint:
                     checkpoint.save(known)
-            report.step(accuracy=known[key])
-            return known[key]
+            report.step(accuracy=known[genotype.hash])
+            return known[genotype.hash]
 
-        heats = refine(start, found, space, how, judge)
-        cells = [start, *(heat.genotype for heat in heats if heat.kept)]
+        trainings = refine(start, found, space, how, remembered, len(halves.architecture))
+        cells = [start, *(training.genotype for training in trainings if training.kept)]
         changed = sum(one != other for one, other in pairwise(cells))
-        report.note(f"{len(known)} short trainings, {changed} of {how.rounds} rounds changed the cell")
-    return heats
+        report.note(f"{len(known)} short trainings, {changed} operations changed")
+    return trainings
 
 
-def _trainings(how: RefineConfig) -> int:
-    """The most trainings of a round."""
-    return 1 + how.neighbours + how.finalists * (len(how.epochs) - 1)
-
-
-def refine(start: Genotype, found: Distributions, space: Space, how: RefineConfig, judge: Judge) -> list[Heat]:
-    """Change one operation at a time while that helps; the cell to keep is that of the last entry.
-
-    In each round the cell and its neighbours are trained for the epochs of the first heat; the best of them, and the cell
-    itself, for those of the next. A neighbour that ends above the cell takes its place; else the cell is kept.
+def refine(
+    start: Genotype, found: Distributions, space: Space, how: RefineConfig, judge: Judge, images: int
+) -> list[ShortTraining]:
+    """Change one operation at a time while that helps decisively; the cell to keep is that of the last entry.
 
     Args:
         start: the decoded cell.
         found: the search's weights, which order the neighbours.
         space: without what the search left out.
-        how: how many rounds, neighbours and epochs.
-        judge: trains a cell for some epochs.
+        how: how many rounds and neighbours, and what is decisive.
+        judge: trains a cell and tests it.
+        images: how many images it tests on.
 
     Returns:
-        All trainings in their order, and after those of a round its best once more, as `kept`.
+        All trainings in their order, and after those of a round the cell that it ended with once more, as `kept`.
     """
-    cell, heats = start, list[Heat]()
+    cell, trainings = start, list[ShortTraining]()
     for number in range(1, how.rounds + 1):
         field = [cell, *neighbours(cell, found, space)[: how.neighbours]]
-        for epochs in how.epochs:
-            seen = [Heat(number, epochs, g, judge(g, epochs)) for g in field]
-            heats += seen
-            best = sorted(seen, key=lambda heat: -heat.accuracy)  # ties keep the order of the field, the cell first
-            field = [cell, *(heat.genotype for heat in best if heat.genotype != cell)][: how.finalists]
-        heats.append(best[0]._replace(kept=True))
-        if best[0].genotype == cell:
+        seen = [ShortTraining(number, genotype, judge(genotype)) for genotype in field]
+        trainings += seen
+        best = max(seen, key=lambda training: training.accuracy)  # of equal ones the first, and the cell is before all
+        better = decisive(best.accuracy, seen[0].accuracy, images, how.standard_errors)
+        trainings.append((best if better else seen[0])._replace(kept=True))
+        if not better:
             break
-        cell = best[0].genotype
-    return heats
+        cell = best.genotype
+    return trainings
+
+
+def decisive(one: float, other: float, images: int, errors: float) -> bool:
+    """Whether an accuracy is above another by more than so many standard errors of the difference of two such shares.
+
+    The error is that of testing on so many images; that of the training itself comes on top and is not in it.
+    """
+    mean = (one + other) / 2
+    return one - other > errors * math.sqrt(2 * mean * (1 - mean) / images)
+
+
+def short_recipe(search: SearchConfig, how: RefineConfig, meta: DataMeta) -> SearchConfig:
+    """The search's recipe with the depth, the images and their size that the short trainings take."""
+    own = search.size or meta.size
+    size = how.size or own
+    augment = search.augment.model_copy(update={"pad": round(search.augment.pad * size / own)})
+    changed = {"cells": how.cells or search.cells, "size": size, "images": how.images or search.images}
+    return search.model_copy(update={**changed, "augment": augment})
 
 
 def neighbours(genotype: Genotype, found: Distributions, space: Space) -> list[Genotype]:
@@ -152,30 +163,28 @@ def _weights(found: Distributions, space: Space, kind: str) -> dict[tuple[int, i
     }
 
 
-def brief_training(
-    space: Space, search: SearchConfig, how: RefineConfig, halves: Halves, meta: DataMeta, seed: int
-) -> Judge:
-    """The judge: trains on the weights' half by the search's own recipe, and tests on the architecture half.
+def brief_training(space: Space, recipe: SearchConfig, epochs: int, halves: Halves, meta: DataMeta, seed: int) -> Judge:
+    """The judge: trains on the weights' half and tests on the architecture half.
 
     All cells start from the same seed and see the same batches. The learning rate falls by a cosine to its lowest within the
     training; batch norm uses the statistics of each batch.
     """
 
-    def judge(genotype: Genotype, epochs: int) -> float:
+    def judge(genotype: Genotype) -> float:
         seeding.seed_torch(seed, "refine", "weights")
-        network = Supernet(space, search.channels, how.cells or search.cells, len(meta.classes))
+        network = Supernet(space, recipe.channels, recipe.cells, len(meta.classes))
         network.to(memory_format=torch.channels_last).train()
-        arm, half, batch = DiscreteArm(genotype.cells), halves.weights, min(search.batch_size, len(halves.weights))
-        optimiser = weight_optimiser(network.parameters(), search)
+        arm, half, batch = DiscreteArm(genotype.cells), halves.weights, min(recipe.batch_size, len(halves.weights))
+        optimiser = weight_optimiser(network.parameters(), recipe)
         order, draws = seeding.derive(seed, "refine"), seeding.generator(seed, "refine", "augment")
         steps = [index for epoch in range(epochs) for index in epoch_batches(len(half), batch, order, epoch)]
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, len(steps), search.min_learning_rate)
-        augment = Augment(search.augment, meta.mean, meta.std)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, len(steps), recipe.min_learning_rate)
+        augment = Augment(recipe.augment, meta.mean, meta.std)
         for index in steps:
             logits, _ = network(augment(half.images[index], draws), arm)
             optimiser.zero_grad()
             F.cross_entropy(logits, half.labels[index]).backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(network.parameters(), search.clip)
+            nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
             optimiser.step()
             schedule.step()
         return accuracy(network, arm, halves.architecture, meta, EVALUATION_BATCH)

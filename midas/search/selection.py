@@ -21,7 +21,7 @@ from midas.search.config import DecodeConfig, SearchConfig
 from midas.search.decode import Distributions, Samples, decode, deviations, distributions, sample_weights
 from midas.search.halves import Halves
 from midas.search.monitor import accuracy, decode_batches, indicators, one_line
-from midas.search.refine import Heat, refined
+from midas.search.refine import ShortTraining, refined
 from midas.search.supernet import Supernet
 from midas.spaces.space import Space
 
@@ -34,12 +34,12 @@ class Decoded(NamedTuple):
     samples: Samples
     subnetwork_accuracy: float
     supernet_accuracy: float
-    heats: Sequence[Heat] = ()  # the short trainings, where there were any
+    trainings: Sequence[ShortTraining] = ()  # the short trainings, where there were any
 
     @property
     def judged(self) -> float:
         """By what seeds are compared: the last short training of the cell, else its sub-network."""
-        return self.heats[-1].accuracy if self.heats else self.subnetwork_accuracy
+        return self.trainings[-1].accuracy if self.trainings else self.subnetwork_accuracy
 
 
 def decode_sample(half: Split, how: DecodeConfig) -> Split:
@@ -63,8 +63,7 @@ def decode_seed(
 
     Where `how.refine` asks for it, short trainings go on from the decoded cell; `checkpoint` keeps their results.
     """
-    halves = Halves(train, config)
-    half = halves.architecture
+    half = Halves(train, config).architecture
     sample = decode_sample(half, how)
     seeding.seed_torch(how.seed, "decode")  # `noise` draws from here
     space = space.without(config.exclude)
@@ -72,16 +71,16 @@ def decode_seed(
     genotype = decode(samples, space, how.rule)
     if isinstance(arm, RandomArm):
         genotype = _best_random(space, supernet, config.random_cells, sample, meta, how)
-    heats: Sequence[Heat] = ()
+    trainings: Sequence[ShortTraining] = ()
     if how.refine is not None:
         found = distributions(samples, how.rule)
-        heats = refined(genotype, found, space, config, how.refine, halves, meta, seed, checkpoint)
-        genotype = heats[-1].genotype
+        trainings = refined(genotype, found, space, config, how.refine, train, meta, seed, checkpoint)
+        genotype = trainings[-1].genotype
     accuracies = (
         accuracy(supernet, DiscreteArm(genotype.cells), half, meta, how.batch_size),
         accuracy(supernet, arm, half, meta, how.batch_size),
     )
-    return Decoded(seed, genotype, samples, *accuracies, heats)
+    return Decoded(seed, genotype, samples, *accuracies, trainings)
 
 
 def _best_random(
@@ -174,7 +173,7 @@ def agreement(genotypes: Sequence[Genotype]) -> float:
 
 def _evidence(decoded: Decoded, space: Space, kept: bool) -> dict[str, Any]:
     """One seed's entry in `decode.json`."""
-    found, by = distributions(decoded.samples), "short training" if decoded.heats else "sub-network"
+    found, by = distributions(decoded.samples), "short training" if decoded.trainings else "sub-network"
     return {
         "seed": decoded.seed,
         "kept": kept,
@@ -188,13 +187,12 @@ def _evidence(decoded: Decoded, space: Space, kept: bool) -> dict[str, Any]:
         "deviations": _values(deviations(decoded.samples), space),
         "short_trainings": [
             {
-                "round": heat.round,
-                "epochs": heat.epochs,
-                "cell": one_line(heat.genotype),
-                "accuracy": round(heat.accuracy, 6),
-                "kept": heat.kept,
+                "round": training.round,
+                "cell": one_line(training.genotype),
+                "accuracy": round(training.accuracy, 6),
+                "kept": training.kept,
             }
-            for heat in decoded.heats
+            for training in decoded.trainings
         ],
     }
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,4 +91,23 @@ def test_what_a_killed_dvc_had_locked_is_taken_back_with_a_warning(clone: Path) 
     assert result.returncode == 0, result.stderr
     assert f"(Pid {gone.pid})" in result.stderr
     assert "had been killed" in result.stderr
+    assert (clone / "out").is_file()
+
+
+def test_a_second_dvc_repro_in_one_work_tree_says_who_holds_it(clone: Path) -> None:
+    dvc = [sys.executable, "-m", "dvc"]
+    (clone / "go on").mkdir()
+    (clone / "dvc.yaml").write_text(
+        "stages:\n  one:\n    cmd: touch started; while [ ! -e 'go on/now' ]; do sleep 0.1; done; touch out\n    outs: [out]\n"
+    )
+    subprocess.run([*dvc, "init", "-q", "--no-scm"], check=True)
+    with subprocess.Popen([*dvc, "repro"], stdout=subprocess.DEVNULL) as first:
+        while not (clone / "started").is_file():
+            assert first.poll() is None, "the first ended before the second was started"
+            time.sleep(0.05)
+        second = subprocess.run([*dvc, "repro"], capture_output=True, text=True, check=False)
+        (clone / "go on/now").touch()
+    assert second.returncode != 0
+    assert f"(PID {first.pid})" in second.stderr
+    assert first.returncode == 0
     assert (clone / "out").is_file()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from midas.data.augment import AugmentConfig
 from midas.data.prepared import DataMeta, Split
 from midas.genotype import Genotype
 from midas.runs.checkpoint import Checkpoint
@@ -12,7 +13,7 @@ from midas.search import refine as module
 from midas.search.config import RefineConfig, SearchConfig
 from midas.search.decode import Distributions, NodeWeights
 from midas.search.halves import Halves
-from midas.search.refine import brief_training, neighbours, refine, refined
+from midas.search.refine import brief_training, decisive, neighbours, refine, refined, short_recipe
 from midas.spaces import get_space
 
 SPACE = get_space("nasbench201").without(["none"])
@@ -59,35 +60,59 @@ def test_neighbours_of_a_darts_cell_keep_its_edges_and_never_hold_none() -> None
     assert all(sum(e.op == "none" for c in cell.cells.values() for e in c.edges) <= 2 for cell in cells)
 
 
+def by_shared(cell: Genotype) -> float:
+    """An accuracy that rises by 0.1 for each edge that the wanted cell has too."""
+    return shared(cell) / 10
+
+
 def test_the_best_neighbour_takes_the_place_of_the_cell_round_by_round() -> None:
-    heats = refine(START, uniform(), SPACE, RefineConfig(rounds=3), lambda cell, epochs: shared(cell) + epochs / 10)
-    assert heats[-1].genotype == WANTED
-    assert [heat.round for heat in heats if heat.kept] == [1, 2, 3]  # the third finds nothing better
-    assert {heat.epochs for heat in heats} == {1, 3}
-    assert sum(heat.round == 1 for heat in heats) == 19 + 4 + 1
+    trainings = refine(START, uniform(), SPACE, RefineConfig(rounds=3), by_shared, images=1000)
+    assert trainings[-1].genotype == WANTED
+    assert [training.round for training in trainings if training.kept] == [1, 2, 3]  # the third finds nothing better
+    assert sum(training.round == 1 for training in trainings) == 19 + 1
 
 
 def test_a_cell_that_no_neighbour_beats_is_kept_though_some_do_as_well() -> None:
-    heats = refine(START, uniform(), SPACE, RefineConfig(rounds=5), lambda cell, epochs: 0.5)
-    assert heats[-1].genotype == START
-    assert heats[-1].round == 1
+    trainings = refine(
+        START, uniform(), SPACE, RefineConfig(rounds=5, standard_errors=0), lambda cell: 0.5, images=1000
+    )
+    assert trainings[-1] == trainings[0]._replace(kept=True)
+    assert trainings[-1].round == 1
 
 
-def test_the_last_heat_decides_and_the_cell_always_takes_part() -> None:
-    how = RefineConfig(rounds=1, finalists=2)
-    heats = refine(START, uniform(), SPACE, how, lambda cell, epochs: shared(cell) if epochs == 1 else -shared(cell))
-    assert next(heat.genotype for heat in heats if heat.epochs == 3) == START
-    assert heats[-1].genotype == START
+def test_a_gain_within_the_error_of_testing_changes_nothing() -> None:
+    few, many = (refine(START, uniform(), SPACE, RefineConfig(), by_shared, images=n)[-1] for n in (100, 1000))
+    assert few == (1, START, 0.4, True)  # 0.4 to 0.5 on 100 images is 1.4 standard errors
+    assert many.genotype == WANTED
+
+
+@pytest.mark.parametrize(("one", "other", "images"), [(0.55, 0.45, 500), (0.36, 0.30, 5000), (1.0, 0.99, 2000)])
+def test_standard_errors_are_those_of_the_difference_of_two_shares(one: float, other: float, images: int) -> None:
+    mean = (one + other) / 2
+    error = (mean * (1 - mean) / images + mean * (1 - mean) / images) ** 0.5
+    assert decisive(one, other, images, 0.999 * (one - other) / error)
+    assert not decisive(one, other, images, 1.001 * (one - other) / error)
+    assert not decisive(other, one, images, 0.0)
+
+
+def test_short_trainings_take_the_searches_recipe_but_for_what_is_said(digits: Data) -> None:
+    search = SearchConfig(cells=1, size=16, images=100, augment=AugmentConfig(pad=2, flip=True))
+    assert short_recipe(search, RefineConfig(), digits[2]) == search
+    short = short_recipe(search, RefineConfig(cells=3, size=8, images=60), digits[2])
+    assert (short.cells, short.size, short.images, short.augment.pad) == (3, 8, 60, 1)
+    assert short.model_copy(update={n: getattr(search, n) for n in ("cells", "size", "images", "augment")}) == search
 
 
 def test_short_trainings_are_repeatable_and_tell_a_network_from_a_dead_one(digits: Data) -> None:
     train, _, meta = digits
     search = SearchConfig(channels=4, cells=1, images=400, batch_size=32, learning_rate=0.1)
-    halves = Halves(train, search)
-    judge = brief_training(get_space("nasbench201"), search, RefineConfig(), halves, meta, seed=0)
+    brief, longer = (
+        brief_training(get_space("nasbench201"), search, epochs, Halves(train, search), meta, seed=0)
+        for epochs in (2, 8)
+    )
     dead = Genotype.from_arch("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
-    assert judge(START, 2) == judge(START, 2)
-    assert judge(START, 8) > judge(dead, 8) + 0.2
+    assert brief(START) == brief(START)
+    assert longer(START) > longer(dead) + 0.2
 
 
 def test_trainings_that_were_done_are_not_done_again_after_an_interruption(
@@ -95,29 +120,28 @@ def test_trainings_that_were_done_are_not_done_again_after_an_interruption(
 ) -> None:
     train, _, meta = digits
     search, how = SearchConfig(channels=2, cells=1, images=64, batch_size=16), RefineConfig(rounds=1)
-    halves, done = Halves(train, search), list[str]()
+    done = list[str]()
 
     def counted(*arguments: object) -> module.Judge:
-        def judge(genotype: Genotype, epochs: int) -> float:
+        def judge(genotype: Genotype) -> float:
             if len(done) == 5:
                 done.append("killed")
                 raise KeyboardInterrupt
-            done.append(f"{epochs} {genotype.hash}")
-            return shared(genotype) / 10
+            done.append(genotype.hash)
+            return by_shared(genotype)
 
         return judge
 
     monkeypatch.setattr(module, "brief_training", counted)
     checkpoint = Checkpoint(tmp_path / "decode-0", "print")
-    arguments = (START, uniform(), SPACE, search, how, halves, meta, 0, checkpoint)
+    arguments = (START, uniform(), SPACE, search, how, train, meta, 0, checkpoint)
     with pytest.raises(KeyboardInterrupt):
         refined(*arguments)
-    heats = refined(*arguments)
-    assert len(done) == len(set(done))
-    assert len(heats) == 19 + 4 + 1
-    assert heats == refine(START, uniform(), SPACE, how, lambda cell, epochs: shared(cell) / 10)
+    trainings = refined(*arguments)
+    assert len(done) == len(set(done)) == 19 + 1
+    assert trainings == refine(START, uniform(), SPACE, how, by_shared, images=32)
 
 
 def test_the_neighbours_of_a_round_may_be_fewer() -> None:
-    how = RefineConfig(rounds=1, neighbours=3, epochs=[1])
-    assert len(refine(START, uniform(), SPACE, how, lambda cell, epochs: 0.0)) == 1 + 3 + 1
+    how = RefineConfig(rounds=1, neighbours=3)
+    assert len(refine(START, uniform(), SPACE, how, lambda cell: 0.0, images=1000)) == 1 + 3 + 1
