@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,12 @@ def kept_bytes(forward: Callable[[], Tensor], parameters: Iterable[Tensor], agai
         whole.append(bytes_so_far() - outside)
         outputs += (output if isinstance(output, Tensor) else output[0]).nbytes
 
-    handles = [
-        handle for m in again for handle in (m.register_forward_pre_hook(before), m.register_forward_hook(after))
-    ]
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with ExitStack() as hooks:  # removed though the pass should fail
+        for module in again:
+            hooks.enter_context(module.register_forward_pre_hook(before))
+            hooks.enter_context(module.register_forward_hook(after))
+        hooks.enter_context(torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor))
         result = forward()
-    for handle in handles:
-        handle.remove()
     count = bytes_so_far() - sum(whole) + outputs + max(whole)
     del result
     return count
