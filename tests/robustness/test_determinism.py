@@ -34,6 +34,7 @@ def test_seeds_start_from_other_weights_and_find_other_histories(digits_folder: 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_two_pipelines_in_two_places_leave_the_same_bytes(tmp_path: Path) -> None:
     """Two processes, two hash seeds, another file system, a path with spaces and letters of the world."""
     sys.path.insert(0, str(ROOT / "benchmarks"))

@@ -37,6 +37,7 @@ def test_a_search_that_was_killed_ends_with_the_bits_of_one_that_was_not(digits_
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_every_stage_that_was_interrupted_ends_with_the_bytes_of_an_undisturbed_one(tmp_path: Path) -> None:
     harness = [sys.executable, str(ROOT / "benchmarks/interruptions.py"), "--folder", str(tmp_path)]
     for command in (["search", "train", "export", "--times", "3"], ["repro", "--times", "1"]):

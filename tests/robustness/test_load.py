@@ -49,6 +49,7 @@ def test_twenty_seeds_and_ten_targets_are_planned_in_seconds(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_fifty_models_are_built_exported_and_checked_without_growth_of_memory(tmp_path: Path) -> None:
     code = """
 import sys; sys.path.insert(0, sys.argv[2])
