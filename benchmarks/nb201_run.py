@@ -5,7 +5,8 @@
 
 CIFAR is the folder that holds cifar-10-batches-py. The settings are those of presets/nasbench201-cpu.yaml; --set changes
 one of the search (epochs=8) or of the decoding ("decode.refine=null") and so makes another configuration. Rows that exist
-are skipped, so a run may be stopped and started again; what was begun is resumed from its last epoch or short training.
+are skipped, so a run may be stopped and started again; what was begun is resumed from its last epoch or short training. Where
+a row has the same search and another decode.refine, its cell is taken and only the short trainings are run.
 --jobs searches run side by side, each on cores / jobs threads; a row's seconds are those of the run that ended it. Cells are
 decoded by every rule; where decode.refine is set, the preset's goes on to short trainings, and the sub-network's accuracy
 is that of their cell. The table of accuracies is not read here: benchmarks/nb201_table.py joins the rows with it.
@@ -29,11 +30,13 @@ import yaml
 from midas.data.config import DataConfig
 from midas.data.prepare import prepare
 from midas.data.prepared import load_meta, load_split
+from midas.genotype import Genotype
 from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint, fingerprint
 from midas.search.bilevel import run_search
 from midas.search.config import DecodeConfig, SearchConfig
-from midas.search.decode import decode
+from midas.search.decode import NodeWeights, decode
+from midas.search.refine import refined
 from midas.search.rules import Rule
 from midas.search.selection import decode_seed
 from midas.spaces import get_space
@@ -99,6 +102,15 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
     folder = prepared(root)
     train, meta = load_split(folder / "train.safetensors"), load_meta(folder / "meta.json")
     space, start = get_space("nasbench201"), time.perf_counter()
+    if how.refine and (known := searched_before(job)):
+        cell, alike = (
+            Genotype.from_arch(known[how.rule]),
+            {"cell": [NodeWeights(torch.full((n, 5), 0.2), None) for n in (1, 2, 3)]},
+        )
+        trainings = refined(cell, alike, space.without(config.exclude), config, how.refine, train, meta, seed)
+        new = {"config": config_text, "refined": trainings[-1].genotype.to_arch(), "subnetwork_accuracy": ""}
+        counts = {"seconds": round(time.perf_counter() - start), "trainings": sum(not t.kept for t in trainings)}
+        return Row(**{**known, "date": datetime.date.today().isoformat(), **new, **counts})  # type: ignore[arg-type]
     print_ = fingerprint({"job": list(job), "search": config.model_dump(), "data": meta.fingerprint}, [])
     checkpoint = Checkpoint(CACHE / "-".join([arm, str(seed), print_[:12]]), print_)
     result = run_search(space, config, train, meta, seed, checkpoint)
@@ -128,6 +140,16 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
         refined=found.genotype.to_arch() if found.trainings else "",
         trainings=sum(not training.kept for training in found.trainings),
     )
+
+
+def searched_before(job: Job) -> dict[str, str] | None:
+    """The last row of the same search, whatever short trainings followed it."""
+
+    def key(arm: str, config: str, seed: int) -> tuple[str, int, Any]:
+        return arm, seed, {**json.loads(config), "decode.refine": None}
+
+    same = (row for row in reversed(rows()) if key(row["arm"], row["config"], int(row["seed"])) == key(*job))
+    return next(same, None)
 
 
 def prepared(root: str) -> Path:
