@@ -44,7 +44,7 @@ def _facts(target: str) -> dict[str, Any]:
 
     folder = layout.MODELS / target
     tested = files.read_json(layout.EVALUATE / target / "metrics.json")
-    trained, parity = files.read_json(layout.TRAIN / target / "metrics.json"), files.read_json(folder / "parity.json")
+    trained, parity = files.read_json(layout.BUILD / target / "metrics.json"), files.read_json(folder / "parity.json")
     first = _latency(folder, parity)["results"][0]
     return {
         "test images": tested["images"],
@@ -52,11 +52,18 @@ def _facts(target: str) -> dict[str, Any]:
         "accuracy, ONNX": Fact(tested["accuracy_onnx"], ".2%"),
         "same class on": Fact(tested["class_agreement"], ".2%"),
         "largest difference, of the range": Fact(tested["relative_difference"], ".0e"),
+        "validation accuracy": Fact(trained["best_val_accuracy"]["mean"], ".2%", _spread(trained)),
         "parameters": trained["parameters"],
         "ONNX file": Fact(parity["bytes"] / 1e6, ".2f", " MB"),
         "one image, ONNX Runtime": Fact(first["onnxruntime"]["p50_ms"], ".2f", " ms"),
         "one image, torch": Fact(first["torch"]["p50_ms"], ".2f", " ms"),
     }
+
+
+def _spread(trained: dict[str, Any]) -> str:
+    """The deviation over several training seeds, in words."""
+    deviation = trained["best_val_accuracy"]["deviation"]
+    return "" if deviation is None else f" ± {deviation:.2%} ({trained['seeds']} seeds; the best was built)"
 
 
 def _latency(folder: Path, parity: dict[str, Any]) -> dict[str, Any]:

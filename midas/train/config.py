@@ -35,7 +35,6 @@ class TargetConfig(BaseModel):
         cutmix: alpha of cutmix, which pastes a part of one image into another; 0 is off. With both, each step takes one.
         patience: stop after so many epochs without a better validation accuracy; null trains all epochs.
         start_size: side of the training images in the first epoch, in pixels; it grows to their own. null is off.
-        seed: everything random in the training follows from it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,7 +66,6 @@ class TargetConfig(BaseModel):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     augment: AugmentConfig = AugmentConfig(pad=4, flip=True, cutout=16)
     start_size: int | None = Field(None, ge=8, le=1024)
-    seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> "TargetConfig":
