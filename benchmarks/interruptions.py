@@ -44,7 +44,9 @@ STATE = ("artifacts", "models", ".checkpoints", "dvc.lock", "report", ".dvc/cach
 TIMES = ("artifacts/cost/", "cost.json", "latency.json")  # files that hold times differ between any two runs
 COMMANDS = {
     name: ("midas", name, *item)
-    for name, *item in (("data",), ("search", "0"), ("decode",), ("train", "digits", "0"), ("build", "digits"), ("export", "digits"))
+    for name, *item in (
+        ("data",), ("search", "0"), ("decode",), ("train", "digits", "0"), ("build", "digits"), ("export", "digits"),
+    )
 } | {"repro": ("dvc", "repro")}  # fmt: skip
 PARAMS = """\
 data: {source: digits, root: data, size: 8, max_images: 64}

@@ -23,6 +23,7 @@ class TargetConfig(BaseModel):
             of classes starts afresh. null starts with random weights.
         accumulate: the batch is run in so many parts on each process, one after the other, and their gradients are
             averaged: less memory. Batch norm sees a part at a time.
+        sync_batch_norm: batch norm sees the parts of all processes together, not each its own; on GPUs only.
         checkpointing: keep the cells' inputs alone for the backward pass and compute the rest again: less memory, more time.
         optimiser: ``sgd``, or ``adamw``, for which `momentum` and `nesterov` mean nothing.
         schedule: ``cosine``, from the learning rate to its minimum after a linear warm-up of `warmup_epochs`;
@@ -47,6 +48,7 @@ class TargetConfig(BaseModel):
     epochs: int = Field(600, ge=1, le=100_000)
     batch_size: int = Field(96, ge=2, le=65_536)
     accumulate: int = Field(1, ge=1, le=1024)
+    sync_batch_norm: bool = False
     checkpointing: bool = False
     optimiser: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.025

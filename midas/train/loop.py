@@ -84,7 +84,7 @@ def train(
     Raises:
         TrainingDiverged: a loss is not a number; the checkpoint holds the last good state.
         DataError: the training images do not fill one batch.
-        ParamsError: the batch cannot be divided among the processes.
+        ParamsError: the batch cannot be divided among the processes, or batch norm be synchronised between CPUs.
         MidasError: a step would not fit into memory.
         ProcessLost: another process of the run has ended.
     """
@@ -134,6 +134,11 @@ class Trainer:
             raise ParamsError(
                 f"{title}: batch_size {config.batch_size} cannot be divided among {world.size} processes with accumulate "
                 f"{config.accumulate}; make it a multiple of {self.parts}, {2 * self.parts} or more"
+            )
+        if config.sync_batch_norm and world.device.type == "cpu":
+            raise ParamsError(
+                f"{title}: sync_batch_norm is for GPUs, and this process computes on a CPU; leave it out: the statistics of "
+                "the processes are averaged after each step"
             )
         self.augment = Augment(config.augment, meta.mean, meta.std)
         self.mix = Mix(config, len(meta.classes), state.seed)

@@ -103,7 +103,11 @@ def new_state(network: MidasNet, config: TargetConfig, seed: int = 0) -> TrainSt
         seeding.seed_torch(seed, "train", "auxiliary")
         auxiliary = AuxiliaryHead(network.auxiliary_channels, network.num_classes, config.skeleton)
         auxiliary.to(next(network.parameters())).to(memory_format=torch.channels_last)
-    parameters = [*network.parameters(), *(auxiliary.parameters() if auxiliary else ())]
+    modules: list[nn.Module] = [network] if auxiliary is None else [network, auxiliary]
+    if config.sync_batch_norm:  # in place: the same parameters under the same names
+        for module in modules:
+            nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+    parameters = [parameter for module in modules for parameter in module.parameters()]
     # the decay warms up, or a short training would keep its random start in the average
     ema = None if config.ema is None else ModelEmaV3(network, decay=config.ema, use_warmup=True)
     return TrainState(network, auxiliary, build_optimiser(parameters, config), ema, seed)
