@@ -20,6 +20,7 @@ class DataConfig(BaseModel):
         test_fraction: the part held out as test split where the source has none of its own.
         val_fraction: the part of the rest held out as validation split where the source has none of its own.
         split_seed: the seed of every split.
+        max_unreadable: how many images that cannot be read are left out; with more, nothing is prepared.
         max_images: keep at most this many training images (stratified), for quick runs; None keeps all.
     """
 
@@ -32,4 +33,5 @@ class DataConfig(BaseModel):
     test_fraction: float = Field(default=0.2, ge=0.05, le=0.5)
     val_fraction: float = Field(default=0.1, gt=0.0, le=0.5)
     split_seed: int = 0
+    max_unreadable: int = Field(default=0, ge=0)
     max_images: int | None = Field(default=None, ge=2)
