@@ -14,12 +14,13 @@ def command() -> None:
     from pipeline import params, versions
 
     targets, found = params.value("targets", dict[str, Any]), files.read_json(layout.GENOTYPE / "metrics.json")
-    facts = {
-        "steps a seed": found["steps"],
-        "edges that all seeds share": Fact(found["agreement"], ".0%"),
-        "kept": f"seed {found['kept_seed']}",
-    }
-    summarise("search", {f"{found['seeds']} seeds": facts}, layout.GENOTYPE / "cells.svg", always=True)
+    if found["seeds"]:
+        facts = {
+            "steps a seed": found["steps"],
+            "edges that all seeds share": Fact(found["agreement"], ".0%"),
+            "kept": f"seed {found['kept_seed']}",
+        }
+        summarise("search", {f"{found['seeds']} seeds": facts}, layout.GENOTYPE / "cells.svg", always=True)
     summarise("model", {target: _facts(target) for target in targets}, layout.MODELS, always=True)
     if form() != "json":
         said = f"{_short(found)}{versions.warning()}{_report()}"
@@ -28,7 +29,7 @@ def command() -> None:
 
 def _short(found: dict[str, Any]) -> str:
     """A word of caution where the search was too short to be believed on its own."""
-    return "A short search: see README, 'How far to trust a search'.\n" if found["steps"] < 5_000 else ""
+    return "A short search: see README, 'How far to trust a search'.\n" if 0 < found["steps"] < 5_000 else ""
 
 
 def _report() -> str:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SourceName = Literal["digits", "cifar10", "cifar100", "npz", "folder"]
+SourceName = Literal["digits", "cifar10", "cifar100", "npz", "folder", "webdataset"]
 MIN_SIZE, MAX_SIZE = 4, 1024
 MAX_BYTES = 8 * 2**30  # of unpacked images
 
@@ -13,7 +13,8 @@ class DataConfig(BaseModel):
     """Where the images come from and how they are prepared.
 
     Attributes:
-        source: ``digits`` (in scikit-learn), ``cifar10`` and ``cifar100`` (torchvision), ``npz`` (arrays), ``folder``.
+        source: ``digits`` (in scikit-learn), ``cifar10`` and ``cifar100`` (torchvision), ``npz`` (arrays), ``folder``,
+            ``webdataset`` (a folder of shards).
         root: the folder (or the .npz file) that holds the source; not read for ``digits``.
         download: let torchvision fetch CIFAR into `root` where it is missing.
         size: the side of the prepared square images, in pixels; None keeps the images' own size.

@@ -16,6 +16,7 @@ class SearchConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    genotype: str | None = None  # a genotype file, or an arch string, of a cell to take; nothing is searched then
     arm: Literal["midas", "darts", "darts-pairs", "drnas", "gdas", "beta-darts", "random"] = "midas"
     second_order: bool = False  # DARTS's unrolled architecture gradient, four passes in place of one; for any arm
     random_cells: int = Field(100, ge=1)  # arm `random`: how many cells are compared
