@@ -8,6 +8,7 @@ import io
 import re
 import tarfile
 from collections import defaultdict
+from itertools import count, islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -106,13 +107,17 @@ def _check_numbers(root: Path, paths: list[Path]) -> None:
         if match := _NUMBERED.fullmatch(path.relative_to(root).as_posix()):
             rows[match[1], match[3]][int(match[2])] = match[2]
     for (before, after), numbers in rows.items():
-        missing = sorted(set(range(max(numbers) + 1)) - set(numbers)) if len(numbers) > 1 or 0 in numbers else []
-        if missing and missing != [0]:  # counting from 1 is usual too
+        first = min(1, *numbers) if len(numbers) > 1 else min(numbers)  # some count from 1; a single number is a name
+        wanted = max(numbers) - first + 1
+        if wanted > len(numbers):
             width = len(numbers[max(numbers)])
-            named = ", ".join(f"{before}{number:0{width}}{after}.tar" for number in missing[:5])
+            missing = islice(
+                (number for number in count(first) if number not in numbers), min(5, wanted - len(numbers))
+            )
+            named = ", ".join(f"{before}{number:0{width}}{after}.tar" for number in missing)
+            more = ", ..." if wanted - len(numbers) > 5 else ""
             raise DataError(
-                f"data.root: {root}: {len(missing)} of {max(numbers) + 1} shards are missing: {named}"
-                f"{', ...' if len(missing) > 5 else ''}; fetch them again"
+                f"data.root: {root}: {wanted - len(numbers)} of {wanted} shards are missing: {named}{more}; fetch them again"
             )
 
 
@@ -145,7 +150,7 @@ def _label(shard: Path, key: str, text: bytes) -> int:
     return int(text)
 
 
-def _classes(root: Path, largest: int, count: int) -> list[str]:
+def _classes(root: Path, largest: int, images: int) -> list[str]:
     """The class names of classnames.txt, else the numbers up to the largest label, of which there are no more than images."""
     path = root / NAMES
     if path.is_file():
@@ -153,6 +158,6 @@ def _classes(root: Path, largest: int, count: int) -> list[str]:
             return files.read_text(path).splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: cannot be read as text ({error})") from error
-    if largest >= count:
-        raise DataError(f"data.root: {root}: its largest label is {largest}, and it has {count} images; write {NAMES}")
+    if largest >= images:
+        raise DataError(f"data.root: {root}: its largest label is {largest}, and it has {images} images; write {NAMES}")
     return [str(number) for number in range(largest + 1)]

@@ -42,6 +42,11 @@ def write_shards(root: Path, prefix: str = "mine-{:04}.tar", count: int = 3, fir
     return root
 
 
+def pixels_in(out: Path) -> list[bytes]:
+    splits = [load_split(out / f"{name}.safetensors") for name in ("train", "val", "test")]
+    return sorted(image.numpy().tobytes() for split in splits for image in split.images)
+
+
 def run(root: Path, **parameters: Any) -> DataMeta:
     config = DataConfig(source="webdataset", root=str(root), size=8, **parameters)
     return prepare(config, root.parent / "out")
@@ -64,11 +69,7 @@ def test_shards_give_the_tensors_that_a_folder_of_the_same_images_gives(tmp_path
     shards = run(tmp_path / "x/shards")
     folder = prepare(DataConfig(source="folder", root=str(tmp_path / "y/images"), size=8), tmp_path / "y/out")
     assert (shards.classes, shards.counts) == (folder.classes, folder.counts)
-    pixels = [
-        sorted(image.numpy().tobytes() for split in ("train", "val", "test") for image in load_split(out / f"{split}.safetensors").images)
-        for out in (tmp_path / "x/out", tmp_path / "y/out")
-    ]  # fmt: skip
-    assert pixels[0] == pixels[1]
+    assert pixels_in(tmp_path / "x/out") == pixels_in(tmp_path / "y/out")
     labels = torch.cat([load_split(tmp_path / f"x/out/{split}.safetensors").labels for split in ("train", "val")])
     assert set(labels.tolist()) == {0, 1}
     assert [p.name for p in (tmp_path / "x/shards").iterdir() if p.suffix not in (".tar", ".txt")] == []
@@ -89,6 +90,16 @@ def test_missing_shards_are_named(tmp_path: Path) -> None:
     for number in (1, 3):
         (root / f"mine-000{number}.tar").unlink()
     refused(root, r"2 of 5 shards are missing: mine-0001\.tar, mine-0003\.tar; fetch them again")
+    (root / "mine-0002.tar").rename(root / "mine-9999999999999999.tar")
+    refused(root, r"9999999999999997 of 10000000000000000 shards are missing: mine-0000000000000001\.tar")
+
+
+def test_shards_may_be_counted_from_one_and_a_single_one_may_have_any_number(tmp_path: Path) -> None:
+    root = write_shards(tmp_path / "x", count=3)
+    (root / "mine-0000.tar").unlink()
+    assert sum(run(root).counts.values()) == 16
+    (root / "mine-0001.tar").unlink()
+    assert sum(run(root).counts.values()) == 8
 
 
 def test_no_shards_are_said(tmp_path: Path) -> None:
