@@ -24,7 +24,7 @@ def command(target: Target) -> None:
     trained = {seed: files.read_json(layout.training(target, seed) / "metrics.json") for seed in seeds}
     over = compare_seeds(list(trained.values()))
     kept = over["kept_seed"]
-    weights = load_weights(layout.training(target, kept) / "best.safetensors")
+    weights = load_weights(layout.training(target, kept) / "best.safetensors", meta.fingerprint)
     size = {**config.model_dump(include={"cells", "skeleton"}), "channels": over["channels"]}
     model = build_trained(genotype, weights, meta, **size)
     how = {**config.model_dump(mode="json"), "seeds": seeds, "kept_seed": kept}

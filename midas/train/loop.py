@@ -42,6 +42,7 @@ class TrainResult:
             val_loss, val_accuracy; accuracies in [0, 1].
         metrics: the result in numbers that two runs share.
         cost: seconds, which they do not.
+        data: the fingerprint of the data that was learned from.
     """
 
     best: Weights
@@ -49,6 +50,7 @@ class TrainResult:
     history: list[dict[str, Any]]
     metrics: dict[str, Any]
     cost: dict[str, float]
+    data: str
 
 
 SAVE_SECONDS = 60.0  # between two checkpoints within an epoch: what a power cut costs at most
@@ -286,4 +288,4 @@ def _result(state: TrainState, config: TargetConfig, meta: DataMeta) -> TrainRes
     }
     total = sum(state.seconds)
     cost = {"seconds": round(total, 3), "seconds_per_epoch": round(total / len(state.seconds), 3)}
-    return TrainResult(state.best, state.weights(), state.history, metrics, cost)
+    return TrainResult(state.best, state.weights(), state.history, metrics, cost, meta.fingerprint)
