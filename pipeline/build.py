@@ -1,5 +1,7 @@
 """Stage `build@target`: from genotype and trained weights to a folder that timm loads."""
 
+from typing import Any
+
 from pipeline import layout
 from pipeline.names import Target
 
@@ -21,7 +23,7 @@ def command(target: Target) -> None:
     genotype = load_genotype(layout.GENOTYPE / "genotype.json")
     provenance = files.read_json(layout.GENOTYPE / "provenance.json")
     meta = load_meta(layout.DATA / "meta.json")
-    trained = {seed: files.read_json(layout.training(target, seed) / "metrics.json") for seed in seeds}
+    trained = {seed: _metrics(target, seed) for seed in seeds}
     over = compare_seeds(list(trained.values()))
     kept = over["kept_seed"]
     weights = load_weights(layout.training(target, kept) / "best.safetensors", meta.fingerprint)
@@ -44,6 +46,17 @@ def command(target: Target) -> None:
         },
     }
     summarise("build", {target: facts}, folder)
+
+
+def _metrics(target: str, seed: int) -> Any:
+    """What came out of one training."""
+    from midas.runs import files
+    from midas.runs.errors import MidasError
+
+    path = layout.training(target, seed) / "metrics.json"
+    if not path.is_file():
+        raise MidasError(f"{path}: there is no such file; run `midas train {target} {seed}` first")
+    return files.read_json(path)
 
 
 def _spread(accuracy: dict[str, float | None]) -> str:

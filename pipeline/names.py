@@ -59,9 +59,10 @@ def training(text: str, number: int | None = None) -> Training:
         ParamsError: as `target`, or `training_seeds` is missing or empty.
     """
     if "@" in text:
-        name, _, own = _item(text).rpartition("-")
-        if number is not None:
-            raise typer.BadParameter(f"{text[:80]!r} names its seed already")
+        name, joined, own = _item(text).rpartition("-")
+        if not joined or number is not None:
+            fault = "names its seed already" if joined else "names no seed"
+            raise typer.BadParameter(f"{text[:80]!r} {fault}; say TARGET SEED, or train@TARGET-SEED")
         return Training(checked(name), seed(own))
     name = checked(text)
     if number is None:
@@ -78,9 +79,5 @@ def _item(text: str) -> str:
 
 Target = Annotated[str, typer.Argument(parser=target, help="One of `targets` in params.yaml, or its stage in DVC.")]
 Seed = Annotated[int, typer.Argument(parser=seed, help="One of `seeds` in params.yaml, or its stage in DVC.")]
-TrainingTarget = Annotated[
-    str, typer.Argument(metavar="TARGET", help="One of `targets`, or the training's stage in DVC.")
-]
-TrainingSeed = Annotated[
-    int | None, typer.Argument(parser=seed, metavar="[SEED]", help="One of `training_seeds`; the first by default.")
-]
+TrainingTarget = Annotated[str, typer.Argument(help="One of `targets`, or the training's stage in DVC.")]
+TrainingSeed = Annotated[int | None, typer.Argument(parser=seed, help="One of `training_seeds`; the first by default.")]
