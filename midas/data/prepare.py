@@ -43,6 +43,7 @@ def prepare(config: DataConfig, out: Path) -> DataMeta:
             break
         unreadable |= {int(everything[position]): fault for position, fault in faults.items()}
         pool = pool.without(unreadable)
+        del pixels  # before as many are decoded again
     parts = torch.split(pixels, [len(index) for index in indices.values()])
     splits = {
         name: Split(part.permute(0, 3, 1, 2), pool.labels[index])

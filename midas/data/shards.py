@@ -21,9 +21,9 @@ from midas.data.pool import Pool
 from midas.runs import files
 from midas.runs.errors import DataError
 
-SPLITS = ("train", "val", "test")
 NAMES = "classnames.txt"
 _LONGEST = 20  # bytes of a label
+_SPLIT = re.compile(r"(?<![A-Za-z])(train|val|test)")  # where a word begins: latest.tar is no test
 _NUMBERED = re.compile(r"(.*?)(\d+)(\D*)\.tar")
 
 
@@ -39,8 +39,8 @@ class Member(NamedTuple):
 def shards(root: Path) -> Pool:
     """The images of a folder's shards.
 
-    A shard belongs to the split in whose name ``train``, ``val`` or ``test`` stands, its folder's name included; where none
-    says so, all are `train`. Class names stand in classnames.txt, one a line; without it the classes are numbered.
+    A shard belongs to the split with which a word of its name begins (``train``, ``val``, ``test``), its folder's name included;
+    where none says so, all are `train`. Class names stand in classnames.txt, one a line; without it the classes are numbered.
 
     Raises:
         DataError: there are no shards, one of a numbered row is missing, one is damaged, an image has no label, or a label is
@@ -85,7 +85,7 @@ def _by_split(root: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in paths:
         name = path.relative_to(root).as_posix()
-        named = [split for split in SPLITS if split in name]
+        named = list(dict.fromkeys(_SPLIT.findall(name)))
         if len(named) > 1:
             raise DataError(f"data.root: {root}: the name {name} stands for several splits ({', '.join(named)})")
         found.setdefault(named[0] if named else "", []).append(path)

@@ -85,6 +85,17 @@ def test_splits_are_named_by_folders_or_by_files(names: str, tmp_path: Path) -> 
     assert meta.classes == ("0", "1")
 
 
+def test_a_word_that_only_holds_a_splits_name_names_none(tmp_path: Path) -> None:
+    assert sum(run(write_shards(tmp_path / "x", "latest-interval-{:02}.tar")).counts.values()) == 24
+
+
+def test_shards_that_name_two_splits_or_only_sometimes_one_are_refused(tmp_path: Path) -> None:
+    refused(write_shards(tmp_path / "x", "train-test-{}.tar", 1), "stands for several splits")
+    write_shards(tmp_path / "y", "train-{}.tar", 1)
+    refused(write_shards(tmp_path / "y", "more-{}.tar", 1), r"others, e\.g\. more-0\.tar, do not")
+    refused(write_shards(tmp_path / "z", "val-{}.tar", 1), "has shards of val and none of train")
+
+
 def test_missing_shards_are_named(tmp_path: Path) -> None:
     root = write_shards(tmp_path / "x", count=5)
     for number in (1, 3):
