@@ -44,12 +44,15 @@ STATE = ("artifacts", "models", ".checkpoints", "dvc.lock", "report", ".dvc/cach
 TIMES = ("artifacts/cost/", "cost.json", "latency.json")  # files that hold times differ between any two runs
 COMMANDS = {
     name: ("midas", name, *item)
-    for name, *item in (("data",), ("search", "0"), ("decode",), ("train", "digits"), ("build", "digits"), ("export", "digits"))
+    for name, *item in (
+        ("data",), ("search", "0"), ("decode",), ("train", "digits", "0"), ("build", "digits"), ("export", "digits"),
+    )
 } | {"repro": ("dvc", "repro")}  # fmt: skip
 PARAMS = """\
 data: {source: digits, root: data, size: 8, max_images: 64}
 space: nasbench201
 seeds: [0]
+training_seeds: [0]
 search: {channels: 4, cells: 1, epochs: 3, batch_size: 16, monitor_images: 16}
 decode: {samples: 16}
 targets:

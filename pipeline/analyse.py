@@ -25,6 +25,8 @@ def command() -> None:
     seeding.deterministic()
     space, config = get_space(params.value("space", str)), params.section("search", SearchConfig)
     how, seeds = params.section("decode", DecodeConfig), params.value("seeds", list[int])
+    if config.genotype is not None:  # nothing was searched, so there is nothing to ask
+        seeds = []
     train, meta = load_split(layout.DATA / "train.safetensors"), load_meta(layout.DATA / "meta.json")
     searched, sample = space.without(config.exclude), decode_sample(Halves(train, config).architecture, how)
     shown, batch = one_of_each_class(sample, SHOWN), Split(sample.images[:256], sample.labels[:256])

@@ -18,19 +18,26 @@ from typing import Any
 from pipeline import layout, lock, versions
 
 
-def timed(stage: str, command: Callable[..., None]) -> Callable[..., None]:
-    """The command of a stage, alone in its work tree, followed by its record in artifacts/cost/STAGE.json."""
+def timed(stage: str, command: Callable[..., None], item: Callable[..., object] = str) -> Callable[..., None]:
+    """The command of a stage, alone in its work tree, followed by its record in artifacts/cost/STAGE.json.
+
+    Args:
+        stage: its name in dvc.yaml.
+        command: its positional parameters say which run of the stage; its options, keyword-only, ask for something else.
+        item: from the values of the positional parameters, the run as DVC names it.
+    """
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         start = time.monotonic()
         given = inspect.signature(command).bind(*args, **kwargs)
-        options = {name: p.default for name, p in given.signature.parameters.items() if p.default is not p.empty}
-        items = [str(value) for name, value in given.arguments.items() if name not in options]
-        if any(given.arguments.get(name, default) != default for name, default in options.items()):
-            command(*args, **kwargs)  # an option asks for something else than the stage
+        given.apply_defaults()
+        options = {name: p.default for name, p in given.signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
+        if any(given.arguments[name] != default for name, default in options.items()):
+            command(*args, **kwargs)
             return
-        name = "@".join([stage, *items])
+        items = [value for name, value in given.arguments.items() if name not in options]
+        name = f"{stage}@{item(*items)}" if items else stage
         sys.stderr.write(versions.warning())
         with lock.alone(name):
             command(*args, **kwargs)
@@ -60,9 +67,13 @@ def outs_of(name: str) -> list[Path]:
 
     stage, _, item = name.partition("@")
     definition = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
+    keys = list(definition.get("matrix", {}))  # of two, the first may hold hyphens: a target's name
+    values = dict(zip(keys, item.rsplit("-", len(keys) - 1), strict=True)) if keys else {}
     named = [entry for key in ("outs", "metrics", "plots") for entry in definition.get(key, [])]
     texts = [next(iter(entry)) if isinstance(entry, dict) else str(entry) for entry in named]
-    return [Path(text.replace("${item.seed}", item).replace("${item.target}", item)) for text in texts]
+    for key, value in values.items():
+        texts = [text.replace(f"${{item.{key}}}", value) for text in texts]
+    return [Path(text) for text in texts]
 
 
 def _md5(path: Path) -> str:

@@ -39,10 +39,11 @@ def command() -> None:
 
 def _warn(duplicates: int, report: dict[str, Any]) -> None:
     """A line for each kind of fault that was found; report.json names the images."""
-    seen = f"test images also stand in train or val, pixel for pixel: {DATA / 'report.json'} names them"
-    equal, ratio = report["equal_images"], report["imbalance"]
+    named = f"{DATA / 'report.json'} names them"
+    equal, ratio, unreadable = report["equal_images"], report["imbalance"], len(report["unreadable"])
     lines = {
-        f"{duplicates} {seen}": duplicates,
+        f"{unreadable} images cannot be read and were left out: {named}": unreadable,
+        f"{duplicates} test images also stand in train or val, pixel for pixel: {named}": duplicates,
         f"{equal['train-val']} validation images also stand in train": equal["train-val"],
         f"{equal['train']} training images repeat another one": equal["train"],
         f"{report['contradictions']} images stand under more than one class": report["contradictions"],

@@ -1,23 +1,30 @@
 """Stage `decode`: from the searches of all seeds to one genotype, and the evidence for it."""
 
+from typing import TYPE_CHECKING, Any
+
 from pipeline import layout
+
+if TYPE_CHECKING:
+    from midas.genotype import Genotype
 
 
 def command() -> None:
     """Decode every seed of params.yaml and keep the cell whose sub-network does best on the architecture half."""
     from midas.data.prepared import load_meta, load_split
-    from midas.genotype import save_genotype
-    from midas.report.drawing import draw_svg
     from midas.runs import files, seeding
     from midas.runs.summary import Fact, summarise
     from midas.search.config import DecodeConfig, SearchConfig
-    from midas.search.selection import decode_seed, operation_counts, seed_rows, select, summary
+    from midas.search.given import given_genotype
+    from midas.search.selection import decode_seed, seed_rows, select, summary
     from midas.search.store import load_search
     from midas.spaces import get_space
     from pipeline import params, provenance, stage
 
     seeding.deterministic()
     space, config = get_space(params.value("space", str)), params.section("search", SearchConfig)
+    if (given := given_genotype(space, config, layout.GENOTYPE)) is not None:
+        _take(given)
+        return
     how, seeds = params.section("decode", DecodeConfig), params.value("seeds", list[int])
     images = [layout.DATA / "train.safetensors", layout.DATA / "meta.json"]
     train, meta = load_split(images[0]), load_meta(images[1])
@@ -31,13 +38,10 @@ def command() -> None:
         kept = checkpoints[-1] if checkpoints else None
         found.append(decode_seed(seed, space, supernet, arm, config, how, train, meta, kept))
     chosen, evidence = select(found, space.without(config.exclude), how)
-    save_genotype(layout.GENOTYPE / "genotype.json", chosen.genotype)
+    _save(chosen.genotype, provenance.collect(chosen.seed, meta.fingerprint))
     files.write_json(layout.GENOTYPE / "decode.json", evidence)
     files.write_json(layout.GENOTYPE / "metrics.json", summary(chosen, evidence, config, train))
-    files.write_csv(layout.GENOTYPE / "operations.csv", operation_counts(chosen.genotype))
     files.write_csv(layout.GENOTYPE / "seeds.csv", seed_rows(evidence, config))
-    files.write_json(layout.GENOTYPE / "provenance.json", provenance.collect(chosen.seed, meta.fingerprint))
-    files.write_text(layout.GENOTYPE / "cells.svg", draw_svg(chosen.genotype))
     columns = {
         f"seed {one.seed}": {
             "sub-network accuracy": Fact(entry["subnetwork_accuracy"], ".1%"),
@@ -54,3 +58,32 @@ def command() -> None:
     summarise("decode", columns, layout.GENOTYPE)
     for checkpoint in checkpoints:
         checkpoint.clear()
+
+
+def _take(genotype: "Genotype") -> None:
+    """The same files for a cell that the parameters name; there is no evidence for it."""
+    from midas.data.prepared import load_meta
+    from midas.runs import files
+    from midas.runs.summary import summarise
+    from midas.search.given import SEEDS, no_evidence
+    from pipeline import provenance
+
+    evidence, metrics = no_evidence()
+    _save(genotype, provenance.collect(None, load_meta(layout.DATA / "meta.json").fingerprint))
+    files.write_json(layout.GENOTYPE / "decode.json", evidence)
+    files.write_json(layout.GENOTYPE / "metrics.json", metrics)
+    files.write_text(layout.GENOTYPE / "seeds.csv", SEEDS)
+    summarise("decode", {"given": {"cell": genotype.hash[:12], "space": genotype.space}}, layout.GENOTYPE)
+
+
+def _save(genotype: "Genotype", origin: dict[str, Any]) -> None:
+    """The cell, where it comes from, its operations counted, and its picture."""
+    from midas.genotype import save_genotype
+    from midas.report.drawing import draw_svg
+    from midas.runs import files
+    from midas.search.selection import operation_counts
+
+    save_genotype(layout.GENOTYPE / "genotype.json", genotype)
+    files.write_json(layout.GENOTYPE / "provenance.json", origin)
+    files.write_csv(layout.GENOTYPE / "operations.csv", operation_counts(genotype))
+    files.write_text(layout.GENOTYPE / "cells.svg", draw_svg(genotype))

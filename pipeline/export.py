@@ -11,6 +11,7 @@ from pipeline.names import Target
 
 def command(
     target: Target,
+    *,
     triton: Annotated[
         Path | None, typer.Option(help="Write the exported model into this Triton repository, and do nothing else.")
     ] = None,

@@ -6,9 +6,15 @@ DATA = Path("artifacts/data")  # train, val and test.safetensors, meta.json, rep
 SEARCH = Path("artifacts/search")  # seed-0/, seed-1/, ...
 GENOTYPE = Path("artifacts/genotype")  # genotype.json, provenance.json, decode.json, cells.svg
 ANALYSIS = Path("artifacts/analysis")  # analysis.json, its tables, images.safetensors
-TRAIN = Path("artifacts/train")  # one folder a target
+TRAIN = Path("artifacts/train")  # TARGET/seed-0/, ...
+BUILD = Path("artifacts/build")  # one folder a target: its seeds side by side
 EVALUATE = Path("artifacts/evaluate")  # one folder a target
 COST = Path("artifacts/cost")  # what each stage cost on this machine; no stage's out
 REPORT = Path("report")  # index.html, git-ignored
 MODELS = Path("models")  # one deployable folder a target
 CHECKPOINTS = Path(".checkpoints")  # git-ignored, outside every stage's outs
+
+
+def training(target: str, seed: int) -> Path:
+    """The folder of one training."""
+    return TRAIN / target / f"seed-{seed}"

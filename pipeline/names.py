@@ -1,18 +1,29 @@
-"""Which run of a stage a command is for: a target or a seed, plainly or as DVC names it (``train@digits``).
+"""Which run of a stage a command is for: a target, a seed, or both, plainly or as DVC names it (``build@digits``).
 
 dvc.yaml hands over ``$DVC_STAGE``, so that no text of params.yaml ever becomes part of a shell's command line.
 """
 
 import re
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 _TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
+class Training(NamedTuple):
+    """One training: a target and a seed."""
+
+    target: str
+    seed: int
+
+    def __str__(self) -> str:
+        """As DVC names it."""
+        return f"{self.target}-{self.seed}"
+
+
 def target(text: str) -> str:
-    """The target in ``digits`` or ``train@digits``.
+    """The target in ``digits`` or ``build@digits``.
 
     Raises:
         ParamsError: it is no name that a folder and a DVC stage can have.
@@ -39,6 +50,28 @@ def seed(text: str) -> int:
     return int(number)
 
 
+def training(text: str, number: int | None = None) -> Training:
+    """The training in ``train@digits-0``, or of a target and a seed; without a seed, the first of `training_seeds`.
+
+    DVC joins the two by a hyphen, which a target's name may hold too: the seed is what stands behind the last one.
+
+    Raises:
+        ParamsError: as `target`, or `training_seeds` is missing or empty.
+    """
+    if "@" in text:
+        name, joined, own = _item(text).rpartition("-")
+        if not joined or number is not None:
+            fault = "names its seed already" if joined else "names no seed"
+            raise typer.BadParameter(f"{text[:80]!r} {fault}; say TARGET SEED, or train@TARGET-SEED")
+        return Training(checked(name), seed(own))
+    name = checked(text)
+    if number is None:
+        from pipeline import params  # here: `--help` must not import midas
+
+        number = params.training_seeds()[0]
+    return Training(name, number)
+
+
 def _item(text: str) -> str:
     """What stands behind the first @, or all of a text without one: a hostile name may hold another."""
     return text.partition("@")[2] if "@" in text else text
@@ -46,3 +79,5 @@ def _item(text: str) -> str:
 
 Target = Annotated[str, typer.Argument(parser=target, help="One of `targets` in params.yaml, or its stage in DVC.")]
 Seed = Annotated[int, typer.Argument(parser=seed, help="One of `seeds` in params.yaml, or its stage in DVC.")]
+TrainingTarget = Annotated[str, typer.Argument(help="One of `targets`, or the training's stage in DVC.")]
+TrainingSeed = Annotated[int | None, typer.Argument(parser=seed, help="One of `training_seeds`; the first by default.")]

@@ -2,10 +2,10 @@
 
 import reprlib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from midas.runs import files
 from midas.runs.errors import MidasError, ParamsError
@@ -13,6 +13,7 @@ from midas.runs.errors import MidasError, ParamsError
 Config = TypeVar("Config", bound=BaseModel)
 PARAMS = Path("params.yaml")
 MAX_BYTES = 2**20
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 _NAMED = 5  # faults that an error names
 _SHORT = reprlib.Repr()  # of values, however much a few YAML aliases stand for
 _SHORT.maxlevel, _SHORT.maxstring = 2, 80
@@ -56,6 +57,12 @@ def value(name: str, kind: Any, path: Path = PARAMS) -> Any:
         return TypeAdapter(kind).validate_python(node)
     except ValidationError as error:
         raise ParamsError(f"{path}: {'; '.join(_lines(name, kind, error))}") from error
+
+
+def training_seeds(path: Path = PARAMS) -> list[int]:
+    """The seeds of every target's trainings; raises ParamsError as `value` does."""
+    seeds: list[int] = value("training_seeds", Seeds, path)
+    return seeds
 
 
 def section(name: str, config: type[Config], path: Path = PARAMS) -> Config:

@@ -15,10 +15,16 @@ PACKAGE = Path("midas")
 SECTIONS = ("space", "seeds", "search", "decode")  # what a genotype follows from
 
 
-def collect(kept_seed: int, data_fingerprint: str) -> dict[str, Any]:
-    """Parameters' hash, seeds, data fingerprint, code version, library versions; no dates and no paths."""
+def collect(kept_seed: int | None, data_fingerprint: str) -> dict[str, Any]:
+    """Parameters' hash, seeds, data fingerprint, code version, library versions; no dates and no paths.
+
+    `kept_seed` is None for a cell that was not searched, of which the parameters name the file, without its folder.
+    """
     everything = params.read()
     parameters = {name: everything.get(name) for name in SECTIONS}
+    search = dict(parameters["search"] or {})
+    if search.get("genotype"):
+        parameters["search"] = {**search, "genotype": Path(search["genotype"]).name}
     return {
         "parameters": parameters,
         "parameters_hash": hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest(),

@@ -1,5 +1,6 @@
 """Stage `report`: everything that the pipeline left, in one page; or several experiments side by side."""
 
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,12 +48,13 @@ def stage_runs() -> list[Any]:
 
     lock = Path("dvc.lock")
     locked = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"] if lock.is_file() else {}
-    items = {str(item) for item in (*params.value("seeds", list[int]), *params.value("targets", dict[str, Any]))}
+    targets, wanted = params.value("targets", dict[str, Any]), {"search": params.value("seeds", list[int])}
+    wanted["train"] = [names.Training(target, seed) for target in targets for seed in params.training_seeds()]
     order = list(yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"])
     runs = []
     for name, entry in sorted(locked.items(), key=lambda item: order.index(item[0].partition("@")[0])):
-        item = name.partition("@")[2]
-        if "outs" in entry and (not item or item in items):
+        stage, _, item = name.partition("@")
+        if "outs" in entry and (not item or item in map(str, wanted.get(stage, targets))):
             record = layout.COST / f"{name}.json"
             # a folder's hash is DVC's own to make
             hashes = {out["path"]: out["md5"] for out in entry["outs"] if not out["md5"].endswith(".dir")}
@@ -77,8 +79,8 @@ def checked_out(name: str, folder: Path) -> Any:
         seeds: Sequence[int] = [int(seed) for seed in params["seeds"]]
         wanted = [
             *(f"artifacts/search/seed-{seed}/history.csv" for seed in seeds),
-            *(f"artifacts/train/{target}/{file}" for target in targets for file in ("history.csv", "metrics.json")),
-            *(f"artifacts/evaluate/{target}/metrics.json" for target in targets),
+            *(f"artifacts/train/{target}/seed-{kept_seed(tree, target)}/history.csv" for target in targets),
+            *(f"artifacts/{stage}/{target}/metrics.json" for target in targets for stage in ("build", "evaluate")),
         ]
         for file in (*FILES, *(file for file in wanted if tree.exists(file))):
             (root / file).parent.mkdir(parents=True, exist_ok=True)
@@ -89,3 +91,9 @@ def checked_out(name: str, folder: Path) -> Any:
             f"report --compare: {name}: cannot be read ({text}); run it, or `dvc pull` it, first"
         ) from error
     return Experiment(name, root, params)
+
+
+def kept_seed(tree: Any, target: str) -> int:
+    """The training seed that an experiment kept of a target; 0 where it was not built, so that there is no training either."""
+    built = f"artifacts/build/{target}/metrics.json"
+    return int(json.loads(tree.read_text(built))["kept_seed"]) if tree.exists(built) else 0

@@ -6,7 +6,7 @@ from pipeline.names import Seed
 
 def command(seed: Seed) -> None:
     """Search one seed: a bilevel search of the space in params.yaml; goes on from a checkpoint where there is one."""
-    if launch.launched("search", str(seed)):
+    if _given(seed) or launch.launched("search", str(seed)):
         return
     from midas.data.prepared import load_meta, load_split
     from midas.runs import seeding, world
@@ -40,3 +40,21 @@ def command(seed: Seed) -> None:
         "margin": Fact(last["margin"], ".4f"),
     }
     summarise("search", {f"seed {seed}": facts}, folder)
+
+
+def _given(seed: int) -> bool:
+    """Whether the parameters name a cell; then what a search leaves is written, with nothing in it."""
+    from midas.runs.summary import summarise
+    from midas.search.config import SearchConfig
+    from midas.search.given import given_genotype, leave_empty
+    from midas.spaces import get_space
+    from pipeline import params
+
+    config, folder = params.section("search", SearchConfig), layout.SEARCH / f"seed-{seed}"
+    genotype = given_genotype(get_space(params.value("space", str)), config, layout.GENOTYPE)
+    if genotype is None:
+        return False
+    leave_empty(folder)
+    facts = {"searched": "nothing: search.genotype names a cell", "cell": genotype.hash[:12]}
+    summarise("search", {f"seed {seed}": facts}, folder)
+    return True

@@ -14,12 +14,13 @@ def command() -> None:
     from pipeline import params, versions
 
     targets, found = params.value("targets", dict[str, Any]), files.read_json(layout.GENOTYPE / "metrics.json")
-    facts = {
-        "steps a seed": found["steps"],
-        "edges that all seeds share": Fact(found["agreement"], ".0%"),
-        "kept": f"seed {found['kept_seed']}",
-    }
-    summarise("search", {f"{found['seeds']} seeds": facts}, layout.GENOTYPE / "cells.svg", always=True)
+    if found["seeds"]:
+        facts = {
+            "steps a seed": found["steps"],
+            "edges that all seeds share": Fact(found["agreement"], ".0%"),
+            "kept": f"seed {found['kept_seed']}",
+        }
+        summarise("search", {f"{found['seeds']} seeds": facts}, layout.GENOTYPE / "cells.svg", always=True)
     summarise("model", {target: _facts(target) for target in targets}, layout.MODELS, always=True)
     if form() != "json":
         said = f"{_short(found)}{versions.warning()}{_report()}"
@@ -28,7 +29,7 @@ def command() -> None:
 
 def _short(found: dict[str, Any]) -> str:
     """A word of caution where the search was too short to be believed on its own."""
-    return "A short search: see README, 'How far to trust a search'.\n" if found["steps"] < 5_000 else ""
+    return "A short search: see README, 'How far to trust a search'.\n" if 0 < found["steps"] < 5_000 else ""
 
 
 def _report() -> str:
@@ -44,7 +45,7 @@ def _facts(target: str) -> dict[str, Any]:
 
     folder = layout.MODELS / target
     tested = files.read_json(layout.EVALUATE / target / "metrics.json")
-    trained, parity = files.read_json(layout.TRAIN / target / "metrics.json"), files.read_json(folder / "parity.json")
+    trained, parity = files.read_json(layout.BUILD / target / "metrics.json"), files.read_json(folder / "parity.json")
     first = _latency(folder, parity)["results"][0]
     return {
         "test images": tested["images"],
@@ -52,11 +53,18 @@ def _facts(target: str) -> dict[str, Any]:
         "accuracy, ONNX": Fact(tested["accuracy_onnx"], ".2%"),
         "same class on": Fact(tested["class_agreement"], ".2%"),
         "largest difference, of the range": Fact(tested["relative_difference"], ".0e"),
+        "validation accuracy": Fact(trained["best_val_accuracy"]["mean"], ".2%", _spread(trained)),
         "parameters": trained["parameters"],
         "ONNX file": Fact(parity["bytes"] / 1e6, ".2f", " MB"),
         "one image, ONNX Runtime": Fact(first["onnxruntime"]["p50_ms"], ".2f", " ms"),
         "one image, torch": Fact(first["torch"]["p50_ms"], ".2f", " ms"),
     }
+
+
+def _spread(trained: dict[str, Any]) -> str:
+    """The deviation over several training seeds, in words."""
+    deviation = trained["best_val_accuracy"]["deviation"]
+    return "" if deviation is None else f" ± {deviation:.2%} ({trained['seeds']} seeds; the best was built)"
 
 
 def _latency(folder: Path, parity: dict[str, Any]) -> dict[str, Any]:

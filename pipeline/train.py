@@ -1,20 +1,24 @@
-"""Stage `train@target`: train the found cell as one target of params.yaml says."""
+"""Stage `train@target-seed`: train the found cell as one target of params.yaml says."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline import launch, layout
-from pipeline.names import Target
+from pipeline import launch, layout, names
+from pipeline.names import TrainingSeed, TrainingTarget
 
 
 def command(
-    target: Target,
+    target: TrainingTarget,
+    seed: TrainingSeed = None,
+    *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and train nothing.")] = False,
 ) -> None:
     """Train the found network; goes on from a checkpoint where there is one."""
-    if not dry_run and launch.launched("train", target):
+    training = names.training(target, seed)
+    target, seed = training
+    if not dry_run and launch.launched("train", target, str(seed)):
         return
     from midas.data.prepared import load_meta, load_split
     from midas.genotype import load_genotype
@@ -34,18 +38,18 @@ def command(
         *(layout.DATA / n for n in ("train.safetensors", "val.safetensors", "meta.json")),
     ]
     genotype, meta = load_genotype(inputs[0]), load_meta(inputs[3])
-    network = initial_network(genotype, config, len(meta.classes), meta.size)
+    network = initial_network(genotype, config, len(meta.classes), meta.size, seed)
     images = load_split(inputs[1])
     if dry_run:
         with world.joined() as alone:
             print(f"train {target}, dry run: {estimate(network.to(alone.device), config, images, meta, alone)}")
         return
     started = [] if config.start_from is None else [Path(config.start_from)]
-    checkpoint = stage.checkpoint("train", target, {"target": config.model_dump(mode="json")}, inputs + started)
-    folder = layout.TRAIN / target
+    checkpoint = stage.checkpoint("train", str(training), {"target": config.model_dump(mode="json")}, inputs + started)
+    folder, title = layout.training(*training), f"train {target}, seed {seed}"
     with world.joined() as team:
         network.to(team.device)
-        result = train(network, config, images, load_split(inputs[2]), meta, checkpoint, f"train {target}", team)
+        result = train(network, config, images, load_split(inputs[2]), meta, checkpoint, title, team, seed)
         if not team.writes:
             return
         save_training(folder, result)
@@ -59,4 +63,4 @@ def command(
         "validation accuracy, best epoch": Fact(metrics["best_val_accuracy"], ".2%"),
         "validation accuracy, last epoch": Fact(metrics["last_val_accuracy"], ".2%"),
     }
-    summarise("train", {target: facts}, folder)
+    summarise("train", {f"{target}, seed {seed}": facts}, folder)

@@ -5,9 +5,9 @@ A source is opened before any pixel is decoded, so that splits, class counts and
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -43,24 +43,29 @@ class Pool:
     open: Callable[[int], Image.Image]
     name: Callable[[int], str]
 
-    def own_size(self, indices: Tensor) -> int:
-        """The side that all these images have in common, in pixels.
+    def without(self, images: Iterable[int]) -> "Pool":
+        """The same pool, these images in none of its splits."""
+        left_out = torch.tensor(list(images))
+        return replace(self, splits={name: i[~torch.isin(i, left_out)] for name, i in self.splits.items()})
+
+    def own_size(self, indices: Tensor, unreadable: int = 0) -> int:
+        """The side that all these images have in common, in pixels; up to `unreadable` may be images that cannot be opened.
 
         Raises:
-            DataError: they are not squares of one size within the bounds of `data.size`, or some cannot be read.
+            DataError: they are not squares of one size within the bounds of `data.size`, or more cannot be opened.
         """
         sizes = np.zeros((len(indices), 2), dtype=np.int64)
 
         def note(position: int, image: Image.Image) -> None:
             sizes[position] = image.size
 
-        self._visit(indices, note)
-        width, height = sizes[0].tolist()
-        others = np.flatnonzero((sizes != (width, width)).any(axis=1))
+        opened = np.setdiff1d(np.arange(len(indices)), list(self._visit(indices, note, unreadable)))
+        width, height = sizes[opened[0]].tolist()
+        others = opened[(sizes[opened] != (width, width)).any(axis=1)]
         if len(others):
             wide, high = sizes[others[0]].tolist()
             name = self.name(int(indices[others[0]]))
-            first = f"{self.name(int(indices[0]))} {width}x{height}"
+            first = f"{self.name(int(indices[opened[0]]))} {width}x{height}"
             raise DataError(
                 f"data.size: must be set, as the images are not squares of one size ({first}, {name} {wide}x{high})"
             )
@@ -68,43 +73,51 @@ class Pool:
             raise DataError(f"data.size: must be set to {MIN_SIZE}...{MAX_SIZE}: the images' own side is {width}")
         return int(width)
 
-    def gather(self, indices: Tensor, size: int) -> Tensor:
+    def gather(self, indices: Tensor, size: int, unreadable: int = 0) -> tuple[Tensor, dict[int, str]]:
         """Decode images to RGB squares.
 
         Args:
             indices: int64 [n].
             size: the side in pixels.
+            unreadable: how many may be images that cannot be read.
 
         Returns:
-            uint8 [n, size, size, 3].
+            uint8 [n, size, size, 3]; and by their position those that cannot be read, which are black there, with the reason.
 
         Raises:
-            DataError: some cannot be read; all are tried, and the first few are named.
+            DataError: more cannot be read; all are tried, and the first few are named.
         """
-        pixels = np.empty((len(indices), size, size, 3), dtype=np.uint8)
+        pixels = np.zeros((len(indices), size, size, 3), dtype=np.uint8)
 
         def decode(position: int, image: Image.Image) -> None:
             pixels[position] = np.asarray(fit(to_rgb(image), size))
 
-        self._visit(indices, decode)
-        return torch.from_numpy(pixels)
+        faults = self._visit(indices, decode, unreadable)
+        return torch.from_numpy(pixels), faults
 
-    def _visit(self, indices: Tensor, work: Work) -> None:
-        """Do `work(position, image)` for every index in a few threads (Pillow decodes outside the interpreter lock)."""
+    def _visit(self, indices: Tensor, work: Work, unreadable: int) -> dict[int, str]:
+        """Do `work(position, image)` for every index in a few threads (Pillow decodes outside the interpreter lock).
 
-        def visit(chunk: range) -> list[str]:
-            return [fault for position in chunk if (fault := self._attempt(position, int(indices[position]), work))]
+        Returns the positions where that failed, with the reason; raises DataError for more than `unreadable`, or for all.
+        """
+
+        def visit(chunk: range) -> list[tuple[int, str]]:
+            tried = [(position, self._attempt(position, int(indices[position]), work)) for position in chunk]
+            return [(position, fault) for position, fault in tried if fault is not None]
 
         chunks = [range(start, min(start + _CHUNK, len(indices))) for start in range(0, len(indices), _CHUNK)]
         with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
             warnings.simplefilter("ignore")  # remarks about odd metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            faults = [fault for chunk in threads.map(visit, chunks) for fault in chunk]
-        if faults:
-            named = ", ".join(faults[:_NAMED]) + (", ..." if len(faults) > _NAMED else "")
+            faults = dict(fault for chunk in threads.map(visit, chunks) for fault in chunk)
+        if len(faults) > unreadable or len(faults) == len(indices):
+            first = [f"{self.name(int(indices[k]))} ({fault})" for k, fault in list(faults.items())[:_NAMED]]
+            named = ", ".join(first) + (", ..." if len(faults) > _NAMED else "")
             raise DataError(
-                f"{self.where}: {len(faults)} of {len(indices)} images cannot be read: {named}; repair or remove them"
+                f"{self.where}: {len(faults)} of {len(indices)} images cannot be read: {named}; repair or remove them, or "
+                f"let data.max_unreadable ({unreadable}) leave them out"
             )
+        return faults
 
     def _attempt(self, position: int, index: int, work: Work) -> str | None:
         """Open one image and work on it; the answer is what is wrong with it, if anything."""
@@ -112,9 +125,9 @@ class Pool:
             with self.open(index) as image:
                 work(position, image)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            return f"{self.name(index)} (more than {Image.MAX_IMAGE_PIXELS} pixels, a decompression bomb)"
+            return f"more than {Image.MAX_IMAGE_PIXELS} pixels, a decompression bomb"
         except UnidentifiedImageError:
-            return f"{self.name(index)} (not an image)"
+            return "not an image"
         except Exception as error:  # decoders raise nearly anything on broken bytes
-            return f"{self.name(index)} ({' '.join(str(error).split()) or type(error).__name__})"
+            return " ".join(str(error).split()) or type(error).__name__
         return None

@@ -32,12 +32,18 @@ def prepare(config: DataConfig, out: Path) -> DataMeta:
         DataError: the source is missing, broken or too small, or the images would take more than 8 GiB.
         MidasError: a file could not be written.
     """
-    pool = open_source(config)
-    indices = divide(pool, config)
-    everything = torch.cat(list(indices.values()))
-    size = config.size or pool.own_size(everything)
-    _check_memory(len(everything), size)
-    pixels = pool.gather(everything, size)  # [N, size, size, 3]
+    pool, unreadable = open_source(config), dict[int, str]()
+    while True:  # once more for each time that images turn out to be unreadable: splits are of the others alone
+        indices = divide(pool, config)
+        everything, left = torch.cat(list(indices.values())), config.max_unreadable - len(unreadable)
+        size = config.size or pool.own_size(everything, left)
+        _check_memory(len(everything), size)
+        pixels, faults = pool.gather(everything, size, left)  # [N, size, size, 3]
+        if not faults:
+            break
+        unreadable |= {int(everything[position]): fault for position, fault in faults.items()}
+        pool = pool.without(unreadable)
+        del pixels  # before as many are decoded again
     parts = torch.split(pixels, [len(index) for index in indices.values()])
     splits = {
         name: Split(part.permute(0, 3, 1, 2), pool.labels[index])
@@ -46,6 +52,7 @@ def prepare(config: DataConfig, out: Path) -> DataMeta:
     hashes = {name: hash_images(split) for name, split in splits.items()}
     meta = describe(config.source, pool.classes, size, splits, hashes)
     report = find_faults(splits, hashes, pool.classes, lambda name, i: pool.name(int(indices[name][i])))
+    report["unreadable"] = [{"image": pool.name(k), "fault": fault} for k, fault in unreadable.items()]
     for name, split in splits.items():
         save_split(out / f"{name}.safetensors", split)
     save_meta(out / "meta.json", meta)

@@ -6,6 +6,7 @@ from midas.data import arrays
 from midas.data.config import DataConfig
 from midas.data.folder import folder
 from midas.data.pool import Pool
+from midas.data.shards import shards
 
 
 def open_source(config: DataConfig) -> Pool:
@@ -18,4 +19,6 @@ def open_source(config: DataConfig) -> Pool:
         return arrays.digits()
     if config.source == "npz":
         return arrays.npz(Path(config.root))
+    if config.source == "webdataset":
+        return shards(Path(config.root))
     return folder(Path(config.root)) if config.source == "folder" else arrays.cifar(config)

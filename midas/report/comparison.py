@@ -12,6 +12,7 @@ from midas.report import charts
 from midas.report.drawing import draw_inline
 from midas.report.page import environment
 from midas.report.sources import Sources, footnote
+from midas.report.trained import kept_training
 
 GENOTYPE = "artifacts/genotype"
 FILES = (f"{GENOTYPE}/genotype.json", f"{GENOTYPE}/metrics.json", f"{GENOTYPE}/decode.json")
@@ -84,8 +85,11 @@ def _searches(sources: Sequence[Sources]) -> Any:
 
 
 def _trainings(sources: Sequence[Sources], target: str) -> Any:
-    """The validation accuracy of each experiment's training of a target over epochs."""
-    file = f"artifacts/train/{target}/history.csv"
-    series = {source.revision: source.plotted(file, "epoch", "val_accuracy") for source in sources if source.rows(file)}
+    """The validation accuracy of each experiment's kept training of a target over epochs."""
+    series = {}
+    for source in sources:
+        if source.has(f"artifacts/build/{target}/metrics.json"):
+            file = f"{kept_training(source, target)}/history.csv"
+            series[source.revision] = source.plotted(file, "epoch", "val_accuracy")
     name = f"validation accuracy of {target}"
     return series and charts.lines(name, series, "epoch", name)

@@ -14,6 +14,11 @@ MATRIX = 20  # classes up to which the confusion is shown as a matrix
 CONFUSED = 12  # pairs of classes that are listed
 
 
+def kept_training(sources: Sources, name: str) -> str:
+    """The folder of a target's training that was built; raises MidasError where none was."""
+    return f"artifacts/train/{name}/seed-{int(sources.value(f'artifacts/build/{name}/metrics.json', 'kept_seed'))}"
+
+
 class TargetView:
     """The tables and charts of one target.
 
@@ -26,9 +31,11 @@ class TargetView:
         self.sources, self.name = sources, name
         self.tested = f"artifacts/evaluate/{name}/metrics.json"
         self.predictions = f"artifacts/evaluate/{name}/predictions.csv"
-        self.history = f"artifacts/train/{name}/history.csv"
-        self.trained = f"artifacts/train/{name}/metrics.json"
-        self.cost = f"artifacts/train/{name}/cost.json"
+        self.built = f"artifacts/build/{name}/metrics.json"
+        self.seeds = f"artifacts/build/{name}/seeds.csv"
+        self.history, self.trained, self.cost = (
+            f"{kept_training(sources, name)}/{file}" for file in ("history.csv", "metrics.json", "cost.json")
+        )
         self.parity = f"models/{name}/parity.json"
         self.latency = f"models/{name}/latency.json"
         self._pairs = Counter((row["actual"], row["predicted"]) for row in sources.rows(self.predictions))
@@ -55,6 +62,10 @@ class TargetView:
             for title, columns in groups.items()
             if rows
         ]
+
+    def trainings(self) -> int:
+        """How many seeds were trained."""
+        return len(self.sources.rows(self.seeds))
 
     def classes(self) -> list[str]:
         """The class names."""

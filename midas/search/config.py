@@ -19,6 +19,7 @@ class SearchConfig(BaseModel):
     arm: Literal["midas", "darts", "darts-pairs", "drnas", "gdas", "beta-darts", "random"] = "midas"
     second_order: bool = False  # DARTS's unrolled architecture gradient, four passes in place of one; for any arm
     random_cells: int = Field(100, ge=1)  # arm `random`: how many cells are compared
+    genotype: str | None = None  # a genotype file, or an arch string, of a cell to take; nothing is searched then
     exclude: list[str] = ["none"]  # operations left out of the candidates, for every arm alike
     patch_size: Literal[1, 2, 4, 8] | None = 4  # pixels of a node's output map, for images of 32; null is one patch
     width: int = Field(16, ge=1, le=1024)  # of queries and keys

@@ -25,6 +25,11 @@ from midas.search.refine import ShortTraining, refined
 from midas.search.supernet import Supernet
 from midas.spaces.space import Space
 
+# of the kept seed, in metrics.json
+EVIDENCE = (
+    "subnetwork_accuracy", "supernet_accuracy", "discretisation_gap", "skips", "pools", "zeros", "margin", "entropy"
+)  # fmt: skip
+
 
 class Decoded(NamedTuple):
     """One seed's cell and what speaks for it; accuracies are of the architecture half, in [0, 1]."""
@@ -114,22 +119,12 @@ def select(decoded: Sequence[Decoded], space: Space, how: DecodeConfig) -> tuple
 def summary(chosen: Decoded, evidence: dict[str, Any], config: SearchConfig, train: Split) -> dict[str, Any]:
     """The few numbers by which searches are compared (`metrics.json`, what `dvc metrics` shows)."""
     kept = next(entry for entry in evidence["seeds"] if entry["kept"])
-    names = (
-        "subnetwork_accuracy",
-        "supernet_accuracy",
-        "discretisation_gap",
-        "skips",
-        "pools",
-        "zeros",
-        "margin",
-        "entropy",
-    )
     return {
         "seeds": len(evidence["seeds"]),
         "kept_seed": chosen.seed,
         "agreement": evidence["agreement"],
         "steps": config.epochs * Halves(train, config).steps_per_epoch,
-        **{name: kept[name] for name in names},
+        **{name: kept[name] for name in EVIDENCE},
     }
 
 

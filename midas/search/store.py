@@ -37,11 +37,16 @@ def load_search(path: Path, space: Space, config: SearchConfig, num_classes: int
     """Supernet and arm as `save_search` left them.
 
     Raises:
-        MidasError: the file is missing, damaged, or of another space or configuration.
+        MidasError: the file is missing, damaged, or of another space, configuration or number of classes.
     """
     supernet, arm = build_search(space.without(config.exclude), config, num_classes, seed=0)
     try:
         tensors = load_file(path)
+        if (head := tensors.get("supernet.classifier.bias")) is not None and len(head) != num_classes:
+            raise MidasError(
+                f"{path}: was searched on data of {len(head)} classes, and artifacts/data holds {num_classes} now; "
+                "run the search stage again"
+            )
         for part, module in (("supernet", supernet), ("arm", arm)):
             names = {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
             module.load_state_dict(names)

@@ -23,6 +23,7 @@ class TargetConfig(BaseModel):
             of classes starts afresh. null starts with random weights.
         accumulate: the batch is run in so many parts on each process, one after the other, and their gradients are
             averaged: less memory. Batch norm sees a part at a time.
+        sync_batch_norm: batch norm sees the parts of all processes together, not each its own; on GPUs only.
         checkpointing: keep the cells' inputs alone for the backward pass and compute the rest again: less memory, more time.
         optimiser: ``sgd``, or ``adamw``, for which `momentum` and `nesterov` mean nothing.
         schedule: ``cosine``, from the learning rate to its minimum after a linear warm-up of `warmup_epochs`;
@@ -35,7 +36,6 @@ class TargetConfig(BaseModel):
         cutmix: alpha of cutmix, which pastes a part of one image into another; 0 is off. With both, each step takes one.
         patience: stop after so many epochs without a better validation accuracy; null trains all epochs.
         start_size: side of the training images in the first epoch, in pixels; it grows to their own. null is off.
-        seed: everything random in the training follows from it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +48,7 @@ class TargetConfig(BaseModel):
     epochs: int = Field(600, ge=1, le=100_000)
     batch_size: int = Field(96, ge=2, le=65_536)
     accumulate: int = Field(1, ge=1, le=1024)
+    sync_batch_norm: bool = False
     checkpointing: bool = False
     optimiser: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.025
@@ -67,7 +68,6 @@ class TargetConfig(BaseModel):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     augment: AugmentConfig = AugmentConfig(pad=4, flip=True, cutout=16)
     start_size: int | None = Field(None, ge=8, le=1024)
-    seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> "TargetConfig":

@@ -42,6 +42,7 @@ class TrainResult:
             val_loss, val_accuracy; accuracies in [0, 1].
         metrics: the result in numbers that two runs share.
         cost: seconds, which they do not.
+        data: the fingerprint of the data that was learned from.
     """
 
     best: Weights
@@ -49,6 +50,7 @@ class TrainResult:
     history: list[dict[str, Any]]
     metrics: dict[str, Any]
     cost: dict[str, float]
+    data: str
 
 
 SAVE_SECONDS = 60.0  # between two checkpoints within an epoch: what a power cut costs at most
@@ -63,6 +65,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     title: str = "train",
     world: World | None = None,
+    seed: int = 0,
 ) -> TrainResult:
     """Train a network, or go on where a checkpoint stands: the end is the same, bit for bit.
 
@@ -78,16 +81,17 @@ def train(
         checkpoint: where the state is kept after each epoch, after each minute, and when a signal arrives.
         title: what the progress display and errors call it.
         world: the processes that train together; this one alone by default.
+        seed: everything random in the training follows from it, and from where it is: epoch, step, part.
 
     Raises:
         TrainingDiverged: a loss is not a number; the checkpoint holds the last good state.
         DataError: the training images do not fill one batch.
-        ParamsError: the batch cannot be divided among the processes.
+        ParamsError: the batch cannot be divided among the processes, or batch norm be synchronised between CPUs.
         MidasError: a step would not fit into memory.
         ProcessLost: another process of the run has ended.
     """
     world = world or World()
-    trainer = Trainer(new_state(network, config), config, train, meta, title, world)
+    trainer = Trainer(new_state(network, config, seed), config, train, meta, title, world)
     state = trainer.state
     check_memory(state, config, train.images.shape[-1], world, title)
     if checkpoint and (saved := checkpoint.load()):
@@ -133,15 +137,20 @@ class Trainer:
                 f"{title}: batch_size {config.batch_size} cannot be divided among {world.size} processes with accumulate "
                 f"{config.accumulate}; make it a multiple of {self.parts}, {2 * self.parts} or more"
             )
+        if config.sync_batch_norm and world.device.type == "cpu":
+            raise ParamsError(
+                f"{title}: sync_batch_norm is for GPUs, and this process computes on a CPU; leave it out: the statistics of "
+                "the processes are averaged after each step"
+            )
         self.augment = Augment(config.augment, meta.mean, meta.std)
-        self.mix = Mix(config, len(meta.classes))
+        self.mix = Mix(config, len(meta.classes), state.seed)
         self.criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
         self.steps_per_epoch = len(self._batches(0))
         self.scheduler = build_scheduler(state.optimiser, config, self.steps_per_epoch)
 
     def _batches(self, epoch: int) -> list[Tensor]:
         """The epoch's batches; full ones only, since batch norm cannot train on a single image."""
-        return epoch_batches(len(self.train), self.config.batch_size, self.config.seed, epoch, drop_last=True)
+        return epoch_batches(len(self.train), self.config.batch_size, self.state.seed, epoch, drop_last=True)
 
     def epoch(
         self, epoch: int, report: Reporter, save: Callable[[], None], interruption: interrupt.Interruption
@@ -177,7 +186,7 @@ class Trainer:
         # loss, hits, images; the whole loss, which may be no number where the main one is; who was told to stop
         seen = torch.zeros(5, dtype=torch.float64, device=self.world.device)
         for part, images, labels in self._own_parts(epoch, step, index):
-            seeding.seed_torch(config.seed, "train", epoch, step, part)  # drop path draws from here
+            seeding.seed_torch(state.seed, "train", epoch, step, part)  # drop path draws from here
             loss, total, hits = self._loss(images, labels, (epoch, step, part))
             (total / config.accumulate).backward()  # type: ignore[no-untyped-call]
             seen[0] += loss.detach() * len(labels)
@@ -203,7 +212,7 @@ class Trainer:
         """This process's parts of a batch, augmented as in the undivided batch: number, images [b, 3, H, W], labels [b]."""
         weight = next(self.state.network.parameters())
         shape = (len(index), *self.train.images.shape[1:])
-        draws = self.augment.draw(shape, seeding.generator(self.config.seed, "augment", epoch, step))
+        draws = self.augment.draw(shape, seeding.generator(self.state.seed, "augment", epoch, step))
         size, length = size_at(epoch, self.config, shape[-1]), len(index) // self.parts
         for part in range(self.world.rank * self.config.accumulate, (self.world.rank + 1) * self.config.accumulate):
             place = slice(part * length, (part + 1) * length)
@@ -275,8 +284,8 @@ def _result(state: TrainState, config: TargetConfig, meta: DataMeta) -> TrainRes
         "channels": state.network.channels,
         "parameters": count_parameters(state.network),
         "macs": count_macs(state.network, (3, meta.size, meta.size)),
-        "seed": config.seed,
+        "seed": state.seed,
     }
     total = sum(state.seconds)
     cost = {"seconds": round(total, 3), "seconds_per_epoch": round(total / len(state.seconds), 3)}
-    return TrainResult(state.best, state.weights(), state.history, metrics, cost)
+    return TrainResult(state.best, state.weights(), state.history, metrics, cost, meta.fingerprint)

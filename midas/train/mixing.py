@@ -16,8 +16,8 @@ class Mix:
     Sources: mixup, arXiv 1710.09412; cutmix, arXiv 1905.04899.
     """
 
-    def __init__(self, config: TargetConfig, num_classes: int) -> None:
-        self.seed, self.mixup = config.seed, None
+    def __init__(self, config: TargetConfig, num_classes: int, seed: int = 0) -> None:
+        self.seed, self.mixup = seed, None
         if config.mixup or config.cutmix:
             self.mixup = Mixup(
                 config.mixup, config.cutmix, label_smoothing=config.label_smoothing, num_classes=num_classes

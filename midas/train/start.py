@@ -14,14 +14,17 @@ from midas.train.config import TargetConfig
 from midas.train.store import load_weights
 
 
-def initial_network(genotype: Genotype, config: TargetConfig, num_classes: int, size: int | None = None) -> MidasNet:
-    """The target's network with weights that follow from its seed, or those of `start_from`.
+def initial_network(
+    genotype: Genotype, config: TargetConfig, num_classes: int, size: int | None = None, seed: int = 0
+) -> MidasNet:
+    """The target's network with weights that follow from the seed, or those of `start_from`.
 
     Args:
         genotype: the cells.
         config: the target.
         num_classes: classes.
         size: the images' side in pixels; `max_macs` needs it.
+        seed: of the training.
 
     Raises:
         ParamsError: no width is narrow enough for `max_macs`; and as `build_network` does.
@@ -32,7 +35,7 @@ def initial_network(genotype: Genotype, config: TargetConfig, num_classes: int, 
         if size is None:
             raise ParamsError("max_macs: needs the images' size")
         channels = widest(genotype, config, num_classes, size)
-    seeding.seed_torch(config.seed, "train", "network")
+    seeding.seed_torch(seed, "train", "network")
     network = _build(genotype, config, num_classes, channels)
     if config.start_from is not None:
         _start_from(network, Path(config.start_from))

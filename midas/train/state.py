@@ -26,6 +26,7 @@ class TrainState:
         auxiliary: the auxiliary head, or None.
         optimiser: of the parameters of both.
         ema: the moving average of the network's weights, or None.
+        seed: everything random in the training follows from it.
         history: one row for each finished epoch.
         best: the weights of the best epoch so far, empty before the first.
         seconds: what each finished epoch took; no result depends on it.
@@ -37,6 +38,7 @@ class TrainState:
     auxiliary: AuxiliaryHead | None
     optimiser: torch.optim.Optimizer
     ema: ModelEmaV3 | None
+    seed: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     best: Weights = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
@@ -93,15 +95,19 @@ class TrainState:
         return modules
 
 
-def new_state(network: MidasNet, config: TargetConfig) -> TrainState:
+def new_state(network: MidasNet, config: TargetConfig, seed: int = 0) -> TrainState:
     """A training before its first epoch; the network is put into channels_last memory. Its device and type are kept."""
     network.to(memory_format=torch.channels_last).set_grad_checkpointing(config.checkpointing)
     auxiliary = None
     if config.auxiliary_weight > 0:
-        seeding.seed_torch(config.seed, "train", "auxiliary")
+        seeding.seed_torch(seed, "train", "auxiliary")
         auxiliary = AuxiliaryHead(network.auxiliary_channels, network.num_classes, config.skeleton)
         auxiliary.to(next(network.parameters())).to(memory_format=torch.channels_last)
-    parameters = [*network.parameters(), *(auxiliary.parameters() if auxiliary else ())]
+    modules: list[nn.Module] = [network] if auxiliary is None else [network, auxiliary]
+    if config.sync_batch_norm:  # in place: the same parameters under the same names
+        for module in modules:
+            nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+    parameters = [parameter for module in modules for parameter in module.parameters()]
     # the decay warms up, or a short training would keep its random start in the average
     ema = None if config.ema is None else ModelEmaV3(network, decay=config.ema, use_warmup=True)
-    return TrainState(network, auxiliary, build_optimiser(parameters, config), ema)
+    return TrainState(network, auxiliary, build_optimiser(parameters, config), ema, seed)

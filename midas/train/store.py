@@ -15,22 +15,30 @@ def save_training(folder: Path, result: TrainResult) -> None:
     """Write best.safetensors, last.safetensors, history.csv, metrics.json and cost.json, each whole or not at all."""
     for name, weights in (("best", result.best), ("last", result.last)):
         tensors = {key: tensor.contiguous() for key, tensor in weights.items()}
-        files.write_bytes(folder / f"{name}.safetensors", save(tensors))
+        files.write_bytes(folder / f"{name}.safetensors", save(tensors, {"data": result.data}))
     files.write_csv(folder / "history.csv", result.history)
     files.write_json(folder / "metrics.json", result.metrics)
     files.write_json(folder / "cost.json", result.cost)
 
 
-def load_weights(path: Path) -> Weights:
+def load_weights(path: Path, data: str | None = None) -> Weights:
     """The weights in a file that `save_training` wrote.
 
+    Args:
+        path: the file.
+        data: the fingerprint of the data that they must have learned from: a label means what it meant there.
+
     Raises:
-        MidasError: the file is missing or damaged.
+        MidasError: the file is missing or damaged, or was trained on other data.
     """
     try:
         weights: Weights = load_file(path)
+        with safetensors.safe_open(path, "pt") as opened:
+            learned = (opened.metadata() or {}).get("data")
     except FileNotFoundError as error:
         raise MidasError(f"{path}: there is no such file; run the train stage of this target first") from error
     except (safetensors.SafetensorError, OSError) as error:
         raise MidasError(f"{path}: is damaged ({error}); run the train stage of this target again") from error
+    if data is not None and learned != data:
+        raise MidasError(f"{path}: was trained on other data than artifacts/data holds now; run the train stage again")
     return weights

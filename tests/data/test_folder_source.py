@@ -1,5 +1,6 @@
 """Folders of image files: mixed modes and sizes, the splits they name, and everything that can be wrong in them."""
 
+import json
 import shutil
 
 import numpy as np
@@ -134,6 +135,35 @@ def test_broken_images_are_counted_and_named(pets):
     message = refused(pets, "2 of 13 images cannot be read", size=8)
     assert "cat/000.jpg" in message
     assert "dog/zero.png (not an image)" in message
+
+
+def test_a_few_broken_images_are_left_out_where_the_parameters_allow_it(pets):
+    whole = run(pets, size=8)
+    (pets / "dog" / "zero.png").touch()
+    cut = pets / "cat" / "zzz.jpg"
+    cut.write_bytes((pets / "cat" / "000.jpg").read_bytes()[:200])
+    meta = run(pets, size=8, max_unreadable=2)
+    assert meta == whole, "splits and statistics are those of the folder without them"
+    report = json.loads((pets.parent / "out/report.json").read_text())
+    assert {entry["image"]: entry["fault"] for entry in report["unreadable"]}.keys() == {"cat/zzz.jpg", "dog/zero.png"}
+    shutil.rmtree(pets.parent / "out")
+    assert "let data.max_unreadable (1)" in refused(pets, "2 of 14 images cannot be read", size=8, max_unreadable=1)
+
+
+def test_a_broken_image_among_images_of_one_size_does_not_ask_for_a_size(tmp_path):
+    for name in "ab":
+        fill(tmp_path / "x" / name, 4, side=8)
+    (tmp_path / "x" / "a" / "000.png").touch()
+    assert run(tmp_path / "x", max_unreadable=1).size == 8
+
+
+def test_a_class_whose_images_in_a_split_are_all_broken_is_named(tmp_path):
+    for split in ("train", "val"):
+        for name in "ab":
+            fill(tmp_path / "x" / split / name, 4, side=8)
+    for path in (tmp_path / "x/val/b").iterdir():
+        path.write_bytes(b"")
+    refused(tmp_path / "x", "too few images for test: class 'b' has 0", max_unreadable=4)
 
 
 def test_no_more_than_five_broken_images_are_named(pets):

@@ -26,7 +26,7 @@ def check(params: dict[str, Any]) -> None:
         elif name == "space":
             get_space(value)
         else:
-            assert name in ("seeds", "launcher"), name
+            assert name in ("seeds", "training_seeds", "launcher"), name
 
 
 def nested(name: str, value: str) -> dict[str, Any]:

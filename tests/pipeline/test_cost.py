@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import cost, layout
+from pipeline import cost, layout, names
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,13 +34,28 @@ def test_a_stage_that_ended_well_leaves_its_time_its_memory_and_the_hashes_of_wh
     assert record["outs"] == {"artifacts/search/seed-3/history.csv": expected}
 
 
-def test_a_command_that_was_asked_for_something_else_leaves_no_record(clone: Path) -> None:
-    def command(target: str, dry_run: bool = False) -> None: ...
+def test_a_training_is_recorded_as_dvc_names_it_however_it_was_asked_for(clone: Path) -> None:
+    def command(target: str, seed: int | None = None) -> None:
+        path = layout.training("my-net", 7) / "metrics.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
 
-    cost.timed("train", command)(target="digits", dry_run=True)
+    (clone / "params.yaml").write_text("training_seeds: [7, 8]")
+    run = cost.timed("train", command, names.training)
+    for arguments in (("train@my-net-7",), ("my-net", 7), ("my-net",)):
+        run(*arguments)
+        record = json.loads((layout.COST / "train@my-net-7.json").read_text())
+        assert list(record["outs"]) == ["artifacts/train/my-net/seed-7/metrics.json"]
+        (layout.COST / "train@my-net-7.json").unlink()
+
+
+def test_a_command_that_was_asked_for_something_else_leaves_no_record(clone: Path) -> None:
+    def command(target: str, *, dry_run: bool = False) -> None: ...
+
+    cost.timed("build", command)(target="digits", dry_run=True)
     assert not layout.COST.exists()
-    cost.timed("train", command)(target="digits", dry_run=False)
-    assert (layout.COST / "train@digits.json").is_file()
+    cost.timed("build", command)(target="digits", dry_run=False)
+    assert (layout.COST / "build@digits.json").is_file()
 
 
 def test_a_stage_that_failed_leaves_no_record(clone: Path) -> None:

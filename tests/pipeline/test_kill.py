@@ -47,7 +47,7 @@ def kill_after_first_checkpoint(
 def test_killed_stages_end_with_the_bytes_of_undisturbed_ones(small: Path) -> None:
     search, best = (
         small / "artifacts/search/seed-0/search.safetensors",
-        small / "artifacts/train/digits/best.safetensors",
+        small / "artifacts/train/digits/seed-0/best.safetensors",
     )
     run(small, "midas", "search", "0")
     whole = sha256(search)
@@ -64,4 +64,4 @@ def test_killed_stages_end_with_the_bytes_of_undisturbed_ones(small: Path) -> No
     kill_after_first_checkpoint(small, "train", "digits")
     run(small, "midas", "train", "digits")
     assert sha256(best) == whole
-    assert not (small / ".checkpoints" / "train-digits").exists()
+    assert not (small / ".checkpoints" / "train-digits-0").exists()

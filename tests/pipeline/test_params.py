@@ -26,6 +26,7 @@ def test_every_preset_is_valid(preset: Path) -> None:
     space = get_space(params.value("space", str, preset))
     space.without(params.section("search", SearchConfig, preset).exclude)
     assert params.value("seeds", list[int], preset)
+    assert params.training_seeds(preset)
 
 
 def written(tmp_path: Path, text: str) -> Path:

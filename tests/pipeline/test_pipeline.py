@@ -9,6 +9,7 @@ import pytest
 from clones import run
 
 from midas.genotype import load_genotype
+from midas.nets.card import read_provenance
 from midas.spaces import get_space
 
 MODEL = (
@@ -42,6 +43,19 @@ def test_a_folder_of_mixed_images_goes_through_all_stages(finished: Path) -> Non
     assert metrics["class_agreement"] == 1
     assert metrics["accuracy_onnx"] == metrics["accuracy_torch"]
     assert metrics["relative_difference"] <= 1e-4
+
+
+def test_of_two_training_seeds_the_better_by_validation_is_built_and_both_are_told(finished: Path) -> None:
+    folders = [finished / f"artifacts/train/mine/seed-{seed}" for seed in (0, 1)]
+    trained = [json.loads((folder / "metrics.json").read_text()) for folder in folders]
+    built = json.loads((finished / "artifacts/build/mine/metrics.json").read_text())
+    accuracies = [metrics["best_val_accuracy"] for metrics in trained]
+    assert [metrics["seed"] for metrics in trained] == [0, 1]
+    assert len({(folder / "last.safetensors").read_bytes() for folder in folders}) == 2
+    assert built["kept_seed"] == accuracies.index(max(accuracies))
+    assert built["best_val_accuracy"]["mean"] == pytest.approx(sum(accuracies) / 2, abs=1e-6)
+    told = read_provenance(finished / "models/mine/README.md")["training"]
+    assert (told["seeds"], told["kept_seed"]) == ([0, 1], built["kept_seed"])
 
 
 def test_the_model_folder_loads_in_timm_with_the_evaluated_accuracy(finished: Path) -> None:
@@ -86,7 +100,7 @@ def test_deleted_models_come_back_from_the_cache(finished: Path) -> None:
 
 def test_metrics_and_plots_are_shown_by_dvc(finished: Path) -> None:
     shown = json.loads(run(finished, "dvc", "metrics", "show", "--json").stdout)[""]["data"]
-    assert {"artifacts/genotype/metrics.json", "artifacts/train/mine/metrics.json", "models/mine/parity.json"} <= set(
+    assert {"artifacts/genotype/metrics.json", "artifacts/build/mine/metrics.json", "models/mine/parity.json"} <= set(
         shown
     )
     plots = run(finished, "dvc", "plots", "show", "--json").stdout

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 import yaml
 from markupsafe import Markup
 from PIL import Image
@@ -154,9 +155,13 @@ def test_no_text_of_the_parameters_is_run_by_the_shell(tmp_path: Path) -> None:
     The stages' deps are left out, so that a program that notes its arguments can stand in for `midas` and its minutes.
     """
     stages = {name: {key: DEFINITION[name][key] for key in ("cmd", "matrix")} for name in ("search", "train")}
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
     hostile = HOSTILE[:3]
-    params = {"seeds": [0, *hostile, {"key; touch pwned": 1}], "targets": {text: {} for text in ("digits", *hostile)}}
+    params = {
+        "seeds": [0, *hostile, {"key; touch pwned": 1}],
+        "training_seeds": [0, hostile[0]],
+        "targets": {text: {} for text in ("digits", *hostile)},
+    }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     recorder = tmp_path / "bin" / "midas"
     recorder.parent.mkdir()
@@ -169,7 +174,7 @@ def test_no_text_of_the_parameters_is_run_by_the_shell(tmp_path: Path) -> None:
     calls = {tuple(call.split("\x1e")[:-1]) for call in (tmp_path / "calls").read_text().split("\x1d")[:-1]}
     assert [found.name for found in tmp_path.rglob("pwned*")] == []
     assert {call for call in calls if call[0] == "train"} == {
-        ("train", f"train@{text}") for text in ("digits", *hostile)
+        ("train", f"train@{text}-{seed}") for text in ("digits", *hostile) for seed in (0, hostile[0])
     }
     assert {("search", f"search@{text}") for text in ("0", *hostile)} <= calls
     assert all(len(call) == 2 for call in calls)
@@ -197,6 +202,20 @@ def test_a_target_and_a_seed_are_read_plainly_and_as_dvc_names_them() -> None:
         "my-net_2",
     ]
     assert [names.seed(text) for text in ("0", "search@17")] == [0, 17]
+
+
+def test_a_training_is_read_as_dvc_names_it_and_as_a_target_with_a_seed() -> None:
+    for text in ("digits", "my-net", "net-2-3"):
+        for seed in (0, 17):
+            expected = names.Training(text, seed)
+            assert names.training(f"train@{text}-{seed}") == names.training(text, seed) == expected
+            assert str(expected) == f"{text}-{seed}"
+
+
+@pytest.mark.parametrize("text", ["digits", "digits-", "digits-x", "digits-1.5", "a@digits-1 2"])
+def test_a_training_without_a_seed_in_its_name_is_wrong_usage(text: str) -> None:
+    with pytest.raises((typer.BadParameter, ParamsError)):
+        names.training(f"train@{text}")
 
 
 def test_the_parameters_of_a_compared_branch_do_not_choose_where_files_are_written(

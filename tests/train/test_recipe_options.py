@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from test_train_loop import GENOTYPE, META, RECIPE, TRAIN, equal, run
+from torch import nn
 
 from midas.nets.complexity import count_macs, count_parameters
 from midas.runs.checkpoint import Checkpoint
@@ -17,6 +18,7 @@ from midas.train.config import TargetConfig
 from midas.train.cost import estimate
 from midas.train.mixing import Mix
 from midas.train.start import initial_network
+from midas.train.state import new_state
 
 
 def config(**changes: Any) -> TargetConfig:
@@ -77,6 +79,26 @@ def test_a_dry_run_says_what_a_training_costs() -> None:
     assert cost.steps == 4 * (64 // 16)
     assert cost.hours == pytest.approx(cost.step_seconds * cost.steps / 3600)
     assert 2**26 < cost.memory < 2**35
+
+
+def test_synchronised_batch_norm_is_refused_on_a_cpu_in_one_line() -> None:
+    with pytest.raises(ParamsError, match="sync_batch_norm is for GPUs, and this process computes on a CPU"):
+        run(sync_batch_norm=True)
+
+
+def test_synchronised_batch_norm_replaces_every_batch_norm_and_no_parameter() -> None:
+    plain, network = initial_network(GENOTYPE, config(), 2), initial_network(GENOTYPE, config(), 2)
+    state = new_state(network, config(sync_batch_norm=True))
+    assert state.auxiliary is not None
+    kinds = [type(module) for module in (*state.network.modules(), *state.auxiliary.modules())]
+    assert nn.BatchNorm2d not in kinds
+    assert kinds.count(nn.SyncBatchNorm) == 2 + sum(isinstance(m, nn.BatchNorm2d) for m in plain.modules())
+    weights = state.weights()
+    assert weights.keys() == plain.state_dict().keys()
+    assert all(torch.equal(weights[name], weight) for name, weight in plain.state_dict().items())
+    trained = {id(p) for group in state.optimiser.param_groups for p in group["params"]}
+    assert trained == {id(p) for p in state.parameters()}
+    torch.testing.assert_close(state.network.eval()(torch.ones(1, 3, 8, 8)), plain.eval()(torch.ones(1, 3, 8, 8)))
 
 
 def test_a_signal_in_the_middle_of_an_epoch_loses_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,9 +51,10 @@ def split(count: int, seed: int) -> Split:
 TRAIN, VAL = split(64, 0), split(32, 1)
 
 
-def run(checkpoint: Checkpoint | None = None, train_split: Split = TRAIN, **changes: Any) -> TrainResult:
+def run(checkpoint: Checkpoint | None = None, train_split: Split = TRAIN, seed: int = 0, **changes: Any) -> TrainResult:
     config = TargetConfig(**{**RECIPE, **changes})
-    return train(initial_network(GENOTYPE, config, 2), config, train_split, VAL, META, checkpoint)
+    network = initial_network(GENOTYPE, config, 2, seed=seed)
+    return train(network, config, train_split, VAL, META, checkpoint, seed=seed)
 
 
 def equal(one: TrainResult, other: TrainResult) -> bool:

@@ -52,7 +52,7 @@ def test_a_killed_process_ends_the_run_which_then_goes_on_to_the_same_end(tmp_pa
     died = torchrun(str(cut), "22")
     assert died.returncode != 0
     assert "another process of the run has ended" in died.stderr
-    assert (cut / "print.pt").is_file()
+    assert (cut / "checkpoint/print.pt").is_file()
     assert torchrun(str(cut)).returncode == 0
     one, two = (torch.load(folder / "last.pt", weights_only=True) for folder in (whole, cut))
     assert all(torch.equal(one[name], two[name]) for name in one)

@@ -32,7 +32,7 @@ def losses_of(team: world.World, accumulate: int, folder: Path, dies_at: int | N
 
     loop.Trainer.step = noted
     try:
-        result = loop.train(network, config, TRAIN, VAL, META, Checkpoint(folder, "print"), world=team)
+        result = loop.train(network, config, TRAIN, VAL, META, Checkpoint(folder / "checkpoint", "print"), world=team)
     finally:
         loop.Trainer.step = plain
     if team.writes:
