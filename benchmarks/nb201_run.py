@@ -110,7 +110,8 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
         trainings = refined(cell, alike, space.without(config.exclude), config, how.refine, train, meta, seed)
         new = {"config": config_text, "refined": trainings[-1].genotype.to_arch(), "subnetwork_accuracy": ""}
         counts = {"seconds": round(time.perf_counter() - start), "trainings": sum(not t.kept for t in trainings)}
-        return Row(**{**known, "date": datetime.date.today().isoformat(), **new, **counts})  # type: ignore[arg-type]
+        values: dict[str, Any] = {**known, "date": datetime.date.today().isoformat(), **new, **counts}
+        return Row._make(values[field] for field in Row._fields)
     print_ = fingerprint({"job": list(job), "search": config.model_dump(), "data": meta.fingerprint}, [])
     checkpoint = Checkpoint(CACHE / "-".join([arm, str(seed), print_[:12]]), print_)
     result = run_search(space, config, train, meta, seed, checkpoint)

@@ -221,9 +221,9 @@ def test_a_folder_that_links_to_itself_is_read_once(pets: Path) -> None:
 def test_a_class_folder_whose_name_is_no_text_is_named(names: list[bytes], tmp_path: Path) -> None:
     for name in names:
         folder = os.path.join(os.fsencode(tmp_path / "x"), name)  # noqa: PTH118 - a name in bytes
-        os.makedirs(folder)  # noqa: PTH103
+        os.makedirs(folder)  # noqa: PTH103 - as above
         for i in range(3):
-            Image.new("L", (8, 8), i).save(os.path.join(folder, b"%d.png" % i).decode("utf-8", "surrogateescape"))  # noqa: PTH118
+            Image.new("L", (8, 8), i).save(os.path.join(folder, b"%d.png" % i).decode("utf-8", "surrogateescape"))  # noqa: PTH118 - as above
     with pytest.raises(DataError, match="is empty or no valid text") as caught:
         prepare(DataConfig(source="folder", root=str(tmp_path / "x"), size=8), tmp_path / "out")
     assert str(caught.value).isprintable()
