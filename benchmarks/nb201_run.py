@@ -13,7 +13,6 @@ is that of their cell. The table of accuracies is not read here: benchmarks/nb20
 """
 
 import argparse
-import csv
 import datetime
 import json
 import multiprocessing
@@ -24,6 +23,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import rows
 import torch
 import yaml
 
@@ -69,24 +69,6 @@ class Row(NamedTuple):
     voted: str  # and by vote
     refined: str  # the cell after short trainings, empty where there were none
     trainings: int  # how many there were
-
-
-def rows() -> list[dict[str, str]]:
-    """All rows so far."""
-    if not ROWS.is_file():
-        return []
-    with ROWS.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def append(row: Row) -> None:
-    """Add one finished row."""
-    new = not ROWS.is_file()
-    with ROWS.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow(Row._fields)
-        writer.writerow(row)
 
 
 def search(job: Job, root: str, threads: int, jobs: int) -> Row:
@@ -149,7 +131,7 @@ def searched_before(job: Job) -> dict[str, str] | None:
     def key(arm: str, config: str, seed: int) -> tuple[str, int, Any]:
         return arm, seed, {**json.loads(config), "decode.refine": None}
 
-    same = (row for row in reversed(rows()) if key(row["arm"], row["config"], int(row["seed"])) == key(*job))
+    same = (row for row in reversed(rows.read(ROWS)) if key(row["arm"], row["config"], int(row["seed"])) == key(*job))
     return next(same, None)
 
 
@@ -164,7 +146,7 @@ def prepared(root: str) -> Path:
 def wanted(options: argparse.Namespace) -> Iterator[Job]:
     """The jobs asked for that have no row yet, seed by seed."""
     config = json.dumps(dict(parse(text) for text in options.set), sort_keys=True)
-    done = {(row["arm"], row["config"], int(row["seed"])) for row in rows()}
+    done = {(row["arm"], row["config"], int(row["seed"])) for row in rows.read(ROWS)}
     jobs = [(arm, config, seed) for seed in options.seeds for arm in options.arms]
     yield from (job for job in jobs if job not in done)
 
@@ -190,7 +172,7 @@ def main() -> None:
     with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
         futures = [pool.submit(search, job, options.root, threads, options.jobs) for job in wanted(options)]
         for future in as_completed(futures):
-            append(future.result())
+            rows.append(ROWS, future.result())
 
 
 if __name__ == "__main__":

@@ -8,27 +8,16 @@ A difference is that of MIDAS and an arm on the same seeds, with the 95 % interv
 
 import argparse
 import json
-import math
 import statistics
 from collections import defaultdict
 from pathlib import Path
 
-from nb201_run import rows
+import rows
+from nb201_run import ROWS
 
 from midas.bench.nasbench201 import Table, find_table, load_table
 from midas.genotype import Genotype
 
-T_95 = {
-    1: 12.71,
-    2: 4.303,
-    3: 3.182,
-    4: 2.776,
-    5: 2.571,
-    6: 2.447,
-    7: 2.365,
-    8: 2.306,
-    9: 2.262,
-}  # by degrees of freedom
 Group = dict[int, dict[str, str]]  # the rows of one (arm, configuration) by seed
 
 
@@ -40,22 +29,6 @@ def value(table: Table, arch: str, column: str) -> float:
 def by_epoch(table: Table, row: dict[str, str], column: str) -> str:
     """The accuracies of the cells that were decoded after each epoch."""
     return " ".join(f"{value(table, arch, column):.1f}" for arch in json.loads(row["epochs"]))
-
-
-def spread(values: list[float]) -> str:
-    """Mean and standard deviation."""
-    return f"{statistics.mean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
-
-
-def difference(midas: dict[int, float], other: dict[int, float]) -> str:
-    """The paired difference over the seeds that both have, with its interval and what it allows to say."""
-    pairs = [midas[seed] - other[seed] for seed in sorted(set(midas) & set(other))]
-    if len(pairs) < 2:
-        return "one seed in common"
-    half = T_95[len(pairs) - 1] * statistics.stdev(pairs) / math.sqrt(len(pairs))
-    low, high = statistics.mean(pairs) - half, statistics.mean(pairs) + half
-    verdict = "better" if low > 0 else "worse" if high < 0 else "no difference shown"
-    return f"{statistics.mean(pairs):+.2f} [{low:+.2f}, {high:+.2f}], {verdict}"
 
 
 def main() -> None:
@@ -72,7 +45,7 @@ def main() -> None:
     options = parser.parse_args()
     table = load_table(find_table(options.table))
     groups: dict[tuple[str, str], Group] = defaultdict(dict)
-    for row in rows():
+    for row in rows.read(ROWS):
         groups[row["arm"], row["config"]][int(row["seed"])] = row
     column = "cifar10_test" if options.final else "cifar10_valid"
     accuracies = {
@@ -89,14 +62,14 @@ def main() -> None:
         seconds = statistics.mean(float(row["seconds"]) for row in group.values())
         name = config.strip("{}").replace('"', "") or "preset"
         print(
-            f"| {arm} | {name} | {', '.join(map(str, sorted(found)))} | {spread(list(found.values()))} "
+            f"| {arm} | {name} | {', '.join(map(str, sorted(found)))} | {rows.spread(list(found.values()))} "
             f"| {min(found.values()):.2f} | {each} | {seconds:.0f} |"
         )
     if options.final:
         print("\n| MIDAS minus | paired difference, 95 % interval |\n|---|---|")
         for (arm, config), found in accuracies.items():
             if config == "{}" and arm != "midas" and ("midas", "{}") in accuracies:
-                print(f"| {arm} | {difference(accuracies['midas', '{}'], found)} |")
+                print(f"| {arm} | {rows.difference(accuracies['midas', '{}'], found)} |")
         best = ", ".join(f"{k}: {table.best_of_random(k):.2f}" for k in (10, 50, 100, 500))
         print(f"\nThe best of k random cells by validation: {best}.")
         return

@@ -7,10 +7,14 @@ section 3.
 
 import math
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+_EPSILON = 1e-5  # as in `torch.nn.functional.layer_norm`
 
 
 class MosaicAttention(nn.Module):
@@ -43,23 +47,56 @@ class MosaicAttention(nn.Module):
 
         Args:
             inputs: the patch means of the n inputs, each [B, Ph, Pw, C].
-            candidates: the patch means of the E candidate maps, [B, Ph, Pw, E, C].
+            candidates: the patch means of the E candidate maps, [B, Ph, Pw, E, C]; best as a view of [E, B, Ph, Pw, C].
 
         Returns:
-            l_e = q . k_e / sqrt(d), [B, Ph, Pw, E].
+            l_e = q . k_e / sqrt(d), [B, Ph, Pw, E], a view of [E, B, Ph, Pw].
         """
-        query = self.query(torch.cat([self._normal(x) for x in inputs], dim=-1)) / math.sqrt(
-            self.width
-        )  # [B, Ph, Pw, d]
-        keys = self._normal(candidates)
+        pooled = torch.stack(list(inputs), dim=-2)  # [B, Ph, Pw, n, C]
+        pooled = F.layer_norm(pooled, (self.channels,)) if self.normalise else pooled
+        query: Tensor = self.query(pooled.flatten(-2)) / math.sqrt(self.width)  # [B, Ph, Pw, d]
+        keys = candidates.movedim(3, 0)  # [E, B, Ph, Pw, C]
+        # q . (W k) = (W^T q) . k: one projection of the query in place of one of each of the E keys
         if self.key.bias is None:
-            # q . (W k) = (W^T q) . k: one projection of the query in place of one of each of the E keys
-            back = query @ self.key.weight  # [B, Ph, Pw, C]
-            return (keys * back.unsqueeze(-2)).sum(-1)  # faster than many small matrix products
-        own = self.key.weight.view(-1, self.width, self.channels)  # [E, d, C]
-        back = torch.einsum("bhwd,edc->bhwec", query, own)
-        static: Tensor = query @ self.key.bias.view(-1, self.width).T
-        return (keys * back).sum(-1) + static
+            logits = self._product(keys, (query @ self.key.weight)[None])
+        else:
+            own = self.key.weight.view(-1, self.width, self.channels)  # [E, d, C]
+            static = (query @ self.key.bias.view(-1, self.width).T).movedim(-1, 0)
+            logits = self._product(keys, torch.einsum("bhwd,edc->ebhwc", query, own)) + static
+        return logits.movedim(0, 3)
 
-    def _normal(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, (self.channels,)) if self.normalise else x
+    def _product(self, keys: Tensor, back: Tensor) -> Tensor:
+        """Keys [E, ..., C], normalised here where they are, times queries [1 or E, ..., C] in the keys' space: [E, ...]."""
+        return cast(Tensor, _NormalProduct.apply(keys, back)) if self.normalise else (keys * back).sum(-1)
+
+
+class _NormalProduct(torch.autograd.Function):
+    """`(layer_norm(keys) * back).sum(-1)`; the normalised keys are never formed.
+
+    The sums over the few channels of many patches are products with a vector of ones: BLAS does those several times faster
+    than a reduction does.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, keys: Tensor, back: Tensor) -> Tensor:
+        count = keys.shape[-1]
+        ones = keys.new_ones(count)
+        centred = keys - (keys @ ones).div_(count).unsqueeze(-1)
+        product = centred * centred
+        inverse = torch.rsqrt((product @ ones).div_(count).add_(_EPSILON))  # of the standard deviation
+        logits = (torch.mul(centred, back, out=product) @ ones).mul_(inverse)
+        ctx.save_for_backward(centred, back, inverse, logits)
+        return logits
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        centred, back, inverse, logits = ctx.saved_tensors
+        scaled, by_keys, by_back = (gradients[0] * inverse).unsqueeze(-1), None, None
+        if ctx.needs_input_grad[1]:
+            by_back = centred * scaled
+            by_back = by_back.sum(0, keepdim=True) if len(back) == 1 else by_back
+        if ctx.needs_input_grad[0]:
+            share = (scaled.squeeze(-1) * logits * inverse).div_(-centred.shape[-1]).unsqueeze(-1)
+            by_keys = ((back - back.mean(-1, keepdim=True)) * scaled).addcmul_(centred, share)
+        return by_keys, by_back

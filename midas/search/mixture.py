@@ -34,6 +34,27 @@ def patch_means(x: Tensor, patch: int | None) -> Tensor:
     return means.permute(0, 2, 3, 1)
 
 
+def stack_keys(means: Sequence[Tensor]) -> Tensor:
+    """Patch means of E maps, each [B, Ph, Pw, C], to [B, Ph, Pw, E, C] as a view of [E, B, Ph, Pw, C] (`MosaicAttention`)."""
+    return torch.stack(list(means)).movedim(0, 3)
+
+
+def _pool(maps: Sequence[Tensor], patch: int | None, means: Sequence[Tensor | None]) -> Tensor:
+    """`stack_keys` of the maps' patch means, each put in its place as it is computed; for where no gradient is recorded."""
+    batch, channels, height, width = maps[0].shape
+    rows, columns = (1, 1) if patch is None else (-(-height // patch), -(-width // patch))
+    keys = maps[0].new_empty(len(maps), batch, rows, columns, channels)
+    for key, f, mean in zip(keys, maps, means, strict=True):
+        if mean is not None:
+            key.copy_(mean)
+        elif patch is None:
+            torch.mean(f, (2, 3), out=key[:, 0, 0])
+        else:
+            place = key.permute(0, 3, 1, 2)
+            F.avg_pool2d(f, patch, ceil_mode=True, count_include_pad=False, out=place)  # type: ignore[call-arg]  # not in its stub
+    return keys.movedim(0, 3)
+
+
 def spread(values: Tensor, size: tuple[int, int], patch: int | None) -> Tensor:
     """Give every pixel the value of its patch.
 
@@ -61,11 +82,31 @@ def plain_sum(maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> Ten
 
 def _sum(maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> Tensor:
     """`plain_sum` in place, for where no gradient is recorded: half of the memory traffic."""
-    pixels = spread(weights, (maps[0].shape[-2], maps[0].shape[-1]), patch).unbind(-1)
-    total = maps[0] * pixels[0].unsqueeze(1)
-    for f, w in zip(maps[1:], pixels[1:], strict=True):
-        total.addcmul_(f, w.unsqueeze(1))
+    total = torch.empty_like(maps[0])
+    views = [] if patch is None else [rows for x in (total, *maps) if (rows := _patch_rows(x, patch)) is not None]
+    if len(views) == 1 + len(maps):
+        pixels = _by_run(weights)
+    else:
+        views, pixels = [total, *maps], _by_pixel(weights, (total.shape[-2], total.shape[-1]), patch)
+    torch.mul(views[1], pixels[0], out=views[0])
+    for f, w in zip(views[2:], pixels[1:], strict=True):
+        views[0].addcmul_(f, w)
     return total
+
+
+def _by_pixel(weights: Tensor, size: tuple[int, int], patch: int | None) -> list[Tensor]:
+    """Each map's weights, to multiply the map with: [B, 1, H, W], or [B, 1, 1, 1] for one patch."""
+    return [w.unsqueeze(1) for w in spread(weights, size, patch).unbind(-1)]
+
+
+def _as_map(values: Tensor, size: tuple[int, int], patch: int | None) -> Tensor:
+    """Patch values [B, Ph, Pw, C] as a map: [B, C, H, W], or [B, C, 1, 1] for one patch."""
+    return spread(values, size, patch).permute(0, 3, 1, 2)
+
+
+def _by_run(weights: Tensor) -> list[Tensor]:
+    """Each map's weights, to multiply its `_patch_rows` with: [B, Ph, 1, Pw, 1]."""
+    return [w[:, :, None, :, None] for w in weights.unbind(-1)]
 
 
 def weighted_sum(maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> Tensor:
@@ -141,8 +182,7 @@ class _AttendedSum(torch.autograd.Function):
         maps, rest = tensors[-len(pooled) :], tensors[: -len(pooled)]
         split = len(rest) - sum(pooled)
         known, parameters = iter(rest[split:]), rest[queries:split]
-        means = [next(known) if done else patch_means(f, patch) for f, done in zip(maps, pooled, strict=True)]
-        keys = torch.stack(means, dim=-2).requires_grad_()
+        keys = _pool(maps, patch, [next(known) if done else None for done in pooled]).requires_grad_()
         with torch.enable_grad():
             # leaves of the small graph: it must not reach into what the queries were computed from
             leaves = [q.detach().requires_grad_(q.requires_grad) for q in rest[:queries]]
@@ -176,7 +216,7 @@ class _AttendedSum(torch.autograd.Function):
         )
         by_key, *others = [next(found) if leaf.requires_grad else None for leaf in ctx.leaves]
         assert by_key is not None, "every answer that needs a gradient follows from the keys"
-        by_mean = by_key.unbind(-2)
+        by_mean = by_key.movedim(3, 0).unbind()
         known = [k for k, done in zip(by_mean, ctx.pooled, strict=True) if done]
         needed = ctx.needs_input_grad[-len(maps) :]
         through = [None if done else k for k, done in zip(by_mean, ctx.pooled, strict=True)]
@@ -203,24 +243,29 @@ def _map_gradients(
     size = (maps[0].shape[-2], maps[0].shape[-1])
     areas = _areas(size, patch, weights)
     rows = None if gradient is None or patch is None else _patch_rows(gradient, patch)
-    pixels = spread(weights, size, patch).unbind(-1)
+    pixels = _by_pixel(weights, size, patch) if rows is None else _by_run(weights)
     result: list[Tensor | None] = []
     for e, mean in enumerate(by_mean):
-        if not needed[e]:
+        if not needed[e] or (gradient is None and mean is None):
             result.append(None)
-        elif mean is None:
-            result.append(None if gradient is None else gradient * pixels[e].unsqueeze(1))
-        elif rows is not None and patch is not None:
-            k, w = mean / areas, weights[..., e]
-            wide = k[:, :, None, :, None].expand(-1, -1, 1, -1, patch, -1).flatten(-2)  # [B, Ph, 1, Pw, patch * C]
-            both = torch.addcmul(wide, rows, w[:, :, None, :, None])  # [B, Ph, patch, Pw, patch * C]
-            result.append(both.view(len(both), *size, -1).permute(0, 3, 1, 2))
-        else:
-            through_key = spread(mean / areas, size, patch).permute(0, 3, 1, 2)  # [B, C, H, W] or [B, C, 1, 1]
-            if gradient is None:
-                result.append(through_key.expand_as(maps[e]))
+            continue
+        if gradient is None:
+            assert mean is not None
+            result.append(_as_map(mean / areas, size, patch).expand_as(maps[e]))
+            continue
+        # into a map of its own, no view: autograd adds the next node's gradient to it in place
+        full = torch.empty_like(gradient)
+        if rows is None or patch is None:
+            if mean is None:
+                torch.mul(gradient, pixels[e], out=full)
             else:
-                result.append(torch.addcmul(through_key, gradient, pixels[e].unsqueeze(1)))
+                torch.addcmul(_as_map(mean / areas, size, patch), gradient, pixels[e], out=full)
+        elif mean is None:
+            torch.mul(rows, pixels[e], out=_patch_rows(full, patch))
+        else:
+            wide = (mean / areas)[:, :, None, :, None].expand(-1, -1, 1, -1, patch, -1).flatten(-2)
+            torch.addcmul(wide, rows, pixels[e], out=_patch_rows(full, patch))  # wide: [B, Ph, 1, Pw, patch * C]
+        result.append(full)
     return result
 
 

@@ -44,5 +44,7 @@ def pair_marginals(scores: Tensor) -> tuple[Tensor, Tensor]:
         # no choice: exact ones, and no gradient where the formula's is zero
         return torch.ones_like(scores[..., :1]), torch.ones_like(scores)
     matrix = incidence(n).to(scores)
-    pi = torch.softmax(scores @ matrix.T, dim=-1)  # [..., n] -> [..., pairs]
-    return pi, pi @ matrix
+    columns = scores.movedim(-1, 0)  # pairs and edges first: a softmax over a short last axis is slow
+    pi = torch.softmax(matrix @ columns.reshape(n, -1), dim=0)  # [n, ...] -> [pairs, M]
+    m = matrix.T @ pi  # [n, M]
+    return pi.view(-1, *columns.shape[1:]).movedim(0, -1), m.view_as(columns).movedim(0, -1)

@@ -118,6 +118,11 @@ def flat(weights: Tensor, site: NodeSite) -> Tensor:
     return torch.cat([weights[..., i, : len(edge.candidates)] for i, edge in enumerate(site.edges)], dim=-1)
 
 
+def operation_weights(logits: Tensor) -> Tensor:
+    """The softmax over the operations of each edge, [B, Ph, Pw, n, m]; over a short last axis torch's own is slow."""
+    return torch.softmax(logits.movedim((-2, -1), (0, 1)), dim=1).movedim((0, 1), (-2, -1))
+
+
 def operations_only(logits: Tensor, site: NodeSite, patch: int | None = None) -> Choice:
     """Every edge in full, a softmax over its operations.
 
@@ -126,12 +131,12 @@ def operations_only(logits: Tensor, site: NodeSite, patch: int | None = None) ->
         site: the node.
         patch: the patch's side.
     """
-    a = torch.softmax(logits, dim=-1)
+    a = operation_weights(logits)
     return Choice(flat(a, site), a, patch=patch)
 
 
 def pairs_and_operations(logits: Tensor, site: NodeSite, patch: int | None = None) -> Choice:
     """The pair rule (METHOD.md section 2): an edge counts with its probability of being kept. Arguments as above."""
-    a = torch.softmax(logits, dim=-1)
+    a = operation_weights(logits)
     pi, m = pair_marginals(torch.logsumexp(logits, dim=-1))
     return Choice(flat(m[..., None] * a, site), a, pi, m, patch)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from midas.search.arms.base import Arm, Choice, NodeSite, by_edge, operations_only, pairs_and_operations
 from midas.search.attention import MosaicAttention
 from midas.search.config import SearchConfig
-from midas.search.mixture import attended_sum, patch_means
+from midas.search.mixture import attended_sum, patch_means, stack_keys
 from midas.spaces.space import Space
 
 
@@ -42,7 +42,7 @@ class MidasArm(Arm):
         """See `Arm`."""
         queries, patch = self._queries(inputs, maps)
         means = [patch_means(f, patch) if mean is None else mean for f, mean in self._shared(site, maps, patch)]
-        keys = torch.stack(means, dim=-2)
+        keys = stack_keys(means)
         return self._choose(site, queries, patch, keys.detach() if self.detach else keys)
 
     def mix(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[Tensor, Choice]:
