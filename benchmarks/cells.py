@@ -39,11 +39,11 @@ from midas.train.start import initial_network
 
 HERE = Path(__file__).parent
 ROWS, CACHE = HERE / "cells.csv", HERE / ".cache"
-SIZE, IMAGES, RANDOM_CELLS = 16, 20_000, 3
+SIZE, IMAGES, RANDOM_CELLS = 16, 10_000, 3
 RECIPE = TargetConfig(
     channels=16,
     cells=5,
-    epochs=4,
+    epochs=3,
     batch_size=64,
     learning_rate=0.1,
     nesterov=True,

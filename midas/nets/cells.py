@@ -7,13 +7,16 @@ the outputs of the two blocks before it, so that one loop runs all skeletons.
 Sources: DARTS, arXiv 1806.09055, section 3.1 and appendix; NAS-Bench-201, arXiv 2001.00326, section 2.
 """
 
+from typing import cast
+
 import torch
 from timm.layers import DropPath
 from timm.models import register_notrace_module
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from midas.genotype import CellGenotype
-from midas.spaces.operations import FactorizedReduce, ResidualReduction, build_operation, relu_conv_norm
+from midas.spaces.operations import FactorizedReduce, ResidualReduction, build_operation, lift_relu, relu_conv_norm
 
 norm = nn.BatchNorm2d  # final networks learn scale and shift, supernets do not
 register_notrace_module(FactorizedReduce)  # asks whether the map is odd, which FX cannot trace: a leaf for timm's FX
@@ -52,15 +55,22 @@ class CellGraph(nn.Module):
         self.edges = nn.ModuleList(
             Edge(edge.op, channels, stride if edge.source < inputs else 1) for edge in genotype.edges
         )
+        self.lifted = [lift_relu(cast(Edge, edge).operation) for edge in self.edges]
 
     def forward(self, inputs: list[Tensor]) -> Tensor:
         """Inputs [B, C, H, W] each, to [B, len(concat) * C, H / stride, W / stride]."""
         nodes: dict[int, Tensor] = {}  # plain loops and annotations, which TorchScript can compile
+        rectified: dict[int, Tensor] = {}  # once for all edges that read a node
         for index, x in enumerate(inputs):
             nodes[index] = x
         for index, edge in enumerate(self.edges):
-            target = self.targets[index]
-            y = edge(nodes[self.sources[index]])
+            source, target = self.sources[index], self.targets[index]
+            if self.lifted[index]:
+                if source not in rectified:
+                    rectified[source] = F.relu(nodes[source])
+                y = edge(rectified[source])
+            else:
+                y = edge(nodes[source])
             nodes[target] = nodes[target] + y if target in nodes else y
         joined = [nodes[node] for node in self.concat]
         return joined[0] if len(joined) == 1 else torch.cat(joined, dim=1)

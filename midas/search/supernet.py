@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from midas.search.arms.base import Arm, Choice, NodeSite
 from midas.search.mixture import weighted_sum
-from midas.spaces.operations import FactorizedReduce, ResidualReduction, build_operation, relu_conv_norm
+from midas.spaces.operations import FactorizedReduce, ResidualReduction, build_operation, lift_relu, relu_conv_norm
 from midas.spaces.space import Space
 
 norm = partial(nn.BatchNorm2d, affine=False, track_running_stats=False)
@@ -49,6 +49,7 @@ class SearchCell(nn.Module):
             )
             for edge in space.edges[kind]
         )
+        self.lifted = [[lift_relu(operation) for operation in cast(nn.ModuleList, edge)] for edge in self.edges]
 
     def forward(self, states: list[Tensor], arm: Arm) -> tuple[Tensor, list[Choice]]:
         """Input states to the joined output [B, C * len(concat), H, W] and the weights used, node by node."""
@@ -89,11 +90,18 @@ class SearchCell(nn.Module):
         states: Sequence[Tensor],
         shared: dict[tuple[int, str], Tensor],
     ) -> Iterator[Tensor]:
-        """The wanted candidate maps of a node; those without weights depend on the input alone and are computed once."""
+        """The wanted candidate maps of a node. What has no weights depends on the input alone and is computed once: whole
+        candidates, and the ReLU that others start with.
+        """
         for k, (edge, candidates) in enumerate(zip(site.edges, wanted, strict=True)):
             operations = cast(nn.ModuleList, self.edges[first + k])
             for j in candidates:
                 name, operation = edge.candidates[j], operations[j]
+                if self.lifted[first + k][j]:
+                    if (edge.source, "relu") not in shared:
+                        shared[edge.source, "relu"] = F.relu(states[edge.source])
+                    yield operation(shared[edge.source, "relu"])
+                    continue
                 if name == "noise" or any(True for _ in operation.parameters()):
                     yield operation(states[edge.source])
                     continue

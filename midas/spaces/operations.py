@@ -25,10 +25,24 @@ def relu_conv_norm(norm: Norm, c_in: int, c_out: int, kernel: int, stride: int =
     return nn.Sequential(nn.ReLU(), conv, norm(c_out))
 
 
-def _depthwise(norm: Norm, c: int, kernel: int, stride: int, dilation: int) -> list[nn.Module]:
-    """ReLU, depthwise convolution, 1x1 convolution, batch norm."""
+def lift_relu(operation: nn.Module) -> bool:
+    """Take the ReLU that an operation starts with out of it, so that its input is rectified once for all who read it.
+
+    An identity stays in its place: the weights keep their names.
+
+    Returns:
+        Whether the operation is now to be given a rectified input.
+    """
+    if not (isinstance(operation, nn.Sequential) and isinstance(operation[0], nn.ReLU)):
+        return False
+    operation[0] = nn.Identity()
+    return True
+
+
+def _depthwise(norm: Norm, c: int, kernel: int, stride: int, dilation: int, inplace: bool = False) -> list[nn.Module]:
+    """ReLU (in place where nobody else reads its input), depthwise convolution, 1x1 convolution, batch norm."""
     return [
-        nn.ReLU(),
+        nn.ReLU(inplace),
         DepthwiseConv2d(c, kernel, stride, dilation),
         nn.Conv2d(c, c, 1, bias=False),
         norm(c),
@@ -37,7 +51,7 @@ def _depthwise(norm: Norm, c: int, kernel: int, stride: int, dilation: int) -> l
 
 def separable_conv(c: int, stride: int, norm: Norm, kernel: int) -> nn.Module:
     """Two depthwise separable convolutions, the first with the stride (DARTS, section 3.1)."""
-    return nn.Sequential(*_depthwise(norm, c, kernel, stride, 1), *_depthwise(norm, c, kernel, 1, 1))
+    return nn.Sequential(*_depthwise(norm, c, kernel, stride, 1), *_depthwise(norm, c, kernel, 1, 1, inplace=True))
 
 
 def dilated_conv(c: int, stride: int, norm: Norm, kernel: int) -> nn.Module:

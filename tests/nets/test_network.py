@@ -31,6 +31,25 @@ def test_a_cell_adds_its_edges_and_joins_its_nodes() -> None:
     torch.testing.assert_close(graph([a, b]), torch.cat([node3, node2], dim=1))
 
 
+@pytest.mark.parametrize("genotype", [DARTS_V2, NB201], ids=["darts", "nasbench201"])
+def test_a_rectified_input_that_is_shared_changes_nothing(genotype: Genotype) -> None:
+    shared, own = (small(genotype, cells=3 if genotype is DARTS_V2 else 1).double() for _ in range(2))
+    graphs = [module for module in own.modules() if isinstance(module, CellGraph)]
+    assert any(any(graph.lifted) for graph in graphs)
+    for graph in graphs:  # back to operations that each rectify what they read
+        for edge, lifted in zip(graph.edges, graph.lifted, strict=True):
+            if lifted:
+                edge.operation[0] = nn.ReLU()
+        graph.lifted = [False] * len(graph.lifted)
+    images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    logits = [network(images) for network in (shared, own)]
+    torch.testing.assert_close(*logits, rtol=1e-12, atol=1e-12)
+    gradients = [
+        torch.autograd.grad(y.square().sum(), list(n.parameters())) for y, n in zip(logits, (shared, own), strict=True)
+    ]
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("cells", [2, 3, 5, 8])
 def test_two_reductions_halve_the_map_and_double_the_channels(cells: int) -> None:
     network = small(cells=cells)

@@ -58,7 +58,7 @@ def test_a_discrete_cell_equals_the_supernet_with_one_hot_weights() -> None:
     for node in range(2, 6):
         first = sum(range(2, node))  # the number of edges into earlier nodes
         operation = cell.edges[first][space.edges["normal"][0].candidates.index("sep_conv_3x3")]
-        expected.append(operation(states[0]) + states[1])
+        expected.append(operation(states[0].relu()) + states[1])  # the cell rectifies its inputs once for all
     assert torch.allclose(output, torch.cat(expected, dim=1), atol=1e-6)
 
 
