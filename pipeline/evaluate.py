@@ -35,6 +35,7 @@ def command(target: Target) -> None:
             "test images": metrics["images"],
             "accuracy, torch": Fact(metrics["accuracy_torch"], ".2%"),
             "accuracy, ONNX": Fact(metrics["accuracy_onnx"], ".2%"),
+            **({"among the first five, ONNX": Fact(metrics["top5_onnx"], ".2%")} if "top5_onnx" in metrics else {}),
             "same class on": Fact(metrics["class_agreement"], ".2%"),
             "largest difference, of the range": Fact(metrics["relative_difference"], ".1e"),
         }

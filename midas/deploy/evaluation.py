@@ -18,6 +18,7 @@ from midas.deploy.runtimes import run_onnx, run_torch
 from midas.runs.errors import DataError
 
 CHUNK, BATCH = 2048, 64  # images normalised at a time, and images in a forward pass
+TOP = 5  # classes that ImageNet's second measure looks at
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Evaluation:
     """What was found.
 
     Attributes:
-        metrics: accuracies (also of each class and of each variant), agreement and difference, JSON values.
+        metrics: accuracies (also of each class and of each variant, and where there are more than five classes how often
+            the right one is among the first five), agreement and difference, JSON values.
         predictions: for each image a row with the names of its ``actual`` and its ``predicted`` class, and the
             ``confidence``: the probability that the ONNX file gives to the predicted class.
     """
@@ -80,6 +82,9 @@ def evaluate(
         "relative_difference": difference / span if span else 0.0,
         "accuracy_by_class": _by_class(predicted, split.labels, meta.classes),
     }
+    if len(meta.classes) > TOP:
+        metrics["top5_torch"] = top_accuracy(expected, split.labels)
+        metrics["top5_onnx"] = top_accuracy(got, split.labels)
     if by_file:
         metrics["variants"] = {
             name: {
@@ -105,6 +110,11 @@ def worst_mistakes(predictions: Sequence[Mapping[str, Any]], count: int) -> list
 def class_accuracy(predicted: Tensor, labels: Tensor) -> float:
     """The part of predicted classes [N] that are the labels [N]."""
     return float((predicted == labels).double().mean())
+
+
+def top_accuracy(outputs: Tensor, labels: Tensor, count: int = TOP) -> float:
+    """The part of outputs [N, classes] that have the label among their `count` largest."""
+    return float((outputs.topk(count, dim=1).indices == labels[:, None]).any(1).double().mean())
 
 
 def _outputs(

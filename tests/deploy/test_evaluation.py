@@ -9,7 +9,7 @@ from model_folders import CLASSES, META, point_outside, split_of
 
 from midas.data.prepared import Split
 from midas.deploy.errors import DifferentClasses, DifferentValues, InvalidFile, WrongAxes, WrongNames
-from midas.deploy.evaluation import evaluate, worst_mistakes
+from midas.deploy.evaluation import class_accuracy, evaluate, top_accuracy, worst_mistakes
 from midas.deploy.folder import open_model_folder
 from midas.deploy.interface import Interface
 from midas.runs.errors import DataError
@@ -25,6 +25,15 @@ def test_accuracies_and_predictions_agree_with_each_other(shipped: Path) -> None
     counts = {name: [row["actual"] for row in found.predictions].count(name) for name in CLASSES}
     by_class = found.metrics["accuracy_by_class"]
     assert sum(by_class[name] * counts[name] for name in CLASSES) == pytest.approx(sum(right))
+
+
+def test_the_first_five_are_counted_as_by_sorting() -> None:
+    torch.manual_seed(0)
+    outputs, labels = torch.randn(200, 9), torch.randint(0, 9, (200,))
+    rows = zip(outputs.tolist(), labels.tolist(), strict=True)
+    hits = [label in sorted(range(9), key=lambda k: -row[k])[:5] for row, label in rows]
+    assert top_accuracy(outputs, labels) == pytest.approx(sum(hits) / 200)
+    assert top_accuracy(outputs, labels, 1) == class_accuracy(outputs.argmax(1), labels)
 
 
 @pytest.mark.parametrize(
