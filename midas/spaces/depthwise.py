@@ -51,7 +51,7 @@ class DepthwiseConv2d(nn.Conv2d):
         # `type` rather than `isinstance`: a proxy that traces the network for export sees the plain convolution
         if not (slow and self.training and type(x) is Tensor and x.device.type == "cpu" and torch.is_grad_enabled()):
             return super().forward(x)
-        if torch.compiler.is_compiling() or (stride > 1 and stride != dilation):
+        if torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or (stride > 1 and stride != dilation):
             return super().forward(x)
         if stride > 1:
             x, dilation = subsample(x, stride), 1

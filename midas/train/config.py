@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from midas.data.augment import AugmentConfig
+from midas.runs.precision import Precision
 
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -25,6 +26,7 @@ class TargetConfig(BaseModel):
             averaged: less memory. Batch norm sees a part at a time.
         sync_batch_norm: batch norm sees the parts of all processes together, not each its own; on GPUs only.
         checkpointing: keep the cells' inputs alone for the backward pass and compute the rest again: less memory, more time.
+        precision: ``float32``; ``tf32`` or ``bfloat16`` (autocast; weights stay float32) are for GPUs that have it.
         optimiser: ``sgd``, or ``adamw``, for which `momentum` and `nesterov` mean nothing.
         schedule: ``cosine``, from the learning rate to its minimum after a linear warm-up of `warmup_epochs`;
             ``linear``, likewise in a straight line; ``onecycle``, cosine with a warm-up of 30 % of the steps.
@@ -50,6 +52,7 @@ class TargetConfig(BaseModel):
     accumulate: int = Field(1, ge=1, le=1024)
     sync_batch_norm: bool = False
     checkpointing: bool = False
+    precision: Precision = "float32"
     optimiser: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.025
     min_learning_rate: NotNegative = 0.0

@@ -18,7 +18,7 @@ from midas.data.batches import epoch_batches
 from midas.data.prepared import DataMeta, Split
 from midas.nets.complexity import count_macs, count_parameters
 from midas.nets.network import MidasNet
-from midas.runs import interrupt, seeding
+from midas.runs import interrupt, precision, seeding
 from midas.runs.checkpoint import Checkpoint
 from midas.runs.errors import MidasError, ParamsError, TrainingDiverged
 from midas.runs.progress import Reporter, progress
@@ -226,14 +226,15 @@ class Trainer:
         """The main loss, the loss with the auxiliary head's share, and how many images were classified correctly."""
         images, wanted = self.mix(images, labels, *draw)
         criterion = self.criterion if wanted is labels else F.cross_entropy  # mixed labels are smoothed already
-        features, auxiliary_features = self.state.network.forward_cells(images)
-        logits = self.state.network.forward_head(features)
-        loss: Tensor = criterion(logits, wanted)
-        hits = (logits.detach().argmax(1) == labels).sum()
-        if self.state.auxiliary is None:
-            return loss, loss, hits
-        auxiliary = criterion(self.state.auxiliary(auxiliary_features), wanted)
-        return loss, loss + self.config.auxiliary_weight * auxiliary, hits
+        with precision.lower(self.config.precision, self.world.device):
+            features, auxiliary_features = self.state.network.forward_cells(images)
+            logits = self.state.network.forward_head(features)
+            loss: Tensor = criterion(logits, wanted)
+            hits = (logits.detach().argmax(1) == labels).sum()
+            if self.state.auxiliary is None:
+                return loss, loss, hits
+            auxiliary = criterion(self.state.auxiliary(auxiliary_features), wanted)
+            return loss, loss + self.config.auxiliary_weight * auxiliary, hits
 
     def _diverged(self, epoch: int, step: int) -> str:
         """What a person reads when the loss is no number any more."""

@@ -81,6 +81,18 @@ def test_a_dry_run_says_what_a_training_costs() -> None:
     assert 2**26 < cost.memory < 2**35
 
 
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_fewer_bits_change_the_losses_a_little_and_the_weights_stay_float32(precision: str) -> None:
+    exact, lower = run(), run(precision=precision)
+    assert {tensor.dtype for tensor in lower.best.values()} == {tensor.dtype for tensor in exact.best.values()}
+    losses = [result.history[0]["train_loss"] for result in (exact, lower)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.2)
+    assert (losses[0] == losses[1]) == (precision == "tf32")  # which a CPU does not know
+    assert torch.backends.cudnn.allow_tf32
+    run()
+    assert not torch.backends.cudnn.allow_tf32  # float32 means float32
+
+
 def test_synchronised_batch_norm_is_refused_on_a_cpu_in_one_line() -> None:
     with pytest.raises(ParamsError, match="sync_batch_norm is for GPUs, and this process computes on a CPU"):
         run(sync_batch_norm=True)
