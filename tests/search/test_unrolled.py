@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 from torch.func import functional_call
+from torch.nn.functional import layer_norm
 
 from midas.search.arms.base import Arm
 from midas.search.arms.mosaic import MidasArm
+from midas.search.attention import MosaicAttention
 from midas.search.bilevel import build_search
 from midas.search.config import SearchConfig
 from midas.search.mixture import plain_sum
@@ -21,7 +23,10 @@ def test_the_finite_difference_equals_the_derivative_through_the_step(
 ) -> None:
     # the paper's step is as long as float32 needs; in float64 a short one shows that the formula is the derivative
     monkeypatch.setattr("midas.search.unrolled.EPSILON", 1e-6)
-    # automatic differentiation of a gradient needs the plain sums
+    # automatic differentiation of a gradient needs the plain sums and products
+    monkeypatch.setattr(
+        MosaicAttention, "_product", lambda _, keys, back: (layer_norm(keys, keys.shape[-1:]) * back).sum(-1)
+    )
     monkeypatch.setattr("midas.search.arms.base.weighted_sum", plain_sum)
     monkeypatch.setattr(MidasArm, "mix", Arm.mix)
     torch.manual_seed(0)
