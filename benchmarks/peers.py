@@ -101,7 +101,8 @@ def copy(pairs: Pairs) -> None:
 
 def difference(one: Tensor, other: Tensor) -> float:
     """The largest difference, relative to the largest value."""
-    return float((one - other).detach().abs().max() / other.abs().max().clamp_min(1e-30))
+    one, other = one.detach(), other.detach()
+    return float((one - other).abs().max() / other.abs().max().clamp_min(1e-30))
 
 
 def compare(theirs: Callable[[Tensor], Tensor], ours: Callable[[Tensor], Tensor], pairs: Pairs, size: int) -> str:
