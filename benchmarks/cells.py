@@ -3,7 +3,7 @@
     python benchmarks/cells.py --root CIFAR --found genotype.json --seeds 0 1 2
 
 CIFAR is the folder that holds cifar-10-batches-py; genotype.json is what `decode` wrote, of the DARTS space. The random cells
-are drawn uniformly (generator seeds 0, 1, ...), kept where their network has the found one's weights within 2 %. Everything is
+are drawn uniformly (generator seed 0), kept where their network has the found one's weights within 2 %. Everything is
 trained by RECIPE on IMAGES images at SIZE pixels, with the same seeds. One row for each finished training is appended to
 benchmarks/cells.csv; rows that exist are skipped. The table is printed at the end, and by itself where no training is missing.
 """
