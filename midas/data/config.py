@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SourceName = Literal["digits", "cifar10", "cifar100", "npz", "folder", "webdataset"]
 MIN_SIZE, MAX_SIZE = 4, 1024
-MAX_BYTES = 8 * 2**30  # of unpacked images
+MAX_BYTES = 8 * 2**30  # of the arrays of an .npz
 
 
 class DataConfig(BaseModel):

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
@@ -18,6 +19,7 @@ from midas.data.config import MAX_SIZE, MIN_SIZE
 from midas.data.pictures import fit, to_rgb
 from midas.runs.errors import DataError
 
+Store = Callable[[int, npt.NDArray[np.uint8]], None]
 Work = Callable[[int, Image.Image], None]  # done to the image at a position
 _CHUNK = 64  # images a thread takes at a time
 _NAMED = 5  # broken images that an error names
@@ -73,27 +75,27 @@ class Pool:
             raise DataError(f"data.size: must be set to {MIN_SIZE}...{MAX_SIZE}: the images' own side is {width}")
         return int(width)
 
-    def gather(self, indices: Tensor, size: int, unreadable: int = 0) -> tuple[Tensor, dict[int, str]]:
+    def gather(self, indices: Tensor, size: int, store: Store, unreadable: int = 0) -> dict[int, str]:
         """Decode images to RGB squares.
 
         Args:
             indices: int64 [n].
             size: the side in pixels.
+            store: is given each image's position in `indices` and its pixels, uint8 [size, size, 3], in no order, by several
+                threads.
             unreadable: how many may be images that cannot be read.
 
         Returns:
-            uint8 [n, size, size, 3]; and by their position those that cannot be read, which are black there, with the reason.
+            By their position those that cannot be read, with the reason; they are not stored.
 
         Raises:
             DataError: more cannot be read; all are tried, and the first few are named.
         """
-        pixels = np.zeros((len(indices), size, size, 3), dtype=np.uint8)
 
         def decode(position: int, image: Image.Image) -> None:
-            pixels[position] = np.asarray(fit(to_rgb(image), size))
+            store(position, np.asarray(fit(to_rgb(image), size)))
 
-        faults = self._visit(indices, decode, unreadable)
-        return torch.from_numpy(pixels), faults
+        return self._visit(indices, decode, unreadable)
 
     def _visit(self, indices: Tensor, work: Work, unreadable: int) -> dict[int, str]:
         """Do `work(position, image)` for every index in a few threads (Pillow decodes outside the interpreter lock).

@@ -3,17 +3,20 @@
 import hashlib
 import math
 import re
+import shutil
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from midas.data.config import MAX_BYTES, DataConfig
+from midas.data.config import DataConfig
 from midas.data.faults import Hashes, find_faults, hash_images
-from midas.data.pool import Pool
-from midas.data.prepared import SPLITS, DataMeta, Split, save_meta, save_split
+from midas.data.pool import Pool, Store
+from midas.data.prepared import SPLITS, DataMeta, Pixels, Split, new_split, save_meta
 from midas.data.sources import open_source
 from midas.data.splits import stratified, subset
 from midas.runs import files
@@ -26,10 +29,11 @@ _MIN_STD = 1e-3  # a channel of one value everywhere stays finite when it is nor
 def prepare(config: DataConfig, out: Path) -> DataMeta:
     """Read a source and write train, val and test.safetensors, meta.json and report.json into `out`.
 
-    Nothing is written before everything was read and decoded.
+    The pixels are decoded into place on the disk, so the images may be more than the memory holds. No file has its name
+    before everything was read.
 
     Raises:
-        DataError: the source is missing, broken or too small, or the images would take more than 8 GiB.
+        DataError: the source is missing, broken or too small, or the disk is.
         MidasError: a file could not be written.
     """
     pool, unreadable = open_source(config), dict[int, str]()
@@ -37,27 +41,53 @@ def prepare(config: DataConfig, out: Path) -> DataMeta:
         indices = divide(pool, config)
         everything, left = torch.cat(list(indices.values())), config.max_unreadable - len(unreadable)
         size = config.size or pool.own_size(everything, left)
-        _check_memory(len(everything), size)
-        pixels, faults = pool.gather(everything, size, left)  # [N, size, size, 3]
-        if not faults:
+        _check_disk(out, len(everything), size)
+        try:
+            meta, report = _write(config.source, pool, indices, size, left, out)
             break
-        unreadable |= {int(everything[position]): fault for position, fault in faults.items()}
-        pool = pool.without(unreadable)
-        del pixels  # before as many are decoded again
-    parts = torch.split(pixels, [len(index) for index in indices.values()])
-    splits = {
-        name: Split(part.permute(0, 3, 1, 2), pool.labels[index])
-        for (name, index), part in zip(indices.items(), parts, strict=True)
-    }
-    hashes = {name: hash_images(split) for name, split in splits.items()}
-    meta = describe(config.source, pool.classes, size, splits, hashes)
-    report = find_faults(splits, hashes, pool.classes, lambda name, i: pool.name(int(indices[name][i])))
+        except _LeftOut as error:
+            unreadable |= {int(everything[position]): fault for position, fault in error.faults.items()}
+            pool = pool.without(unreadable)
     report["unreadable"] = [{"image": pool.name(k), "fault": fault} for k, fault in unreadable.items()]
-    for name, split in splits.items():
-        save_split(out / f"{name}.safetensors", split)
     save_meta(out / "meta.json", meta)
     files.write_json(out / "report.json", report)
     return meta
+
+
+class _LeftOut(Exception):
+    """Some images cannot be read, and may be left out; by their positions, with the reasons."""
+
+    def __init__(self, faults: dict[int, str]) -> None:
+        self.faults = faults
+
+
+def _write(
+    source: str, pool: Pool, indices: dict[str, Tensor], size: int, unreadable: int, out: Path
+) -> tuple[DataMeta, dict[str, Any]]:
+    """Decode the images into the splits' files; what is known about them, and what may be wrong with them."""
+    with ExitStack() as opened:
+        labels = {name: pool.labels[index] for name, index in indices.items()}
+        pixels = [opened.enter_context(new_split(out / f"{name}.safetensors", labels[name], size)) for name in indices]
+        if faults := pool.gather(torch.cat(list(indices.values())), size, _store(pixels), unreadable):
+            raise _LeftOut(faults)
+        splits = {
+            name: Split(torch.from_numpy(part).permute(0, 3, 1, 2), labels[name])
+            for name, part in zip(indices, pixels, strict=True)
+        }
+        hashes = {name: hash_images(split) for name, split in splits.items()}
+        report = find_faults(splits, hashes, pool.classes, lambda name, i: pool.name(int(indices[name][i])))
+        return describe(source, pool.classes, size, splits, hashes), report
+
+
+def _store(parts: list[Pixels]) -> Store:
+    """What puts an image into its place, the parts counted through."""
+    starts = np.cumsum([0, *map(len, parts)])
+
+    def store(position: int, image: Pixels) -> None:
+        part = int(np.searchsorted(starts, position, side="right")) - 1
+        parts[part][position - starts[part]] = image
+
+    return store
 
 
 def divide(pool: Pool, config: DataConfig) -> dict[str, Tensor]:
@@ -104,12 +134,13 @@ def _check_classes(pool: Pool) -> None:
             )
 
 
-def _check_memory(images: int, size: int) -> None:
-    """Refuse what would not fit into memory, before decoding it."""
+def _check_disk(out: Path, images: int, size: int) -> None:
+    """Refuse what would not fit onto the disk, before decoding it."""
     needed = images * size * size * 3
-    if needed > MAX_BYTES:
+    free = shutil.disk_usage(next(place for place in out.absolute().parents if place.is_dir())).free
+    if needed > free:
         raise DataError(
-            f"data: {images} images of {size}x{size} take {needed / 2**30:.1f} GiB, more than {MAX_BYTES >> 30}; "
+            f"data: {images} images of {size}x{size} take {needed / 2**30:.1f} GiB, and {out} has {free / 2**30:.1f} GiB left; "
             "make data.size smaller or set data.max_images"
         )
 
@@ -137,7 +168,7 @@ def statistics(images: Tensor) -> tuple[tuple[float, float, float], tuple[float,
     They come from exact counts of the 256 values, so they depend on neither order nor threads.
     """
     counts = np.zeros((3, 256), dtype=np.int64)
-    for chunk in torch.split(images, 1024):
+    for chunk in torch.split(images, max(1, 2**20 // images[0].numel())):  # numpy counts in a copy of 8 bytes a value
         counts += np.stack([np.bincount(channel.flatten().numpy(), minlength=256) for channel in chunk.unbind(1)])
     (r, dr), (g, dg), (b, db) = (_moments(channel.tolist()) for channel in counts)
     return (r, g, b), (dr, dg, db)

@@ -1,9 +1,15 @@
 """What the data stage leaves behind: one safetensors file a split, and what is known about them in meta.json."""
 
-from collections.abc import Mapping
+import contextlib
+import json
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import safetensors
 import safetensors.torch
 import torch
@@ -14,6 +20,7 @@ from midas.runs import files
 from midas.runs.errors import DataError, MidasError
 
 SPLITS = ("train", "val", "test")
+Pixels = npt.NDArray[Any]
 _AGAIN = "run the data stage (`dvc repro data`)"
 
 
@@ -63,8 +70,47 @@ class DataMeta:
 
 def save_split(path: Path, split: Split) -> None:
     """Write a split, whole or not at all; equal splits give equal bytes."""
-    pixels = split.images.permute(0, 2, 3, 1).contiguous()  # [N, H, W, 3], as it lies in memory already
-    files.write_bytes(path, safetensors.torch.save({"images": pixels, "labels": split.labels.contiguous()}))
+    with new_split(path, split.labels, split.images.shape[-1]) as pixels:
+        pixels[:] = split.images.permute(0, 2, 3, 1).numpy()
+
+
+@contextlib.contextmanager
+def new_split(path: Path, labels: Tensor, size: int) -> Iterator[Pixels]:
+    """A split's file whose pixels are to be filled where they lie on the disk: a split may be larger than the memory.
+
+    On leaving, the file is at `path`; after an error it is not. The whole of its place on the disk is taken first, since a
+    disk that is full when pixels are written ends the process.
+
+    Args:
+        path: a .safetensors file.
+        labels: int64 [N].
+        size: the images' side in pixels.
+
+    Yields:
+        uint8 [N, size, size, 3], zeros.
+
+    Raises:
+        MidasError: the file could not be written.
+    """
+    shape = (len(labels), size, size, 3)
+    first, end = 8 * len(labels), 8 * len(labels) + math.prod(shape)
+    entries = {
+        "labels": {"dtype": "I64", "shape": [len(labels)], "data_offsets": [0, first]},
+        "images": {"dtype": "U8", "shape": shape, "data_offsets": [first, end]},
+    }
+    header = json.dumps(entries, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # so that the tensors lie at multiples of 8 bytes, as safetensors has it
+    with files.writing(path) as file:
+        file.write(len(header).to_bytes(8, "little") + header + labels.numpy().astype("<i8").tobytes())
+        file.flush()
+        start = file.tell()
+        files.reserve(file, start + math.prod(shape))
+        if not len(labels):  # nothing can be mapped
+            yield np.zeros(shape, np.uint8)
+            return
+        pixels = np.memmap(file, np.uint8, "r+", start, shape)
+        yield pixels
+        pixels.flush()
 
 
 def load_split(path: Path) -> Split:

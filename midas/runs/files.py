@@ -12,7 +12,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,8 +21,9 @@ from midas.runs.errors import MidasError
 MAX_TEXT = 2**28  # bytes of a JSON file that is read; predictions of a million images take less
 
 
-def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it to `path`.
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """A temporary file beside `path` to be filled, open for reading too; at the end it is renamed to `path`.
 
     Whatever goes wrong on the way (a full disk, a signal), an older file at `path` stays whole and no partial file is
     left behind; after a `kill -9` or a power cut, until `path` is written again.
@@ -36,8 +37,8 @@ def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         _remove_leftovers(path)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}.", suffix=".part", dir=path.parent)
         temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            write(file)
+        with os.fdopen(handle, "w+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files
@@ -50,6 +51,17 @@ def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def reserve(file: IO[bytes], size: int) -> None:
+    """Take a file's place on the disk, zeros from its end to `size` bytes; an OSError where there is not so much.
+
+    Where the system has no call for it (macOS, Windows), the place is taken as the file is filled.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        file.truncate(size)
 
 
 def move(source: Path, target: Path) -> None:
@@ -112,7 +124,8 @@ def _umask() -> int:
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write `data` to `path`, whole or not at all."""
-    write_with(path, lambda file: file.write(data))
+    with writing(path) as file:
+        file.write(data)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -31,12 +31,13 @@ def _take(train: Split, index: torch.Tensor, size: int | None, limit: int | None
     """A shuffled part of the images, averaged down where asked."""
     order = torch.randperm(len(index), generator=seeding.generator(0, "order"))
     index = index[order][:limit]
-    return Split(resized(train.images[index], size), train.labels[index])
+    parts = [resized(train.images[part], size) for part in torch.split(index, 1024)]  # all at full size may be too much
+    return Split(torch.cat(parts), train.labels[index])
 
 
 def resized(images: torch.Tensor, size: int | None) -> torch.Tensor:
     """Area-average uint8 images [N, 3, H, W] down to [N, 3, size, size]; None, or their own size, leaves them."""
     if size is None or size == images.shape[-1]:
         return images
-    parts = [F.adaptive_avg_pool2d(part.float(), size).round().to(torch.uint8) for part in torch.split(images, 4096)]
-    return torch.cat(parts).contiguous(memory_format=torch.channels_last)
+    averaged = F.adaptive_avg_pool2d(images.float(), size).round().to(torch.uint8)
+    return averaged.contiguous(memory_format=torch.channels_last)

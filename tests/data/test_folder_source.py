@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +16,27 @@ from midas.data.prepare import prepare
 from midas.data.prepared import load_split
 from midas.runs.errors import DataError
 
+LARGE = """
+import resource, sys
+from pathlib import Path
+import torch
+from midas.data.config import DataConfig
+from midas.data.prepare import prepare
+from midas.data.prepared import load_split
+root = Path(sys.argv[1])
+def status(key):
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[key].split()[0]) * 1024
+limit = status("VmData") + 256 * 2**20
+resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
+meta = prepare(DataConfig(source="folder", root=str(root / "x"), size=1024), root / "out")
+resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+before, train = status("RssAnon"), load_split(root / "out/train.safetensors")
+for index in torch.randperm(len(train)).split(8):
+    assert train.images[index].shape[1:] == (3, 1024, 1024)
+assert status("RssAnon") - before < 100 * 2**20
+print(*meta.counts.values())
+"""
 MODES = ["RGB", "L", "P", "RGBA", "CMYK", "16"]
 
 
@@ -108,7 +132,7 @@ def refused(root, message, **parameters):
     with pytest.raises(DataError, match=message) as caught:
         run(root, **parameters)
     assert "\n" not in str(caught.value)
-    assert not (root.parent / "out").exists(), "nothing is written"
+    assert not [*(root.parent / "out").rglob("*")], "nothing is written"
     return str(caught.value)
 
 
@@ -203,6 +227,16 @@ def test_sizes_that_differ_ask_for_the_parameter(pets):
     refused(pets, r"data\.size: must be set.*dog/odd\.png 12x13")
 
 
-def test_too_much_for_the_memory_is_refused_before_decoding(pets, monkeypatch):
-    monkeypatch.setattr("midas.data.prepare.MAX_BYTES", 5000)
-    refused(pets, r"12 images of 64x64 take .*make data\.size smaller or set data\.max_images", size=64)
+def test_too_much_for_the_disk_is_refused_before_decoding(pets, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=5000))
+    refused(pets, r"12 images of 64x64 take .* left; make data\.size smaller or set data\.max_images", size=64)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_images_may_be_more_than_the_memory_holds(tmp_path):
+    """Prepared in a process that may take 256 MiB more than its libraries; read into less. The pixels are 600 MiB."""
+    for label in "ab":
+        fill(tmp_path / "x" / label, 100, side=8)
+    run = subprocess.run([sys.executable, "-c", LARGE, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert [int(word) for word in run.stdout.split()] == [144, 16, 40]

@@ -4,9 +4,10 @@ import dataclasses
 import json
 
 import pytest
+import safetensors.torch
 import torch
 
-from midas.data.prepared import DataMeta, Split, load_meta, load_split, save_meta, save_split
+from midas.data.prepared import DataMeta, Split, load_meta, load_split, new_split, save_meta, save_split
 from midas.runs.errors import DataError
 
 META = DataMeta(
@@ -37,6 +38,26 @@ def test_equal_splits_give_equal_bytes_whatever_their_memory(tmp_path, split):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_a_split_has_the_bytes_that_safetensors_gives_it(tmp_path, split):
+    for images, labels in ((split.images, split.labels), (split.images[:0], split.labels[:0])):
+        save_split(tmp_path / "a", Split(images, labels))
+        pixels = images.permute(0, 2, 3, 1).contiguous()
+        assert (tmp_path / "a").read_bytes() == safetensors.torch.save({"images": pixels, "labels": labels})
+
+
+def test_a_split_that_is_not_finished_leaves_the_older_one(tmp_path, split):
+    def stop_in_the_middle():
+        with new_split(tmp_path / "a", split.labels, 6) as pixels:
+            pixels[0] = 255
+            raise RuntimeError("in the middle")
+
+    save_split(tmp_path / "a", split)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        stop_in_the_middle()
+    assert torch.equal(load_split(tmp_path / "a").images, split.images)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 def test_a_missing_split_names_the_stage_to_run(tmp_path):
     with pytest.raises(DataError, match=r"train\.safetensors: there is no such file; run the data stage"):
         load_split(tmp_path / "train.safetensors")
@@ -50,7 +71,9 @@ def test_a_cut_off_split_is_damaged(tmp_path, split):
 
 
 def test_other_tensors_are_no_split(tmp_path, split):
-    save_split(tmp_path / "t", Split(split.images, split.labels[:-1]))
+    safetensors.torch.save_file(
+        {"images": split.images.permute(0, 2, 3, 1), "labels": split.labels[:-1]}, tmp_path / "t"
+    )
     with pytest.raises(DataError, match="does not hold a split"):
         load_split(tmp_path / "t")
 

@@ -43,12 +43,13 @@ def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
     path = tmp_path / "kept"
     files.write_text(path, "old")
 
-    def interrupted(file) -> None:
-        file.write(b"half of the ne")
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with files.writing(path) as file:
+            file.write(b"half of the ne")
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        files.write_with(path, interrupted)
+        interrupted()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["kept"]
 
