@@ -4,7 +4,7 @@
 
 CIFAR is the folder that holds cifar-10-batches-py; genotype.json is what `decode` wrote, of the DARTS space. The random cells
 are drawn uniformly (generator seed 0), kept where their network has the found one's weights within 2 %. Everything is
-trained by RECIPE on IMAGES images at SIZE pixels, with the same seeds. One row for each finished training is appended to
+trained by the recipe of benchmarks/short_training.py, with the same seeds. One row for each finished training is appended to
 benchmarks/cells.csv; rows that exist are skipped. The table is printed at the end, and by itself where no training is missing.
 """
 
@@ -13,7 +13,6 @@ import datetime
 import multiprocessing
 import os
 import statistics
-import time
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -21,38 +20,16 @@ from typing import NamedTuple
 
 import rows
 import torch
+from short_training import RECIPE, short_training, short_training_images
 
-from midas.data.augment import AugmentConfig
-from midas.data.config import DataConfig
-from midas.data.prepare import prepare
-from midas.data.prepared import load_meta, load_split
 from midas.genotype import Genotype, load_genotype
 from midas.nets.complexity import count_parameters
 from midas.nets.registry import ZOO
-from midas.runs import seeding
 from midas.search.arms.discrete import random_genotype
 from midas.spaces import get_space
-from midas.train.config import TargetConfig
-from midas.train.evaluate import evaluate
-from midas.train.loop import train
 from midas.train.start import initial_network
 
-HERE = Path(__file__).parent
-ROWS, CACHE = HERE / "cells.csv", HERE / ".cache"
-SIZE, IMAGES, RANDOM_CELLS = 16, 10_000, 3
-RECIPE = TargetConfig(
-    channels=16,
-    cells=5,
-    epochs=3,
-    batch_size=64,
-    learning_rate=0.1,
-    nesterov=True,
-    weight_decay=5e-4,
-    schedule="onecycle",
-    drop_path=0.0,
-    auxiliary_weight=0.0,
-    augment=AugmentConfig(pad=2, flip=True),
-)
+ROWS, RANDOM_CELLS = Path(__file__).parent / "cells.csv", 3
 
 
 class Row(NamedTuple):
@@ -73,35 +50,8 @@ class Row(NamedTuple):
 def run(name: str, genotype: Genotype, seed: int, root: str, threads: int) -> Row:
     """One training; runs in a process of its own."""
     torch.set_num_threads(threads)
-    seeding.deterministic()
-    folder, start = prepared(root), time.perf_counter()
-    meta = load_meta(folder / "meta.json")
-    network = initial_network(genotype, RECIPE, len(meta.classes), seed=seed)
-    splits = [load_split(folder / f"{split}.safetensors") for split in ("train", "val", "test")]
-    result = train(network, RECIPE, splits[0], splits[1], meta, title=f"{name}, seed {seed}", seed=seed)
-    network.load_state_dict(result.best)
-    _, accuracy = evaluate(network, splits[2], meta)
-    metrics = result.metrics
-    return Row(
-        datetime.date.today().isoformat(),
-        name,
-        genotype.hash,
-        seed,
-        metrics["parameters"],
-        metrics["macs"],
-        round(100 * metrics["best_val_accuracy"], 2),
-        round(100 * accuracy, 2),
-        round(time.perf_counter() - start),
-        threads,
-    )
-
-
-def prepared(root: str) -> Path:
-    """The images as the data stage leaves them, made once."""
-    folder = CACHE / f"cells-{SIZE}"
-    if not (folder / "meta.json").is_file():
-        prepare(DataConfig(source="cifar10", root=root, size=SIZE, val_fraction=0.05, max_images=IMAGES), folder)
-    return folder
+    found = short_training(f"{name}, seed {seed}", genotype, seed, short_training_images(root))
+    return Row(datetime.date.today().isoformat(), name, genotype.hash, seed, **found, threads=threads)
 
 
 def cells(found: Genotype) -> dict[str, Genotype]:
@@ -151,7 +101,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
     compared = cells(load_genotype(options.found))
-    prepared(options.root)
+    short_training_images(options.root)
     done = {(row["cell"], row["hash"], int(row["seed"])) for row in rows.read(ROWS)}
     jobs = [(name, cell, seed) for seed in options.seeds for name, cell in compared.items()]
     jobs = [job for job in jobs if (job[0], job[1].hash, job[2]) not in done]

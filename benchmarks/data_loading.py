@@ -12,16 +12,15 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
+from short_training import prepared
 
 from midas.bench.latency import cpu_name
 from midas.bench.steps import StepCase, build_step
 from midas.data.augment import Augment, AugmentConfig
 from midas.data.batches import epoch_batches
 from midas.data.config import DataConfig
-from midas.data.prepare import prepare
 from midas.data.prepared import load_split
 from midas.runs import seeding
 
@@ -31,14 +30,6 @@ CASES = [
     StepCase("(b) NAS-Bench-201 supernet, C16, N5, 32x32", "midas", 4, "nasbench201", cells=5),
     StepCase("(b) as in nasbench201-cpu: N1, 16x16", "midas", 4, "nasbench201", cells=1, size=16),
 ]
-
-
-def prepared(root: str) -> Path:
-    """CIFAR-10 as the data stage leaves it, made once."""
-    folder = Path(__file__).parent / ".cache" / "cifar10"
-    if not (folder / "meta.json").is_file():
-        prepare(DataConfig(source="cifar10", root=root), folder)
-    return folder
 
 
 def batches(images: torch.Tensor, config: AugmentConfig, size: int, count: int | None = None) -> Callable[[], None]:
@@ -71,7 +62,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    images = torch.cat([load_split(prepared(options.root) / f"{name}.safetensors").images for name in ("train", "val")])
+    folder = prepared("cifar10", DataConfig(source="cifar10", root=options.root))
+    images = torch.cat([load_split(folder / f"{name}.safetensors").images for name in ("train", "val")])
     print(f"{cpu_name()}, {options.threads} threads, torch {torch.__version__}, {options.runs} runs\n")
     epoch = seconds(batches(images, AugmentConfig(pad=4, flip=True, cutout=16), 96), options.runs)
     print(

@@ -26,9 +26,9 @@ from typing import Any, NamedTuple
 import rows
 import torch
 import yaml
+from short_training import CACHE, prepared
 
 from midas.data.config import DataConfig
-from midas.data.prepare import prepare
 from midas.data.prepared import load_meta, load_split
 from midas.genotype import Genotype
 from midas.runs import seeding
@@ -42,7 +42,7 @@ from midas.search.selection import decode_seed
 from midas.spaces import get_space
 
 HERE = Path(__file__).parent
-ROWS, CACHE = HERE / "nb201.csv", HERE / ".cache"
+ROWS = HERE / "nb201.csv"
 PRESET = yaml.safe_load((HERE.parent / "presets/nasbench201-cpu.yaml").read_text(encoding="utf-8"))
 RULES: tuple[Rule, ...] = ("mean", "vote", "mode", "joint")
 Job = tuple[str, str, int]  # arm, configuration, seed
@@ -81,7 +81,7 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
     config = SearchConfig(**{**PRESET["search"], "arm": arm, **searched})
     decoded = {key.removeprefix("decode."): value for key, value in changed.items() if key not in searched}
     how = DecodeConfig(**{**PRESET["decode"], **decoded})
-    folder = prepared(root)
+    folder = preset_images(root)
     train, meta = load_split(folder / "train.safetensors"), load_meta(folder / "meta.json")
     space, start = get_space("nasbench201"), time.perf_counter()
     if how.refine and (known := searched_before(job)):
@@ -135,12 +135,9 @@ def searched_before(job: Job) -> dict[str, str] | None:
     return next(same, None)
 
 
-def prepared(root: str) -> Path:
-    """CIFAR-10 as the data stage leaves it, made once."""
-    folder = CACHE / "data"
-    if not (folder / "meta.json").is_file():
-        prepare(DataConfig(**{**PRESET["data"], "root": root}), folder)
-    return folder
+def preset_images(root: str) -> Path:
+    """CIFAR-10 as the preset has it."""
+    return prepared("data", DataConfig(**{**PRESET["data"], "root": root}))
 
 
 def wanted(options: argparse.Namespace) -> Iterator[Job]:
@@ -166,7 +163,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
-    prepared(options.root)
+    preset_images(options.root)
     threads = max(1, (os.cpu_count() or 1) // options.jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:

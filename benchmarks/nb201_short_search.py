@@ -15,7 +15,7 @@ import statistics
 from pathlib import Path
 
 import torch
-from nb201_run import PRESET, prepared
+from nb201_run import PRESET, preset_images
 
 from midas.bench.nasbench201 import find_table, load_table
 from midas.data.prepared import load_meta, load_split
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(10, 22)))
     options = parser.parse_args()
-    table, folder = load_table(find_table(options.table)), prepared(options.root)
+    table, folder = load_table(find_table(options.table)), preset_images(options.root)
     train, meta = load_split(folder / "train.safetensors"), load_meta(folder / "meta.json")
     search, full = SearchConfig(**PRESET["search"]), get_space("nasbench201")
     space = full.without(search.exclude)

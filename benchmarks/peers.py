@@ -200,7 +200,12 @@ def network_report(name: str, folder: Path, options: argparse.Namespace) -> None
     theirs, ours, _, _ = pair()
     theirs._auxiliary = False
     theirs.auxiliary_head.requires_grad_(False)
-    print(f"{name}, NetworkCIFAR: {race((theirs.train(), lambda x: theirs(x)[0]), (ours.train(), ours), options)}")
+    runners = (theirs.train(), lambda x: theirs(x)[0]), (ours.train(), ours)
+    print(f"{name}, NetworkCIFAR: {race(*runners, options)}")
+    if options.compile:
+        for cell in ours.cells:
+            cell.compile()
+        print(f"{name}, NetworkCIFAR, ours compiled: {race(*runners, options)}")
 
 
 def main() -> None:
@@ -208,6 +213,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--darts", type=Path, help="checkout of quark0/darts")
     parser.add_argument("--confopt", type=Path, help="checkout of automl/ConfigurableOptimizer")
+    parser.add_argument("--compile", action="store_true", help="time NetworkCIFAR with our cells compiled, too")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())

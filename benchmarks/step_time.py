@@ -40,7 +40,11 @@ TABLES: dict[str, list[tuple[str, list[StepCase]]]] = {
     "c": [
         (
             "(c) training DARTS_V2, C36, 20 cells, 32x32",
-            [StepCase(f"batch {n}", cell="darts_v2", channels=36, cells=20, batch=n) for n in (32, 96)],
+            [
+                StepCase(f"batch {n}{', compiled' * c}", cell="darts_v2", channels=36, cells=20, batch=n, compile=c)
+                for n in (32, 96)
+                for c in (False, True)
+            ],
         )
     ],
     "d": [

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def command() -> None:
     """Decode every seed of params.yaml and keep the cell whose sub-network does best on the architecture half."""
     from midas.data.prepared import load_meta, load_split
-    from midas.runs import files, seeding
+    from midas.runs import files, seeding, world
     from midas.runs.summary import Fact, summarise
     from midas.search.config import DecodeConfig, SearchConfig
     from midas.search.given import given_genotype
@@ -30,9 +30,11 @@ def command() -> None:
     train, meta = load_split(images[0]), load_meta(images[1])
     keys = {"space": space.name, "search": config.model_dump(), "decode": how.model_dump()}
     found, checkpoints = [], []
+    with world.joined() as alone:
+        device = alone.device
     for seed in seeds:
         searched = layout.SEARCH / f"seed-{seed}" / "search.safetensors"
-        supernet, arm = load_search(searched, space, config, len(meta.classes))
+        supernet, arm = (m.to(device) for m in load_search(searched, space, config, len(meta.classes)))
         if how.refine is not None:  # short trainings take minutes
             checkpoints.append(stage.checkpoint("decode", seed, keys, [*images, searched]))
         kept = checkpoints[-1] if checkpoints else None

@@ -23,7 +23,7 @@ def command(seed: Seed) -> None:
     train, meta = load_split(inputs[0]), load_meta(inputs[1])
     checkpoint = stage.checkpoint("search", seed, {"space": space.name, "search": config.model_dump()}, inputs)
     folder = layout.SEARCH / f"seed-{seed}"
-    with world.joined(gpus=False) as team:
+    with world.joined() as team:
         result = run_search(space, config, train, meta, seed, checkpoint, team)
         if not team.writes:
             return

@@ -52,6 +52,7 @@ class StepCase:
     size: int = 32
     batch: int = 64
     checkpointing: bool = False
+    compile: bool = False  # of a training
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,9 @@ def _build(case: StepCase) -> tuple[nn.Module, Arm | None]:
         genotype = Genotype.from_value(ZOO[case.cell]["genotype"])
         network = build_network(genotype, num_classes=10, channels=case.channels, cells=case.cells)
         network.set_grad_checkpointing(case.checkpointing)
+        if case.compile:
+            for cell in network.cells:
+                cell.compile()
         return network.train().to(memory_format=torch.channels_last), None
     config = SearchConfig(
         arm=case.arm,

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SourceName = Literal["digits", "cifar10", "cifar100", "npz", "folder", "webdataset"]
+SourceName = Literal["digits", "cifar10", "cifar100", "npz", "folder", "webdataset", "huggingface"]
 MIN_SIZE, MAX_SIZE = 4, 1024
 MAX_BYTES = 8 * 2**30  # of the arrays of an .npz
 
@@ -14,7 +14,7 @@ class DataConfig(BaseModel):
 
     Attributes:
         source: ``digits`` (in scikit-learn), ``cifar10`` and ``cifar100`` (torchvision), ``npz`` (arrays), ``folder``,
-            ``webdataset`` (a folder of shards).
+            ``webdataset`` (a folder of shards), ``huggingface`` (a data set of the hub, on the disk).
         root: the folder (or the .npz file) that holds the source; not read for ``digits``.
         download: let torchvision fetch CIFAR into `root` where it is missing.
         size: the side of the prepared square images, in pixels; None keeps the images' own size.

@@ -5,6 +5,7 @@ from pathlib import Path
 from midas.data import arrays
 from midas.data.config import DataConfig
 from midas.data.folder import folder
+from midas.data.huggingface import huggingface
 from midas.data.pool import Pool
 from midas.data.shards import shards
 
@@ -21,4 +22,6 @@ def open_source(config: DataConfig) -> Pool:
         return arrays.npz(Path(config.root))
     if config.source == "webdataset":
         return shards(Path(config.root))
+    if config.source == "huggingface":
+        return huggingface(Path(config.root))
     return folder(Path(config.root)) if config.source == "folder" else arrays.cifar(config)

@@ -57,17 +57,14 @@ class World:
 
 
 @contextmanager
-def joined(gpus: bool = True) -> Iterator[World]:
-    """The world of the environment that torchrun sets: gloo between CPUs, NCCL between GPUs.
-
-    Args:
-        gpus: use them where there are any.
+def joined() -> Iterator[World]:
+    """The world of the environment that torchrun sets: gloo between CPUs, NCCL between GPUs, which are used where there are any.
 
     Raises:
         MidasError: a machine has fewer GPUs than processes.
     """
     size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
-    count = torch.cuda.device_count() if gpus and torch.cuda.is_available() else 0
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count and local >= count:
         raise MidasError(
             f"launcher: process {local} of this machine has no GPU; it has {count}: ask for {count} a node"

@@ -1,35 +1,22 @@
-"""The bilevel loop, first order: each step one architecture batch, then one weight batch.
+"""The bilevel search from start to end: supernet and arm, epochs, checkpoints. Its steps are in `midas.search.engine`."""
 
-Source: DARTS, arXiv 1806.09055, section 2.3 with xi = 0, as METHOD.md section 2 fixes it.
-"""
-
-import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
-from midas.data.augment import Augment, Draws
-from midas.data.batches import epoch_batches
 from midas.data.prepared import DataMeta, Split
 from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint
-from midas.runs.errors import ParamsError, TrainingDiverged
-from midas.runs.progress import Reporter, progress
+from midas.runs.errors import ParamsError
+from midas.runs.progress import progress
 from midas.runs.world import World
 from midas.search.arms import Arm, build_arm
 from midas.search.config import SearchConfig
+from midas.search.engine import Engine
 from midas.search.halves import Halves
 from midas.search.memory import check_memory
-from midas.search.monitor import monitor
 from midas.search.supernet import Supernet
-from midas.search.unrolled import unrolled_gradient
-from midas.search.weights import weight_optimiser
 from midas.spaces.space import Space
-
-Batch = list[tuple[Tensor, Tensor]]  # images [b, 3, H, W] and labels [b] of each part that this process runs
 
 
 class SearchResult(NamedTuple):
@@ -84,8 +71,8 @@ def run_search(
         TrainingDiverged: a loss is not a number; the checkpoint holds the last good epoch.
     """
     space, world = space.without(config.exclude), world or World()
-    supernet, arm = build_search(space, config, len(meta.classes), seed)
-    engine = _Engine(space, supernet, arm, config, Halves(train, config), meta, seed, world)
+    supernet, arm = (module.to(world.device) for module in build_search(space, config, len(meta.classes), seed))
+    engine = Engine(space, supernet, arm, config, Halves(train, config), meta, seed, world)
     check_memory(supernet, arm, config, engine.halves, world, f"search seed {seed}")
     first, history = engine.restore(checkpoint.load() if checkpoint else None)
     steps = engine.steps_per_epoch
@@ -106,191 +93,3 @@ def run_search(
                 judge="arch_accuracy",
             )
     return SearchResult(supernet, arm, history)
-
-
-class _Engine:
-    """The two optimisers and one epoch of their alternation."""
-
-    def __init__(
-        self,
-        space: Space,
-        supernet: Supernet,
-        arm: Arm,
-        config: SearchConfig,
-        halves: Halves,
-        meta: DataMeta,
-        seed: int,
-        world: World,
-    ) -> None:
-        self.space, self.supernet, self.arm, self.config = space, supernet, arm, config
-        self.halves, self.meta, self.seed = halves, meta, seed
-        self.world, self.parts = world, config.accumulate
-        self._check_parts()
-        self.augment = Augment(config.augment, meta.mean, meta.std)
-        self.weights, self.architecture = list(supernet.parameters()), list(arm.parameters())
-        self.weight_optimiser = weight_optimiser(self.weights, config)
-        decay = config.arch_weight_decay if arm.decays else 0.0
-        self.arch_optimiser = (
-            torch.optim.Adam(self.architecture, config.arch_learning_rate, betas=(0.5, 0.999), weight_decay=decay)
-            if self.architecture
-            else None  # random search learns no architecture
-        )
-        self.steps_per_epoch = halves.steps_per_epoch
-
-    def epoch(self, epoch: int, report: Reporter) -> dict[str, Any]:
-        """One pass over both halves; returns the history row."""
-        self._set_learning_rate(epoch)
-        self.supernet.train()
-        self.arm.train()
-        self.arm.set_progress(epoch / self.config.epochs)
-        seeding.seed_torch(self.seed, "search", epoch)  # `noise` draws from here
-        draws = seeding.generator(self.seed, "search", "augment", epoch)
-        orders = [
-            epoch_batches(len(half), self._batch(half), seeding.derive(self.seed, name), epoch)
-            for name, half in (("weights", self.halves.weights), ("architecture", self.halves.architecture))
-        ]
-        sums = torch.zeros(4)
-        for step in range(self.steps_per_epoch):
-            arch_loss = torch.zeros(())
-            batch = self._images(self.halves.weights, orders[0][step], draws)
-            if self.arch_optimiser and epoch >= self.config.warmup_epochs:
-                held_out = self._images(self.halves.architecture, orders[1][step], draws)
-                arch_loss, arch_hits = self._architecture_step(self.arch_optimiser, held_out, batch)
-                sums += torch.stack([torch.zeros(()), torch.zeros(()), arch_loss, arch_hits])
-            loss, hits = self._weight_step(batch)
-            if not math.isfinite(loss.item() + arch_loss.item()):
-                raise TrainingDiverged(
-                    f"search seed {self.seed}: the loss is not a number at epoch {epoch + 1}, step {step + 1}; the checkpoint of "
-                    f"epoch {epoch} is kept; lower search.learning_rate ({self.config.learning_rate})"
-                )
-            sums += torch.stack([loss, hits, torch.zeros(()), torch.zeros(())])
-            report.step(loss=loss.item(), accuracy=hits.item())
-        seen = monitor(self.space, self.supernet, self.arm, self.halves.architecture, self.meta, self.config)
-        steps = (epoch + 1) * self.steps_per_epoch
-        return {"epoch": epoch + 1, "step": steps, **self._means(sums / self.steps_per_epoch), **seen}
-
-    def _check_parts(self) -> None:
-        """Raise ParamsError where the batches cannot be divided."""
-        total = self.world.size * self.parts
-        if total > 1 and self.config.second_order:
-            raise ParamsError(
-                "search.second_order: takes a batch as a whole; set launcher: none and search.accumulate: 1"
-            )
-        for half in (self.halves.weights, self.halves.architecture):
-            if self._batch(half) % total or self._batch(half) // total < 2:
-                raise ParamsError(
-                    f"search.batch_size: {self._batch(half)} cannot be divided into {total} equal parts of 2 or more"
-                )
-
-    def _architecture_step(self, optimiser: torch.optim.Adam, held_out: Batch, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Adam on the arm alone; in first order the weights' gradients are never computed."""
-        self.arm.requires_grad_(True).zero_grad()
-        self.supernet.requires_grad_(self.config.second_order)
-        if self.config.second_order:
-            loss, hits = self._unrolled(held_out[0], batch[0])
-        else:
-            loss, hits = self._backward(held_out, self.architecture, self.arm.penalty)
-        optimiser.step()
-        return loss.detach(), hits
-
-    def _backward(
-        self, batch: Batch, parameters: list[nn.Parameter], penalty: Callable[[], Tensor | None] = lambda: None
-    ) -> tuple[Tensor, Tensor]:
-        """Leave the gradient of the whole batch, over all processes, on the parameters; the mean loss and accuracy."""
-        seen = []
-        for part in batch:
-            loss, hits = self._loss(part)
-            more = penalty()
-            ((loss if more is None else loss + more) / len(batch)).backward()  # type: ignore[no-untyped-call]
-            seen.append(torch.stack([loss.detach(), hits.to(loss.dtype)]))
-        self.world.average([p.grad for p in parameters if p.grad is not None])
-        mean = torch.stack(seen).mean(0)
-        self.world.average([mean])
-        return mean[0], mean[1]
-
-    def _unrolled(self, held_out: tuple[Tensor, Tensor], batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Leave the second-order gradient on the arm; the loss and accuracy are those at the moved weights."""
-        seen: list[tuple[Tensor, Tensor]] = []
-
-        def valid_loss() -> Tensor:
-            seen.append(self._loss(held_out))
-            penalty = self.arm.penalty()
-            return seen[-1][0] if penalty is None else seen[-1][0] + penalty
-
-        momenta = [self.weight_optimiser.state[w].get("momentum_buffer") for w in self.weights]
-        gradients = unrolled_gradient(
-            lambda: self._loss(batch)[0],
-            valid_loss,
-            self.weights,
-            self.architecture,
-            momenta,
-            self.weight_optimiser.param_groups[0]["lr"],
-            self.config.momentum,
-            self.config.weight_decay,
-        )
-        for parameter, gradient in zip(self.architecture, gradients, strict=True):
-            parameter.grad = gradient
-        return seen[0]
-
-    def _weight_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """SGD on the weights alone. A weight whose candidate was not drawn in this pass has no gradient and stays."""
-        self.supernet.requires_grad_(True).zero_grad()
-        self.arm.requires_grad_(False)
-        loss, hits = self._backward(batch, self.weights)
-        nn.utils.clip_grad_norm_(self.weights, self.config.clip)
-        self.weight_optimiser.step()
-        return loss.detach(), hits
-
-    def _loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """The loss and the share of images classified correctly."""
-        images, labels = batch
-        logits, _ = self.supernet(images, self.arm)
-        return F.cross_entropy(logits, labels), (logits.detach().argmax(1) == labels).float().mean()
-
-    def _images(self, half: Split, index: Tensor, draws: torch.Generator) -> Batch:
-        """This process's parts of a batch, augmented as in the undivided batch."""
-        weight, parts = self.weights[0], self.world.size * self.parts
-        drawn = self.augment.draw((len(index), *half.images.shape[1:]), draws)
-        length, batch = len(index) // parts, []
-        for part in range(self.world.rank * self.parts, (self.world.rank + 1) * self.parts):
-            place = slice(part * length, (part + 1) * length)
-            images = self.augment.apply(half.images[index[place]], Draws(*(draw[..., place] for draw in drawn)))
-            batch.append((images.to(weight.dtype), half.labels[index[place]]))
-        return batch
-
-    def _batch(self, half: Split) -> int:
-        return min(self.config.batch_size, len(half))
-
-    def _set_learning_rate(self, epoch: int) -> None:
-        """Cosine over the epochs, from the largest to the smallest rate."""
-        config = self.config
-        span = config.learning_rate - config.min_learning_rate
-        rate = config.min_learning_rate + span * (1 + math.cos(math.pi * epoch / config.epochs)) / 2
-        for group in self.weight_optimiser.param_groups:
-            group["lr"] = rate
-
-    def _means(self, means: Tensor) -> dict[str, float]:
-        names = ("weight_loss", "weight_accuracy", "arch_loss", "arch_accuracy")
-        row = {name: round(value, 6) for name, value in zip(names, means.tolist(), strict=True)}
-        return {"learning_rate": round(self.weight_optimiser.param_groups[0]["lr"], 8), **row}
-
-    def state(self, history: list[dict[str, Any]]) -> dict[str, Any]:
-        """Everything that the next epoch depends on; no generator is among it, since draws follow from seed and epoch."""
-        return {
-            "supernet": self.supernet.state_dict(),
-            "arm": self.arm.state_dict(),
-            "weight_optimiser": self.weight_optimiser.state_dict(),
-            "arch_optimiser": self.arch_optimiser.state_dict() if self.arch_optimiser else {},
-            "history": history,
-        }
-
-    def restore(self, state: dict[str, Any] | None) -> tuple[int, list[dict[str, Any]]]:
-        """Take up a saved state; returns the number of epochs done and their history."""
-        if state is None:
-            return 0, []
-        self.supernet.load_state_dict(state["supernet"])
-        self.arm.load_state_dict(state["arm"])
-        self.weight_optimiser.load_state_dict(state["weight_optimiser"])
-        if self.arch_optimiser:
-            self.arch_optimiser.load_state_dict(state["arch_optimiser"])
-        return len(state["history"]), list(state["history"])

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from midas.data.augment import AugmentConfig
+from midas.runs.precision import Precision
 from midas.search.rules import Rule
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -38,6 +39,7 @@ class SearchConfig(BaseModel):
         1, ge=1, le=1024
     )  # a batch runs in so many parts: less memory, batch norm sees a part at a time
     checkpointing: bool = False  # keep the cells' inputs alone and compute the rest again: less memory, more time
+    precision: Precision = "float32"  # tf32, bfloat16: for GPUs that have it
     warmup_epochs: int = Field(0, ge=0)  # epochs in which only the weights learn
     learning_rate: Positive = 0.025
     min_learning_rate: NotNegative = 0.001

@@ -69,7 +69,9 @@ def sample_weights(supernet: Supernet, arm: Arm, batches: Iterable[Tensor]) -> S
         batches: normalised images [B, 3, H, W].
     """
     was_training, _ = arm.training, arm.eval()
-    seen = [[[_of_samples(choice) for choice in nodes] for nodes in supernet(images, arm)[1]] for images in batches]
+    device = next(supernet.parameters()).device
+    answers = (supernet(images.to(device), arm)[1] for images in batches)
+    seen = [[[_of_samples(choice) for choice in nodes] for nodes in cells] for cells in answers]
     arm.train(was_training)
     if not seen:
         raise ValueError("sample_weights needs at least one batch")
@@ -184,7 +186,8 @@ def _weights(edge: EdgeSpec, row: Tensor, allow_zero: bool) -> dict[str, float]:
 
 def _of_samples(choice: Choice) -> NodeWeights:
     """The mean over patches for each sample: [B, Ph, Pw, ...] to [B, ...]."""
-    return NodeWeights(choice.a.flatten(1, 2).mean(1), None if choice.pi is None else choice.pi.flatten(1, 2).mean(1))
+    pi = None if choice.pi is None else choice.pi.flatten(1, 2).mean(1).cpu()
+    return NodeWeights(choice.a.flatten(1, 2).mean(1).cpu(), pi)
 
 
 def _joined(batches: Sequence[NodeWeights]) -> NodeWeights:

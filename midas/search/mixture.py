@@ -11,64 +11,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
+
+from midas.search.patches import areas, as_map, by_pixel, by_run, patch_means, patch_rows, pool_keys, spread
 
 # queries, each [B, Ph, Pw, C], and stacked keys [B, Ph, Pw, E, C] to (weights [B, Ph, Pw, E], more)
 Attend = Callable[[Sequence[Tensor], Tensor], Sequence[Tensor]]
-
-
-def patch_means(x: Tensor, patch: int | None) -> Tensor:
-    """Mean over each patch.
-
-    Args:
-        x: a map [B, C, H, W].
-        patch: the patch's side in pixels; the last row and column of patches may be smaller. None, or a side no smaller
-            than the map, takes the whole map as one patch.
-
-    Returns:
-        [B, Ph, Pw, C] with Ph = ceil(H / patch), Pw = ceil(W / patch).
-    """
-    if patch is None or patch >= max(x.shape[-2:]):
-        return x.mean(dim=(2, 3))[:, None, None, :]
-    means = F.avg_pool2d(x, patch, ceil_mode=True, count_include_pad=False)
-    return means.permute(0, 2, 3, 1)
-
-
-def stack_keys(means: Sequence[Tensor]) -> Tensor:
-    """Patch means of E maps, each [B, Ph, Pw, C], to [B, Ph, Pw, E, C] as a view of [E, B, Ph, Pw, C] (`MosaicAttention`)."""
-    return torch.stack(list(means)).movedim(0, 3)
-
-
-def _pool(maps: Sequence[Tensor], patch: int | None, means: Sequence[Tensor | None]) -> Tensor:
-    """`stack_keys` of the maps' patch means, each put in its place as it is computed; for where no gradient is recorded."""
-    batch, channels, height, width = maps[0].shape
-    rows, columns = (1, 1) if patch is None else (-(-height // patch), -(-width // patch))
-    keys = maps[0].new_empty(len(maps), batch, rows, columns, channels)
-    for key, f, mean in zip(keys, maps, means, strict=True):
-        if mean is not None:
-            key.copy_(mean)
-        elif patch is None:
-            torch.mean(f, (2, 3), out=key[:, 0, 0])
-        else:
-            place = key.permute(0, 3, 1, 2)
-            F.avg_pool2d(f, patch, ceil_mode=True, count_include_pad=False, out=place)  # type: ignore[call-arg]  # not in its stub
-    return keys.movedim(0, 3)
-
-
-def spread(values: Tensor, size: tuple[int, int], patch: int | None) -> Tensor:
-    """Give every pixel the value of its patch.
-
-    Args:
-        values: [B, Ph, Pw, K].
-        size: height and width of the map.
-        patch: the patch's side in pixels; None where one patch covers the map.
-
-    Returns:
-        [B, H, W, K], or [B, 1, 1, K] for one patch.
-    """
-    if patch is None:
-        return values
-    return values.repeat_interleave(patch, 1)[:, : size[0]].repeat_interleave(patch, 2)[:, :, : size[1]]
 
 
 def plain_sum(maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> Tensor:
@@ -83,30 +30,15 @@ def plain_sum(maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> Ten
 def _sum(maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> Tensor:
     """`plain_sum` in place, for where no gradient is recorded: half of the memory traffic."""
     total = torch.empty_like(maps[0])
-    views = [] if patch is None else [rows for x in (total, *maps) if (rows := _patch_rows(x, patch)) is not None]
+    views = [] if patch is None else [rows for x in (total, *maps) if (rows := patch_rows(x, patch)) is not None]
     if len(views) == 1 + len(maps):
-        pixels = _by_run(weights)
+        pixels = by_run(weights)
     else:
-        views, pixels = [total, *maps], _by_pixel(weights, (total.shape[-2], total.shape[-1]), patch)
+        views, pixels = [total, *maps], by_pixel(weights, (total.shape[-2], total.shape[-1]), patch)
     torch.mul(views[1], pixels[0], out=views[0])
     for f, w in zip(views[2:], pixels[1:], strict=True):
         views[0].addcmul_(f, w)
     return total
-
-
-def _by_pixel(weights: Tensor, size: tuple[int, int], patch: int | None) -> list[Tensor]:
-    """Each map's weights, to multiply the map with: [B, 1, H, W], or [B, 1, 1, 1] for one patch."""
-    return [w.unsqueeze(1) for w in spread(weights, size, patch).unbind(-1)]
-
-
-def _as_map(values: Tensor, size: tuple[int, int], patch: int | None) -> Tensor:
-    """Patch values [B, Ph, Pw, C] as a map: [B, C, H, W], or [B, C, 1, 1] for one patch."""
-    return spread(values, size, patch).permute(0, 3, 1, 2)
-
-
-def _by_run(weights: Tensor) -> list[Tensor]:
-    """Each map's weights, to multiply its `_patch_rows` with: [B, Ph, 1, Pw, 1]."""
-    return [w[:, :, None, :, None] for w in weights.unbind(-1)]
 
 
 def weighted_sum(maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> Tensor:
@@ -182,7 +114,7 @@ class _AttendedSum(torch.autograd.Function):
         maps, rest = tensors[-len(pooled) :], tensors[: -len(pooled)]
         split = len(rest) - sum(pooled)
         known, parameters = iter(rest[split:]), rest[queries:split]
-        keys = _pool(maps, patch, [next(known) if done else None for done in pooled]).requires_grad_()
+        keys = pool_keys(maps, patch, [next(known) if done else None for done in pooled]).requires_grad_()
         with torch.enable_grad():
             # leaves of the small graph: it must not reach into what the queries were computed from
             leaves = [q.detach().requires_grad_(q.requires_grad) for q in rest[:queries]]
@@ -241,9 +173,9 @@ def _map_gradients(
 ) -> list[Tensor | None]:
     """Each map's gradient, through the sum (gradient times weight) and through its mean (spread), where it has one here."""
     size = (maps[0].shape[-2], maps[0].shape[-1])
-    areas = _areas(size, patch, weights)
-    rows = None if gradient is None or patch is None else _patch_rows(gradient, patch)
-    pixels = _by_pixel(weights, size, patch) if rows is None else _by_run(weights)
+    area = areas(size, patch, weights)
+    rows = None if gradient is None or patch is None else patch_rows(gradient, patch)
+    pixels = by_pixel(weights, size, patch) if rows is None else by_run(weights)
     result: list[Tensor | None] = []
     for e, mean in enumerate(by_mean):
         if not needed[e] or (gradient is None and mean is None):
@@ -251,7 +183,7 @@ def _map_gradients(
             continue
         if gradient is None:
             assert mean is not None
-            result.append(_as_map(mean / areas, size, patch).expand_as(maps[e]))
+            result.append(as_map(mean / area, size, patch).expand_as(maps[e]))
             continue
         # into a map of its own, no view: autograd adds the next node's gradient to it in place
         full = torch.empty_like(gradient)
@@ -259,31 +191,20 @@ def _map_gradients(
             if mean is None:
                 torch.mul(gradient, pixels[e], out=full)
             else:
-                torch.addcmul(_as_map(mean / areas, size, patch), gradient, pixels[e], out=full)
+                torch.addcmul(as_map(mean / area, size, patch), gradient, pixels[e], out=full)
         elif mean is None:
-            torch.mul(rows, pixels[e], out=_patch_rows(full, patch))
+            torch.mul(rows, pixels[e], out=patch_rows(full, patch))
         else:
-            wide = (mean / areas)[:, :, None, :, None].expand(-1, -1, 1, -1, patch, -1).flatten(-2)
-            torch.addcmul(wide, rows, pixels[e], out=_patch_rows(full, patch))  # wide: [B, Ph, 1, Pw, patch * C]
+            wide = (mean / area)[:, :, None, :, None].expand(-1, -1, 1, -1, patch, -1).flatten(-2)
+            torch.addcmul(wide, rows, pixels[e], out=patch_rows(full, patch))  # wide: [B, Ph, 1, Pw, patch * C]
         result.append(full)
     return result
-
-
-def _patch_rows(x: Tensor, patch: int) -> Tensor | None:
-    """A channels_last map [B, C, H, W] as its patches' rows of pixels [B, Ph, patch, Pw, patch * C], where patches fit.
-
-    So the values of a patch are spread by long runs instead of pixel by pixel.
-    """
-    batch, channels, height, width = x.shape
-    if height % patch or width % patch or not x.is_contiguous(memory_format=torch.channels_last):
-        return None
-    return x.permute(0, 2, 3, 1).view(batch, height // patch, patch, width // patch, patch * channels)
 
 
 def _weight_gradient(gradient: Tensor, maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> Tensor:
     """The sum over each patch and the channels of gradient times map: as weights, [B or 1, Ph, Pw, E]."""
     product = torch.empty_like(gradient)
-    rows = None if patch is None else _patch_rows(product, patch)  # a view of it
+    rows = None if patch is None else patch_rows(product, patch)  # a view of it
     if patch is None:
         sums = [torch.mul(gradient, f, out=product).sum((1, 2, 3)) for f in maps]
         per_sample = torch.stack(sums, dim=-1)[:, None, None]  # [B, 1, 1, E]
@@ -297,16 +218,8 @@ def _weight_gradient(gradient: Tensor, maps: Sequence[Tensor], weights: Tensor, 
     else:
         planes = torch.stack([torch.mul(gradient, f, out=product).sum(1) for f in maps], dim=1)  # [B, E, H, W]
         per_sample = patch_means(planes, patch)
-        per_sample = per_sample * _areas((planes.shape[-2], planes.shape[-1]), patch, per_sample)
+        per_sample = per_sample * areas((planes.shape[-2], planes.shape[-1]), patch, per_sample)
     return per_sample.sum(0, keepdim=True) if len(weights) == 1 < len(per_sample) else per_sample
-
-
-def _areas(size: tuple[int, int], patch: int | None, like: Tensor) -> Tensor:
-    """The number of pixels in each patch, [1, Ph, Pw, 1]."""
-    if patch is None:
-        return like.new_full((1, 1, 1, 1), size[0] * size[1])
-    sides = [torch.tensor([min(patch, side - start) for start in range(0, side, patch)]) for side in size]
-    return torch.outer(*sides).to(like)[None, :, :, None]
 
 
 def _like(gradient: Tensor, of: Tensor) -> Tensor:

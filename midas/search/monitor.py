@@ -99,10 +99,11 @@ def accuracy(supernet: Supernet, arm: Arm, half: Split, meta: DataMeta, batch_si
 
     With a `DiscreteArm` it is that of a sub-network with the supernet's weights.
     """
-    was_training, _ = arm.training, arm.eval()
+    was_training, _, device = arm.training, arm.eval(), next(supernet.parameters()).device
     hits = 0
     for index in _batches(len(half), batch_size):
-        logits, _ = supernet(normalise(half.images[index], meta.mean, meta.std), arm)
-        hits += int((logits.argmax(1) == half.labels[index]).sum())
+        images, labels = (x[index].to(device) for x in (half.images, half.labels))
+        logits, _ = supernet(normalise(images, meta.mean, meta.std), arm)
+        hits += int((logits.argmax(1) == labels).sum())
     arm.train(was_training)
     return hits / len(half)

@@ -32,7 +32,7 @@ from midas.search.weights import weight_optimiser
 from midas.spaces.space import Space
 
 Judge = Callable[[Genotype], float]  # a cell's accuracy in [0, 1] after a short training
-EVALUATION_BATCH = 256
+EVALUATION_BATCH, CPU = 256, torch.device("cpu")
 
 
 class ShortTraining(NamedTuple):
@@ -54,6 +54,7 @@ def refined(
     meta: DataMeta,
     seed: int,
     checkpoint: Checkpoint | None = None,
+    device: torch.device = CPU,
 ) -> list[ShortTraining]:
     """`refine` by `brief_training`; shown as it goes on, and resumed after the last training that a checkpoint holds.
 
@@ -67,11 +68,12 @@ def refined(
         meta: classes and statistics of the data.
         seed: of the weights and of the order of the images.
         checkpoint: where the accuracies are kept.
+        device: that computes.
     """
     known: dict[str, float] = dict((checkpoint.load() if checkpoint else None) or {})
     recipe = short_recipe(search, how, meta)
     halves = Halves(train, recipe)
-    judge = brief_training(space, recipe, how.epochs, halves, meta, seed)
+    judge = brief_training(space, recipe, how.epochs, halves, meta, seed, device)
     with progress(f"refine seed {seed}", how.rounds * (1 + how.neighbours)) as report:
 
         def remembered(genotype: Genotype) -> float:
@@ -163,7 +165,15 @@ def _weights(found: Distributions, space: Space, kind: str) -> dict[tuple[int, i
     }
 
 
-def brief_training(space: Space, recipe: SearchConfig, epochs: int, halves: Halves, meta: DataMeta, seed: int) -> Judge:
+def brief_training(
+    space: Space,
+    recipe: SearchConfig,
+    epochs: int,
+    halves: Halves,
+    meta: DataMeta,
+    seed: int,
+    device: torch.device = CPU,
+) -> Judge:
     """The judge: trains on the weights' half and tests on the architecture half.
 
     All cells start from the same seed and see the same batches. The learning rate falls by a cosine to its lowest within the
@@ -173,7 +183,7 @@ def brief_training(space: Space, recipe: SearchConfig, epochs: int, halves: Halv
     def judge(genotype: Genotype) -> float:
         seeding.seed_torch(seed, "refine", "weights")
         network = Supernet(space, recipe.channels, recipe.cells, len(meta.classes))
-        network.to(memory_format=torch.channels_last).train()
+        network.to(device, memory_format=torch.channels_last).train()
         arm, half, batch = DiscreteArm(genotype.cells), halves.weights, min(recipe.batch_size, len(halves.weights))
         optimiser = weight_optimiser(network.parameters(), recipe)
         order, draws = seeding.derive(seed, "refine"), seeding.generator(seed, "refine", "augment")
@@ -181,9 +191,9 @@ def brief_training(space: Space, recipe: SearchConfig, epochs: int, halves: Halv
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, len(steps), recipe.min_learning_rate)
         augment = Augment(recipe.augment, meta.mean, meta.std)
         for index in steps:
-            logits, _ = network(augment(half.images[index], draws), arm)
+            logits, _ = network(augment(half.images[index].to(device), draws), arm)
             optimiser.zero_grad()
-            F.cross_entropy(logits, half.labels[index]).backward()  # type: ignore[no-untyped-call]
+            F.cross_entropy(logits, half.labels[index].to(device)).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
             optimiser.step()
             schedule.step()

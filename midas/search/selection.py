@@ -78,8 +78,8 @@ def decode_seed(
         genotype = _best_random(space, supernet, config.random_cells, sample, meta, how)
     trainings: Sequence[ShortTraining] = ()
     if how.refine is not None:
-        found = distributions(samples, how.rule)
-        trainings = refined(genotype, found, space, config, how.refine, train, meta, seed, checkpoint)
+        found, device = distributions(samples, how.rule), next(supernet.parameters()).device
+        trainings = refined(genotype, found, space, config, how.refine, train, meta, seed, checkpoint, device)
         genotype = trainings[-1].genotype
     accuracies = (
         accuracy(supernet, DiscreteArm(genotype.cells), half, meta, how.batch_size),

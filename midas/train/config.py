@@ -27,6 +27,8 @@ class TargetConfig(BaseModel):
         sync_batch_norm: batch norm sees the parts of all processes together, not each its own; on GPUs only.
         checkpointing: keep the cells' inputs alone for the backward pass and compute the rest again: less memory, more time.
         precision: ``float32``; ``tf32`` or ``bfloat16`` (autocast; weights stay float32) are for GPUs that have it.
+        compile: the cells by torch.compile: minutes at the start, faster steps from there on, another rounding. It needs a C++
+            compiler, on GPUs Triton.
         optimiser: ``sgd``, or ``adamw``, for which `momentum` and `nesterov` mean nothing.
         schedule: ``cosine``, from the learning rate to its minimum after a linear warm-up of `warmup_epochs`;
             ``linear``, likewise in a straight line; ``onecycle``, cosine with a warm-up of 30 % of the steps.
@@ -53,6 +55,7 @@ class TargetConfig(BaseModel):
     sync_batch_norm: bool = False
     checkpointing: bool = False
     precision: Precision = "float32"
+    compile: bool = False
     optimiser: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.025
     min_learning_rate: NotNegative = 0.0

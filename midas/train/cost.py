@@ -13,9 +13,9 @@ from midas.nets.network import MidasNet
 from midas.runs import seeding
 from midas.runs.world import World
 from midas.train.config import TargetConfig
-from midas.train.loop import Trainer
 from midas.train.schedule import size_at
 from midas.train.state import new_state
+from midas.train.trainer import Trainer
 
 STEPS = 10
 

@@ -9,7 +9,7 @@ import torch
 
 from midas.data.prepared import DataMeta, Split
 from midas.runs import world
-from midas.search import bilevel
+from midas.search import bilevel, engine
 from midas.search.config import SearchConfig
 from midas.spaces import get_space
 
@@ -28,7 +28,7 @@ def search(team: world.World, accumulate: int) -> dict[str, Any]:
     train = Split(noise.to(torch.uint8).permute(0, 3, 1, 2), labels)
     meta = DataMeta(("dark", "light"), 8, (0.5,) * 3, (0.3,) * 3, {"train": 64}, "0", "test", {}, 0)
     losses: list[float] = []
-    plain_build, plain_monitor, plain_backward = bilevel.build_search, bilevel.monitor, bilevel._Engine._backward
+    plain_build, plain_monitor, plain_backward = bilevel.build_search, engine.monitor, engine.Engine._backward
 
     def noted(*arguments: Any) -> Any:
         answer = plain_backward(*arguments)
@@ -36,15 +36,15 @@ def search(team: world.World, accumulate: int) -> dict[str, Any]:
         return answer
 
     bilevel.build_search = lambda *a: tuple(module.double() for module in plain_build(*a))
-    bilevel.monitor = lambda *_: {
+    engine.monitor = lambda *_: {
         "skips": 0, "margin": 0.0, "supernet_accuracy": 0.0, "subnetwork_accuracy": 0.0
     }  # fmt: skip
-    bilevel._Engine._backward = noted
+    engine.Engine._backward = noted
     try:
         found = bilevel.run_search(get_space("darts"), config, train, meta, 0, world=team)
     finally:
-        bilevel.build_search, bilevel.monitor = plain_build, plain_monitor
-        bilevel._Engine._backward = plain_backward
+        bilevel.build_search, engine.monitor = plain_build, plain_monitor
+        engine.Engine._backward = plain_backward
     space = get_space("darts").without(CONFIG.exclude)
     halves = bilevel.Halves(train, CONFIG)
     seen = plain_monitor(space, found.supernet.float(), found.arm.float(), halves.architecture, meta, CONFIG)

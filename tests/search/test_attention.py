@@ -13,7 +13,7 @@ from midas.search.arms import Choice, NodeSite
 from midas.search.arms.mosaic import MidasArm
 from midas.search.attention import MosaicAttention
 from midas.search.config import SearchConfig
-from midas.search.mixture import patch_means, spread
+from midas.search.patches import patch_means, spread
 from midas.spaces import get_space
 from midas.spaces.space import EdgeSpec
 

@@ -1,5 +1,6 @@
 """What a practitioner switches on: mixing, early stopping, weights to start from, a limit of multiply-adds, a dry run."""
 
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,16 @@ def test_a_dry_run_says_what_a_training_costs() -> None:
     assert cost.steps == 4 * (64 // 16)
     assert cost.hours == pytest.approx(cost.step_seconds * cost.steps / 3600)
     assert 2**26 < cost.memory < 2**35
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_cells_learn_the_same_but_for_rounding() -> None:
+    plain, compiled = run(), run(compile=True)
+    assert compiled.best.keys() == plain.best.keys()
+    for one, other in zip(plain.history, compiled.history, strict=True):
+        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-2)
+    assert equal(compiled, run(compile=True))
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16"])

@@ -11,7 +11,7 @@ import torch
 from two_processes import losses_of
 
 from midas.runs.world import World
-from midas.train.loop import Trainer
+from midas.train.trainer import Trainer
 
 HERE = Path(__file__).parent
 

@@ -61,7 +61,7 @@ class RandomArm(DiscreteArm):
             return super().forward(site, inputs, maps)
         counts = torch.tensor([[len(edge.candidates)] for edge in site.edges])
         columns = torch.arange(int(counts.max())).expand(len(counts), -1)
-        logits = torch.zeros(columns.shape).masked_fill(columns >= counts, float("-inf"))
+        logits = torch.zeros(columns.shape).masked_fill(columns >= counts, float("-inf")).to(maps[0])
         return operations_only(logits[None, None, None], site)
 
 

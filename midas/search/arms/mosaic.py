@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from midas.search.arms.base import Arm, Choice, NodeSite, by_edge, operations_only, pairs_and_operations
 from midas.search.attention import MosaicAttention
 from midas.search.config import SearchConfig
-from midas.search.mixture import attended_sum, patch_means, stack_keys
+from midas.search.mixture import attended_sum
+from midas.search.patches import patch_means, stack_keys
 from midas.spaces.space import Space
 
 
