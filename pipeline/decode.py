@@ -34,7 +34,9 @@ def command() -> None:
         device = alone.device
     for seed in seeds:
         searched = layout.SEARCH / f"seed-{seed}" / "search.safetensors"
-        supernet, arm = (m.to(device) for m in load_search(searched, space, config, len(meta.classes)))
+        supernet, arm = load_search(searched, space, config, len(meta.classes))
+        supernet.to(device)
+        arm.to(device)
         if how.refine is not None:  # short trainings take minutes
             checkpoints.append(stage.checkpoint("decode", seed, keys, [*images, searched]))
         kept = checkpoints[-1] if checkpoints else None

@@ -71,7 +71,9 @@ def run_search(
         TrainingDiverged: a loss is not a number; the checkpoint holds the last good epoch.
     """
     space, world = space.without(config.exclude), world or World()
-    supernet, arm = (module.to(world.device) for module in build_search(space, config, len(meta.classes), seed))
+    supernet, arm = build_search(space, config, len(meta.classes), seed)
+    supernet.to(world.device)
+    arm.to(world.device)
     engine = Engine(space, supernet, arm, config, Halves(train, config), meta, seed, world)
     check_memory(supernet, arm, config, engine.halves, world, f"search seed {seed}")
     first, history = engine.restore(checkpoint.load() if checkpoint else None)

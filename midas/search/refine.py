@@ -183,7 +183,7 @@ def brief_training(
     def judge(genotype: Genotype) -> float:
         seeding.seed_torch(seed, "refine", "weights")
         network = Supernet(space, recipe.channels, recipe.cells, len(meta.classes))
-        network.to(device, memory_format=torch.channels_last).train()
+        network.to(device).to(memory_format=torch.channels_last).train()
         arm, half, batch = DiscreteArm(genotype.cells), halves.weights, min(recipe.batch_size, len(halves.weights))
         optimiser = weight_optimiser(network.parameters(), recipe)
         order, draws = seeding.derive(seed, "refine"), seeding.generator(seed, "refine", "augment")
