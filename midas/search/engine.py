@@ -77,7 +77,7 @@ class Engine:
             if self.arch_optimiser and epoch >= self.config.warmup_epochs:
                 held_out = self._images(self.halves.architecture, orders[1][step], draws)
                 held_out_seen = self._architecture_step(self.arch_optimiser, held_out, batch)
-            seen = torch.cat([self._weight_step(batch), held_out_seen]).cpu()  # the one wait for a GPU in a step
+            seen = torch.cat([self._weight_step(batch), held_out_seen]).cpu()  # read together: a GPU is waited for once
             loss, hits, arch_loss, _ = seen.tolist()
             if not math.isfinite(loss + arch_loss):
                 raise TrainingDiverged(
