@@ -89,7 +89,10 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
             Genotype.from_arch(known[how.rule]),
             {"cell": [NodeWeights(torch.full((n, 5), 0.2), None) for n in (1, 2, 3)]},
         )
-        trainings = refined(cell, alike, space.without(config.exclude), config, how.refine, train, meta, seed)
+        print_ = fingerprint({"cell": cell.hash, "seed": seed, "refine": how.refine.model_dump()}, [])
+        short = Checkpoint(CACHE / "-".join(["refine", arm, str(seed), print_[:12]]), print_)
+        trainings = refined(cell, alike, space.without(config.exclude), config, how.refine, train, meta, seed, short)
+        short.clear()
         new = {"config": config_text, "refined": trainings[-1].genotype.to_arch(), "subnetwork_accuracy": ""}
         counts = {"seconds": round(time.perf_counter() - start), "trainings": sum(not t.kept for t in trainings)}
         values: dict[str, Any] = {**known, "date": datetime.date.today().isoformat(), **new, **counts}

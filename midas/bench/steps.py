@@ -69,7 +69,7 @@ class StepTime:
 
 
 def build_step(case: StepCase) -> Callable[[], None]:
-    """The step as a function. A search step is an architecture step and a weight step, as in `search.bilevel`."""
+    """The step as a function. A search step is an architecture step and a weight step, as in `midas.search.engine`."""
     torch.manual_seed(0)
     images = torch.randn(case.batch, 3, case.size, case.size).to(memory_format=torch.channels_last)
     labels = torch.randint(0, 10, (case.batch,))

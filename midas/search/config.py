@@ -60,18 +60,26 @@ class SearchConfig(BaseModel):
         return self
 
 
+class RefineRound(BaseModel):
+    """One pass over the edges of a cell."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: int | None = Field(None, ge=2)  # as `search.images`, which null takes
+    choices: int = Field(100, ge=1)  # other operations that are tried on an edge at most, the likeliest
+
+
 class RefineConfig(BaseModel):
     """How a decoded cell is compared with its neighbours by short trainings (`midas.search.refine`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     cells: int | None = Field(None, ge=1, le=64)  # as `search.cells`, which null takes; so with the next two
+    channels: int | None = Field(None, ge=1, le=512)
     size: int | None = Field(None, ge=4, le=1024)
-    images: int | None = Field(None, ge=2)
     epochs: int = Field(3, ge=1, le=1000)
-    rounds: int = Field(2, ge=1, le=100)  # at most so many changes, one after the other
-    neighbours: int = Field(18, ge=1, le=1000)  # in a round at most so many, those that the search found likeliest
-    standard_errors: NotNegative = 3.0  # by how many the best must be above the cell to take its place
+    rounds: list[RefineRound] = Field([RefineRound(), RefineRound()], min_length=1, max_length=100)
+    standard_errors: NotNegative = 3.0  # by how many the best operation must be better than the one that is there
 
 
 class DecodeConfig(BaseModel):

@@ -1,19 +1,19 @@
-"""A decoded cell is changed one operation at a time while short trainings say that it helps."""
+"""A decoded cell is changed edge by edge while short trainings say that it helps."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
-from midas.data.augment import AugmentConfig
 from midas.data.prepared import DataMeta, Split
 from midas.genotype import Genotype
 from midas.runs.checkpoint import Checkpoint
 from midas.search import refine as module
-from midas.search.config import RefineConfig, SearchConfig
+from midas.search.brief import ShortTrainings, Verdict
+from midas.search.config import RefineConfig, RefineRound, SearchConfig
 from midas.search.decode import Distributions, NodeWeights
-from midas.search.halves import Halves
-from midas.search.refine import brief_training, decisive, neighbours, refine, refined, short_recipe
+from midas.search.refine import Judge, alternatives, decisive, places, refine, refined
 from midas.spaces import get_space
 
 SPACE = get_space("nasbench201").without(["none"])
@@ -21,9 +21,10 @@ START = Genotype.from_arch(
     "|nor_conv_1x1~0|+|nor_conv_1x1~0|nor_conv_1x1~1|+|nor_conv_1x1~0|nor_conv_1x1~1|nor_conv_1x1~2|"
 )
 WANTED = Genotype.from_arch(
-    "|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_1x1~1|+|skip_connect~0|nor_conv_1x1~1|nor_conv_1x1~2|"
+    "|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_1x1~1|+|skip_connect~0|nor_conv_1x1~1|avg_pool_3x3~2|"
 )
 Data = tuple[Split, Split, DataMeta]
+ONE_ROUND = RefineConfig(rounds=[RefineRound()])
 
 
 def uniform() -> Distributions:
@@ -34,114 +35,129 @@ def shared(genotype: Genotype) -> int:
     return len(set(genotype.cells["cell"].edges) & set(WANTED.cells["cell"].edges))
 
 
-def test_the_neighbours_are_all_cells_that_differ_in_one_operation_the_likeliest_first() -> None:
-    found = uniform()
-    found["cell"][2].a[0] = torch.tensor([0.3, 0.1, 0.2, 0.4])
-    cells = neighbours(START, found, SPACE)
-    assert len({cell.hash for cell in cells}) == 6 * 3
-    assert all(len(set(cell.cells["cell"].edges) - set(START.cells["cell"].edges)) == 1 for cell in cells)
-    candidates = SPACE.nodes("cell")[2][0].candidates
-    changed = [next(iter(set(cell.cells["cell"].edges) - set(START.cells["cell"].edges))) for cell in cells]
-    gains = {edge.op: i for i, edge in enumerate(changed) if (edge.source, edge.target) == (0, 3)}
-    weights = dict(zip(candidates, found["cell"][2].a[0].tolist(), strict=True))
-    assert sorted(gains, key=lambda op: gains[op]) == sorted(gains, key=lambda op: -weights[op])
+def verdict(genotype: Genotype, noise: float = 0.0) -> Verdict:
+    """Losses that fall by 0.1 for each edge that the wanted cell has too."""
+    losses = 2 - 0.1 * shared(genotype) + noise * torch.randn(100, generator=torch.Generator().manual_seed(0))
+    return Verdict(losses, shared(genotype) / 10)
 
 
-def test_neighbours_of_a_darts_cell_keep_its_edges_and_never_hold_none() -> None:
+def judge(number: int, cells: Sequence[Genotype]) -> list[Verdict]:
+    return [verdict(cell) for cell in cells]
+
+
+def recorded(seen: list[list[Genotype]], by: Judge = judge) -> Judge:
+    def judge(number: int, cells: Sequence[Genotype]) -> Sequence[Verdict]:
+        seen.append(list(cells))
+        return by(number, cells)
+
+    return judge
+
+
+def test_alternatives_differ_in_the_operation_of_one_edge() -> None:
+    for place in places(START):
+        cells = alternatives(START, place, SPACE)
+        changes = [set(cell.cells["cell"].edges) - set(START.cells["cell"].edges) for cell in cells]
+        assert [len(change) for change in changes] == [1, 1, 1]
+        assert {edge.op for change in changes for edge in change} == {"skip_connect", "nor_conv_3x3", "avg_pool_3x3"}
+
+
+def test_alternatives_of_a_darts_cell_keep_its_edges_and_never_bring_none() -> None:
     space = get_space("darts")
     edges = [("none", 0), ("sep_conv_3x3", 1)] + [("skip_connect", 0), ("sep_conv_3x3", 1)] * 3
     lists = {"normal": edges, "normal_concat": [2, 3, 4, 5], "reduce": edges, "reduce_concat": [2, 3, 4, 5]}
     start = Genotype.from_lists("darts", **lists)
-    found = {kind: [NodeWeights(torch.full((n, 8), 1 / 8), None) for n in (2, 3, 4, 5)] for kind in space.edges}
-    cells = neighbours(start, found, space)
+    cells = [cell for place in places(start) for cell in alternatives(start, place, space)]
     assert len(cells) == 2 * (7 + 7 * 6)  # the edge with none has seven others
-    places = [{(e.source, e.target) for e in cell.cells["normal"].edges} for cell in cells]
-    assert all(place == places[0] for place in places)
+    kept = [{(e.source, e.target) for e in cell.cells["normal"].edges} for cell in cells]
+    assert all(one == kept[0] for one in kept)
     assert all(sum(e.op == "none" for c in cell.cells.values() for e in c.edges) <= 2 for cell in cells)
 
 
-def by_shared(cell: Genotype) -> float:
-    """An accuracy that rises by 0.1 for each edge that the wanted cell has too."""
-    return shared(cell) / 10
+def test_one_round_can_mend_every_edge() -> None:
+    trainings = refine(START, uniform(), SPACE, ONE_ROUND, judge)
+    assert trainings[-1] == (1, WANTED, pytest.approx(1.4), pytest.approx(0.6), True)
+    assert len(trainings) == len({training.genotype.hash for training in trainings}) + 1 == 1 + 6 * 3 + 1
 
 
-def test_the_best_neighbour_takes_the_place_of_the_cell_round_by_round() -> None:
-    trainings = refine(START, uniform(), SPACE, RefineConfig(rounds=3), by_shared, images=1000)
-    assert trainings[-1].genotype == WANTED
-    assert [training.round for training in trainings if training.kept] == [1, 2, 3]  # the third finds nothing better
-    assert sum(training.round == 1 for training in trainings) == 19 + 1
+def test_the_edges_that_the_output_reads_come_first() -> None:
+    seen = list[list[Genotype]]()
+    refine(START, uniform(), SPACE, ONE_ROUND, recorded(seen))
+    changed = [next(iter(set(cells[1].cells["cell"].edges) - set(cells[0].cells["cell"].edges))) for cells in seen]
+    assert [(edge.source, edge.target) for edge in changed] == [(2, 3), (1, 3), (0, 3), (1, 2), (0, 2), (0, 1)]
 
 
-def test_a_cell_that_no_neighbour_beats_is_kept_though_some_do_as_well() -> None:
-    trainings = refine(
-        START, uniform(), SPACE, RefineConfig(rounds=5, standard_errors=0), lambda cell: 0.5, images=1000
-    )
-    assert trainings[-1] == trainings[0]._replace(kept=True)
-    assert trainings[-1].round == 1
+def test_the_first_of_few_choices_are_those_that_the_search_found_likeliest() -> None:
+    found, seen = uniform(), list[list[Genotype]]()
+    candidates = SPACE.nodes("cell")[2][2].candidates
+    found["cell"][2].a[2] = torch.tensor([0.9 if op == "avg_pool_3x3" else 0.1 / 3 for op in candidates])
+    refine(START, found, SPACE, RefineConfig(rounds=[RefineRound(choices=1)]), recorded(seen))
+    assert "avg_pool_3x3~2" in seen[0][1].to_arch()
+    assert all(len(cells) == 2 for cells in seen)
+
+
+def test_a_round_of_few_choices_tries_those_that_did_best_before() -> None:
+    seen = list[list[Genotype]]()
+    how = RefineConfig(rounds=[RefineRound(), RefineRound(choices=1)], standard_errors=1e9)  # nothing is decisive
+
+    def by_name(number: int, cells: Sequence[Genotype]) -> list[Verdict]:
+        """Average pooling is always second to what is there."""
+        return [
+            Verdict(torch.full((4,), 1.0 + ("avg_pool" not in cell.to_arch()) * (cell != START)), 0.5) for cell in cells
+        ]
+
+    trainings = refine(START, uniform(), SPACE, how, recorded(seen, by_name))
+    assert [len(cells) for cells in seen] == [4] * 6 + [2] * 6
+    assert all("avg_pool" in cells[1].to_arch() for cells in seen[6:])
+    assert [training.genotype for training in trainings if training.kept] == [START, START]
 
 
 def test_a_gain_within_the_error_of_testing_changes_nothing() -> None:
-    few, many = (refine(START, uniform(), SPACE, RefineConfig(), by_shared, images=n)[-1] for n in (100, 1000))
-    assert few == (1, START, 0.4, True)  # 0.4 to 0.5 on 100 images is 1.4 standard errors
-    assert many.genotype == WANTED
+    generator = torch.Generator().manual_seed(0)
+
+    def noisy(number: int, cells: Sequence[Genotype]) -> list[Verdict]:
+        return [Verdict(verdict(cell).losses + 3 * torch.randn(100, generator=generator), 0.5) for cell in cells]
+
+    assert refine(START, uniform(), SPACE, ONE_ROUND, noisy)[-1].genotype == START
+    assert refine(START, uniform(), SPACE, ONE_ROUND, judge)[-1].genotype == WANTED
 
 
-@pytest.mark.parametrize(("one", "other", "images"), [(0.55, 0.45, 500), (0.36, 0.30, 5000), (1.0, 0.99, 2000)])
-def test_standard_errors_are_those_of_the_difference_of_two_shares(one: float, other: float, images: int) -> None:
-    mean = (one + other) / 2
-    error = (mean * (1 - mean) / images + mean * (1 - mean) / images) ** 0.5
-    assert decisive(one, other, images, 0.999 * (one - other) / error)
-    assert not decisive(one, other, images, 1.001 * (one - other) / error)
-    assert not decisive(other, one, images, 0.0)
-
-
-def test_short_trainings_take_the_searches_recipe_but_for_what_is_said(digits: Data) -> None:
-    search = SearchConfig(cells=1, size=16, images=100, augment=AugmentConfig(pad=2, flip=True))
-    assert short_recipe(search, RefineConfig(), digits[2]) == search
-    short = short_recipe(search, RefineConfig(cells=3, size=8, images=60), digits[2])
-    assert (short.cells, short.size, short.images, short.augment.pad) == (3, 8, 60, 1)
-    assert short.model_copy(update={n: getattr(search, n) for n in ("cells", "size", "images", "augment")}) == search
-
-
-def test_short_trainings_are_repeatable_and_tell_a_network_from_a_dead_one(digits: Data) -> None:
-    train, _, meta = digits
-    search = SearchConfig(channels=4, cells=1, images=400, batch_size=32, learning_rate=0.1)
-    brief, longer = (
-        brief_training(get_space("nasbench201"), search, epochs, Halves(train, search), meta, seed=0)
-        for epochs in (2, 8)
-    )
-    dead = Genotype.from_arch("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
-    assert brief(START) == brief(START)
-    assert longer(START) > longer(dead) + 0.2
+@pytest.mark.parametrize(("gap", "spread", "images"), [(0.1, 1.0, 500), (0.02, 0.5, 5000)])
+def test_standard_errors_are_those_of_the_mean_difference_image_by_image(
+    gap: float, spread: float, images: int
+) -> None:
+    losses = torch.rand(images, generator=torch.Generator().manual_seed(1))
+    change = spread * torch.randn(images, generator=torch.Generator().manual_seed(2))
+    change += gap - change.mean()
+    better, worse = Verdict(losses, 0.5), Verdict(losses + change, 0.5)
+    errors = gap / (float(change.std()) / images**0.5)
+    assert decisive(better, worse, 0.999 * errors)
+    assert not decisive(better, worse, 1.001 * errors)
+    assert not decisive(worse, better, 0.0)
+    assert not decisive(better, better, 0.0)
 
 
 def test_trainings_that_were_done_are_not_done_again_after_an_interruption(
     digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train, _, meta = digits
-    search, how = SearchConfig(channels=2, cells=1, images=64, batch_size=16), RefineConfig(rounds=1)
-    done = list[str]()
+    search = SearchConfig(channels=2, cells=1, images=64, batch_size=16)
+    how = RefineConfig(rounds=[RefineRound(images=32), RefineRound(choices=1)])
+    done = list[tuple[int | None, str]]()
 
-    def counted(*arguments: object) -> module.Judge:
-        def judge(genotype: Genotype) -> float:
+    class Counted(ShortTrainings):
+        def __call__(self, genotype: Genotype) -> Verdict:
             if len(done) == 5:
-                done.append("killed")
+                done.append((None, "killed"))
                 raise KeyboardInterrupt
-            done.append(genotype.hash)
-            return by_shared(genotype)
+            done.append((self.recipe.images, genotype.hash))
+            return verdict(genotype)
 
-        return judge
-
-    monkeypatch.setattr(module, "brief_training", counted)
+    monkeypatch.setattr(module, "ShortTrainings", Counted)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # in this process
     checkpoint = Checkpoint(tmp_path / "decode-0", "print")
     arguments = (START, uniform(), SPACE, search, how, train, meta, 0, checkpoint)
     with pytest.raises(KeyboardInterrupt):
         refined(*arguments)
     trainings = refined(*arguments)
-    assert len(done) == len(set(done)) == 19 + 1
-    assert trainings == refine(START, uniform(), SPACE, how, by_shared, images=32)
-
-
-def test_the_neighbours_of_a_round_may_be_fewer() -> None:
-    how = RefineConfig(rounds=1, neighbours=3)
-    assert len(refine(START, uniform(), SPACE, how, lambda cell: 0.0, images=1000)) == 1 + 3 + 1
+    assert len(done) == len(set(done)) == (1 + 6 * 3) + 1 + (1 + 6)
+    assert trainings == refine(START, uniform(), SPACE, how, judge)

@@ -1,6 +1,7 @@
 """A fixed cell inside the supernet, and the arm of random search, which trains the supernet by random cells."""
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -35,6 +36,10 @@ class DiscreteArm(Arm):
             a[..., i, list(chosen)] = 1
         return Choice(maps[0].new_ones(1, 1, 1, len(maps)), a)
 
+    def mix(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[Tensor, Choice]:
+        """See `Arm`: a plain sum, since every kept edge counts in full."""
+        return reduce(torch.add, maps), self(site, inputs, maps)
+
 
 class RandomArm(DiscreteArm):
     """Random search with shared weights: a random cell in each pass; the best of some random ones is decoded.
@@ -63,6 +68,10 @@ class RandomArm(DiscreteArm):
         columns = torch.arange(int(counts.max())).expand(len(counts), -1)
         logits = torch.zeros(columns.shape).masked_fill(columns >= counts, float("-inf")).to(maps[0])
         return operations_only(logits[None, None, None], site)
+
+    def mix(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[Tensor, Choice]:
+        """See `Arm`: by weight where all candidates are there."""
+        return super().mix(site, inputs, maps) if self.training else Arm.mix(self, site, inputs, maps)
 
 
 def random_genotype(space: Space, generator: torch.Generator | None) -> Genotype:

@@ -1,0 +1,163 @@
+"""Short trainings of whole cells from scratch: the recipe, one training, and several side by side.
+
+A training runs on one thread, and several run in processes of their own, as many as torch has threads here. So what comes
+out does not depend on how many cores there are.
+"""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from midas.data.augment import Augment
+from midas.data.batches import epoch_batches
+from midas.data.prepared import DataMeta
+from midas.genotype import Genotype
+from midas.runs import seeding
+from midas.search.arms import DiscreteArm
+from midas.search.config import RefineConfig, RefineRound, SearchConfig
+from midas.search.halves import Halves
+from midas.search.monitor import decode_batches
+from midas.search.supernet import Supernet
+from midas.search.weights import weight_optimiser
+from midas.spaces.space import Space
+
+EVALUATION_BATCH, CPU = 250, torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a short training came to on the images of the architecture half.
+
+    Attributes:
+        losses: the cross-entropy of each image in nats, [n].
+        accuracy: in [0, 1].
+    """
+
+    losses: Tensor
+    accuracy: float
+
+    @property
+    def loss(self) -> float:
+        """The mean over the images."""
+        return float(self.losses.mean())
+
+
+def short_recipe(search: SearchConfig, how: RefineConfig, part: RefineRound, meta: DataMeta) -> SearchConfig:
+    """The search's recipe with the depth, width, images and their size that the short trainings of a round take."""
+    own = search.size or meta.size
+    size = how.size or own
+    changed = {
+        "cells": how.cells or search.cells,
+        "channels": how.channels or search.channels,
+        "size": size,
+        "images": part.images or search.images,
+        "augment": search.augment.model_copy(update={"pad": round(search.augment.pad * size / own)}),
+    }
+    return search.model_copy(update=changed)
+
+
+@dataclass(frozen=True)
+class ShortTrainings:
+    """Trains cells of one space by one recipe: on the weights' half, judged on the architecture half.
+
+    All cells start from the same weights, edge by edge, and see the same batches, so two that differ in one operation differ
+    by little else. The learning rate falls by a cosine to its lowest; batch norm uses the statistics of each batch.
+    """
+
+    space: Space
+    recipe: SearchConfig
+    epochs: int
+    halves: Halves
+    meta: DataMeta
+    seed: int
+    device: torch.device = CPU
+
+    def __call__(self, genotype: Genotype) -> Verdict:
+        """Train a cell from scratch and test it."""
+        recipe, half = self.recipe, self.halves.weights
+        seeding.seed_torch(self.seed, "refine", "weights")
+        network = Supernet(self.space, recipe.channels, recipe.cells, len(self.meta.classes))
+        network.to(self.device).to(memory_format=torch.channels_last).train()
+        arm, batch = DiscreteArm(genotype.cells), min(recipe.batch_size, len(half))
+        optimiser = weight_optimiser(network.parameters(), recipe)
+        order, draws = seeding.derive(self.seed, "refine"), seeding.generator(self.seed, "refine", "augment")
+        steps = [index for epoch in range(self.epochs) for index in epoch_batches(len(half), batch, order, epoch)]
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, len(steps), recipe.min_learning_rate)
+        augment = Augment(recipe.augment, self.meta.mean, self.meta.std)
+        for index in steps:
+            logits, _ = network(augment(half.images[index].to(self.device), draws), arm)
+            optimiser.zero_grad()
+            F.cross_entropy(logits, half.labels[index].to(self.device)).backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+            optimiser.step()
+            schedule.step()
+        return self._judge(network, arm)
+
+    @torch.no_grad()
+    def _judge(self, network: Supernet, arm: DiscreteArm) -> Verdict:
+        half = self.halves.architecture
+        batches = decode_batches(half, self.meta, EVALUATION_BATCH)
+        logits = torch.cat([network(images.to(self.device), arm)[0].cpu() for images in batches])
+        losses = F.cross_entropy(logits, half.labels, reduction="none")
+        return Verdict(losses, float((logits.argmax(1) == half.labels).float().mean()))
+
+
+class Trainer:
+    """Runs short trainings side by side: in processes of one thread each on a CPU, one after the other on a GPU."""
+
+    def __init__(self, processes: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pool = ProcessPoolExecutor(processes, context, _alone) if processes > 1 else None
+
+    def __call__(self, trainings: ShortTrainings, cells: Sequence[Genotype]) -> Iterator[Verdict]:
+        """The verdicts on the cells in their order, each as soon as it and those before it are there."""
+        if self.pool is not None:
+            yield from self.pool.map(trainings, cells)
+            return
+        for cell in cells:
+            with _one_thread():
+                verdict = trainings(cell)
+            yield verdict
+
+
+@contextmanager
+def trainer(device: torch.device) -> Iterator[Trainer]:
+    """A `Trainer` with as many processes as torch has threads here; they end with it."""
+    made = Trainer(torch.get_num_threads() if device.type == "cpu" else 1)
+    try:
+        yield made
+    finally:
+        if made.pool is not None:
+            made.pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _alone() -> None:
+    """Set up a process of the pool: one thread, and it ends where the process that started it was killed."""
+    torch.set_num_threads(1)
+    seeding.deterministic()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: "multiprocessing.process.BaseProcess") -> None:
+    parent.join()
+    os._exit(1)

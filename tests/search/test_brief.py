@@ -1,0 +1,68 @@
+"""Short trainings of cells: the recipe, what comes out, and that it is the same side by side."""
+
+import pytest
+import torch
+
+from midas.data.augment import AugmentConfig
+from midas.data.prepared import DataMeta, Split
+from midas.genotype import Genotype
+from midas.search.brief import ShortTrainings, Trainer, short_recipe
+from midas.search.config import RefineConfig, RefineRound, SearchConfig
+from midas.search.halves import Halves
+from midas.spaces import get_space
+
+Data = tuple[Split, Split, DataMeta]
+SPACE = get_space("nasbench201")
+POINTWISE = Genotype.from_arch(
+    "|nor_conv_1x1~0|+|nor_conv_1x1~0|nor_conv_1x1~1|+|nor_conv_1x1~0|nor_conv_1x1~1|nor_conv_1x1~2|"
+)
+DEAD = Genotype.from_arch("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
+
+
+def trainings(digits: Data, epochs: int = 2) -> ShortTrainings:
+    train, _, meta = digits
+    recipe = SearchConfig(channels=4, cells=1, images=400, batch_size=32, learning_rate=0.1)
+    return ShortTrainings(SPACE, recipe, epochs, Halves(train, recipe), meta, seed=0)
+
+
+def test_short_trainings_take_the_searches_recipe_but_for_what_is_said(digits: Data) -> None:
+    search = SearchConfig(cells=1, size=16, images=100, augment=AugmentConfig(pad=2, flip=True))
+    assert short_recipe(search, RefineConfig(), RefineRound(), digits[2]) == search
+    how = RefineConfig(cells=3, channels=8, size=8)
+    short = short_recipe(search, how, RefineRound(images=60), digits[2])
+    assert (short.cells, short.channels, short.size, short.images, short.augment.pad) == (3, 8, 8, 60, 1)
+    changed = ("cells", "channels", "size", "images", "augment")
+    assert short.model_copy(update={name: getattr(search, name) for name in changed}) == search
+
+
+def test_short_trainings_tell_a_network_from_a_dead_one(digits: Data) -> None:
+    alive, dead = (trainings(digits, epochs=8)(cell) for cell in (POINTWISE, DEAD))
+    assert alive.accuracy > dead.accuracy + 0.2
+    assert alive.loss < dead.loss
+    assert alive.losses.shape == (200,)
+
+
+def test_a_training_gives_the_same_again_and_in_a_process_of_its_own(digits: Data) -> None:
+    run, cells, threads = trainings(digits), [POINTWISE, DEAD], torch.get_num_threads()
+    here = list(Trainer(1)(run, cells))
+    pool = Trainer(2)
+    assert pool.pool is not None
+    with pool.pool:
+        elsewhere = list(pool(run, cells))
+    for one, other in zip(here, elsewhere, strict=True):
+        torch.testing.assert_close(one.losses, other.losses, rtol=0, atol=0)
+        assert one.accuracy == other.accuracy
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("place", range(2))
+def test_cells_that_differ_in_one_edge_start_from_the_same_other_weights(digits: Data, place: int) -> None:
+    """With no step there is nothing but the start: what does not pass through the changed edge agrees."""
+    run = trainings(digits, epochs=1)
+    recipe = run.recipe.model_copy(update={"learning_rate": 1e-12, "min_learning_rate": 0.0})
+    still = ShortTrainings(SPACE, recipe, 1, run.halves, run.meta, 0)
+    first = ["nor_conv_3x3~0", "none~0"][place]  # an edge into node 1, which nothing reads
+    cells = [
+        Genotype.from_arch(f"|{op}|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|") for op in (first, "skip_connect~0")
+    ]
+    torch.testing.assert_close(*(still(cell).losses for cell in cells))
