@@ -33,9 +33,10 @@ from midas.data.prepared import load_meta, load_split
 from midas.genotype import Genotype
 from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint, fingerprint
+from midas.runs.processes import end_with_parent
 from midas.search.bilevel import run_search
 from midas.search.config import DecodeConfig, SearchConfig
-from midas.search.decode import NodeWeights, decode
+from midas.search.decode import decode
 from midas.search.refine import refined
 from midas.search.rules import Rule
 from midas.search.selection import decode_seed
@@ -85,13 +86,10 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
     train, meta = load_split(folder / "train.safetensors"), load_meta(folder / "meta.json")
     space, start = get_space("nasbench201"), time.perf_counter()
     if how.refine and (known := searched_before(job)):
-        cell, alike = (
-            Genotype.from_arch(known[how.rule]),
-            {"cell": [NodeWeights(torch.full((n, 5), 0.2), None) for n in (1, 2, 3)]},
-        )
+        cell = Genotype.from_arch(known[how.rule])
         print_ = fingerprint({"cell": cell.hash, "seed": seed, "refine": how.refine.model_dump()}, [])
         short = Checkpoint(CACHE / "-".join(["refine", arm, str(seed), print_[:12]]), print_)
-        trainings = refined(cell, alike, space.without(config.exclude), config, how.refine, train, meta, seed, short)
+        trainings = refined(cell, space.without(config.exclude), config, how.refine, train, meta, seed, short)
         short.clear()
         new = {"config": config_text, "refined": trainings[-1].genotype.to_arch(), "subnetwork_accuracy": ""}
         counts = {"seconds": round(time.perf_counter() - start), "trainings": sum(not t.kept for t in trainings)}
@@ -169,7 +167,7 @@ def main() -> None:
     preset_images(options.root)
     threads = max(1, (os.cpu_count() or 1) // options.jobs)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(options.jobs, context, end_with_parent) as pool:
         futures = [pool.submit(search, job, options.root, threads, options.jobs) for job in wanted(options)]
         for future in as_completed(futures):
             rows.append(ROWS, future.result())

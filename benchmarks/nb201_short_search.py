@@ -27,7 +27,7 @@ from midas.data.prepared import load_meta, load_split
 from midas.genotype import Genotype
 from midas.search.bilevel import build_search
 from midas.search.brief import ShortTrainings, Trainer, short_recipe
-from midas.search.config import DecodeConfig, RefineConfig, RefineRound, SearchConfig
+from midas.search.config import DecodeConfig, RefineConfig, SearchConfig
 from midas.search.decode import decode, sample_weights
 from midas.search.halves import Halves
 from midas.search.monitor import decode_batches
@@ -48,9 +48,9 @@ SIXTEEN = (
     "333s33 313s33 313s13 331s33 33ps33 133s33 33ss33 3s3s33 333ss3 333s3s s33s33 333133 333p33 333333 1113p3 111s11"
 )
 JUDGES = {
-    "8 pixels, C16, 5,000 images": (RefineConfig(cells=3, channels=16, size=8), RefineRound(images=10_000)),
-    "16 pixels, C8, 5,000 images": (RefineConfig(cells=3, channels=8, size=16), RefineRound(images=10_000)),
-    "16 pixels, C8, 10,000 images": (RefineConfig(cells=3, channels=8, size=16), RefineRound(images=20_000)),
+    "8 pixels, C16, 5,000 images": RefineConfig(cells=3, channels=16, size=8, images=10_000),
+    "16 pixels, C8, 5,000 images": RefineConfig(cells=3, channels=8, size=16, images=10_000),
+    "16 pixels, C8, 10,000 images": RefineConfig(cells=3, channels=8, size=16, images=20_000),
 }
 
 
@@ -76,8 +76,8 @@ def main() -> None:
     torch.set_num_threads(1)
     how = RefineConfig(**PRESET["decode"]["refine"])
 
-    def short_training(how: RefineConfig, seed: int, part: RefineRound = how.rounds[-1]) -> ShortTrainings:
-        recipe = short_recipe(search, how, part, meta)
+    def short_training(how: RefineConfig, seed: int) -> ShortTrainings:
+        recipe = short_recipe(search, how, how.images, meta)
         return ShortTrainings(space, recipe, how.epochs, Halves(train, recipe), meta, seed)
 
     def known(genotype: Genotype) -> float:
@@ -115,10 +115,10 @@ def main() -> None:
         )
         print("|---|---|---|---|---|")
         run = Trainer(os.cpu_count() or 1)
-        for name, (recipe, part) in JUDGES.items():
+        for name, recipe in JUDGES.items():
             for seed in options.seeds:
                 start = time.perf_counter()
-                losses = [verdict.loss for verdict in run(short_training(recipe, seed, part), cells)]
+                losses = [verdict.loss for verdict in run(short_training(recipe, seed), cells)]
                 seconds = (time.perf_counter() - start) * (os.cpu_count() or 1) / len(cells)
                 each = ", ".join(
                     f"{loss:.3f}" for _, loss in sorted(zip(table_values, losses, strict=True), reverse=True)

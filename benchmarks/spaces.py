@@ -31,6 +31,7 @@ from midas.data.prepared import load_meta, load_split
 from midas.genotype import Genotype
 from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint, fingerprint
+from midas.runs.processes import end_with_parent
 from midas.search.bilevel import run_search
 from midas.search.config import DecodeConfig, SearchConfig
 from midas.search.selection import decode_seed
@@ -164,7 +165,7 @@ def main() -> None:
     options = parser.parse_args()
     short_training_images(options.root)
     jobs = [(space, arm, seed) for seed in options.seeds for space in options.spaces for arm in options.arms]
-    with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         for future in as_completed([pool.submit(run, job, options.root) for job in jobs if job not in finished()]):
             rows.append(ROWS, future.result())
     print("\n".join(show(jobs)))

@@ -5,8 +5,6 @@ out does not depend on how many cores there are.
 """
 
 import multiprocessing
-import os
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -21,8 +19,9 @@ from midas.data.batches import epoch_batches
 from midas.data.prepared import DataMeta
 from midas.genotype import Genotype
 from midas.runs import seeding
+from midas.runs.processes import end_with_parent
 from midas.search.arms import DiscreteArm
-from midas.search.config import RefineConfig, RefineRound, SearchConfig
+from midas.search.config import RefineConfig, SearchConfig
 from midas.search.halves import Halves
 from midas.search.monitor import decode_batches
 from midas.search.supernet import Supernet
@@ -50,15 +49,15 @@ class Verdict:
         return float(self.losses.mean())
 
 
-def short_recipe(search: SearchConfig, how: RefineConfig, part: RefineRound, meta: DataMeta) -> SearchConfig:
-    """The search's recipe with the depth, width, images and their size that the short trainings of a round take."""
+def short_recipe(search: SearchConfig, how: RefineConfig, images: int | None, meta: DataMeta) -> SearchConfig:
+    """The search's recipe with the depth, width and size of images that short trainings take, and so many of them."""
     own = search.size or meta.size
     size = how.size or own
     changed = {
         "cells": how.cells or search.cells,
         "channels": how.channels or search.channels,
         "size": size,
-        "images": part.images or search.images,
+        "images": images or search.images,
         "augment": search.augment.model_copy(update={"pad": round(search.augment.pad * size / own)}),
     }
     return search.model_copy(update=changed)
@@ -150,14 +149,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _alone() -> None:
-    """Set up a process of the pool: one thread, and it ends where the process that started it was killed."""
+    """Set up a process of the pool."""
     torch.set_num_threads(1)
     seeding.deterministic()
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
-
-
-def _follow(parent: "multiprocessing.process.BaseProcess") -> None:
-    parent.join()
-    os._exit(1)
+    end_with_parent()

@@ -60,25 +60,19 @@ class SearchConfig(BaseModel):
         return self
 
 
-class RefineRound(BaseModel):
-    """One pass over the edges of a cell."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    images: int | None = Field(None, ge=2)  # as `search.images`, which null takes
-    choices: int = Field(100, ge=1)  # other operations that are tried on an edge at most, the likeliest
-
-
 class RefineConfig(BaseModel):
     """How a decoded cell is compared with its neighbours by short trainings (`midas.search.refine`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    cells: int | None = Field(None, ge=1, le=64)  # as `search.cells`, which null takes; so with the next two
+    cells: int | None = Field(None, ge=1, le=64)  # as `search.cells`, which null takes; so with the next four
     channels: int | None = Field(None, ge=1, le=512)
     size: int | None = Field(None, ge=4, le=1024)
+    survey_images: int | None = Field(None, ge=2)  # of the survey of all neighbours
+    images: int | None = Field(None, ge=2)  # of the sweeps
     epochs: int = Field(3, ge=1, le=1000)
-    rounds: list[RefineRound] = Field([RefineRound(), RefineRound()], min_length=1, max_length=100)
+    sweeps: int = Field(1, ge=1, le=100)
+    choices: int = Field(2, ge=1, le=1000)  # other operations that a sweep tries on an edge, the best of the survey
     standard_errors: NotNegative = 3.0  # by how many the best operation must be better than the one that is there
 
 

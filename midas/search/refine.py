@@ -1,8 +1,9 @@
-"""A decoded cell, edge by edge against its alternatives, each trained briefly from scratch: what a supernet cannot tell.
+"""A decoded cell against its neighbours, each trained briefly from scratch: what a supernet cannot tell.
 
 In a supernet every edge holds some skip connection, so nothing in it asks whether the decoded cell, alone and deep, can
 still be trained. Short trainings of whole networks do; DARTS itself trains the cells of four searches briefly and keeps the
-best (arXiv 1806.09055, section 3.1). The search proposes the cell where the changes start. Every arm is refined in the same way.
+best (arXiv 1806.09055, section 3.1). First comes a survey of all cells that differ in one operation, then sweeps over the edges,
+the most promising first. Every arm is refined in the same way.
 """
 
 import math
@@ -18,7 +19,6 @@ from midas.runs.checkpoint import Checkpoint
 from midas.runs.progress import progress
 from midas.search.brief import CPU, ShortTrainings, Verdict, short_recipe, trainer
 from midas.search.config import RefineConfig, SearchConfig
-from midas.search.decode import Distributions
 from midas.search.halves import Halves
 from midas.spaces.space import Space
 
@@ -29,9 +29,9 @@ Place = tuple[str, int]  # the type of cell, and which of its edges
 
 
 class ShortTraining(NamedTuple):
-    """One of them: the round, the cell, its loss in nats and accuracy in [0, 1], and whether the round ended with it."""
+    """One of them: its sweep (0 is the survey), cell, loss in nats, accuracy in [0, 1]; whether the sweep ended with the cell."""
 
-    round: int
+    sweep: int
     genotype: Genotype
     loss: float
     accuracy: float
@@ -40,7 +40,6 @@ class ShortTraining(NamedTuple):
 
 def refined(
     start: Genotype,
-    found: Distributions,
     space: Space,
     search: SearchConfig,
     how: RefineConfig,
@@ -54,7 +53,6 @@ def refined(
 
     Args:
         start: the decoded cell.
-        found: the search's weights.
         space: without what the search left out.
         search: the recipe of the trainings.
         how: what differs from it, and how many there are.
@@ -65,61 +63,66 @@ def refined(
         device: that computes.
     """
     known: dict[str, tuple[torch.Tensor, float]] = dict((checkpoint.load() if checkpoint else None) or {})
-    rounds = []
-    for part in how.rounds:
-        recipe = short_recipe(search, how, part, meta)
-        rounds.append(ShortTrainings(space, recipe, how.epochs, Halves(train, recipe), meta, seed, device))
-    most = sum(
-        1 + len(alternatives(start, place, space)[: part.choices]) for part in how.rounds for place in places(start)
-    )
+    stages = []
+    for images in (how.survey_images, how.images):
+        recipe = short_recipe(search, how, images, meta)
+        stages.append(ShortTrainings(space, recipe, how.epochs, Halves(train, recipe), meta, seed, device))
+    others = [len(alternatives(start, place, space)) for place in places(start)]
+    most = 1 + sum(others) + how.sweeps * (1 + sum(min(how.choices, n) for n in others))
     with progress(f"refine seed {seed}", most) as report, trainer(device) as run:
 
-        def judge(number: int, cells: Sequence[Genotype]) -> list[Verdict]:
-            new = [cell for cell in cells if _key(rounds[number], cell) not in known]
-            for cell, verdict in zip(new, run(rounds[number], new), strict=True):
-                known[_key(rounds[number], cell)] = (verdict.losses, verdict.accuracy)
+        def judge(sweep: int, cells: Sequence[Genotype]) -> list[Verdict]:
+            trainings = stages[min(sweep, 1)]
+            keys = [f"{trainings.recipe.images} {cell.hash}" for cell in cells]  # the stages differ in nothing else
+            new = {key: cell for key, cell in zip(keys, cells, strict=True) if key not in known}
+            for key, verdict in zip(new, run(trainings, list(new.values())), strict=True):
+                known[key] = (verdict.losses, verdict.accuracy)
                 if checkpoint:
                     checkpoint.save(known)
                 report.step(accuracy=verdict.accuracy, loss=verdict.loss)
-            return [Verdict(*known[_key(rounds[number], cell)]) for cell in cells]
+            return [Verdict(*known[key]) for key in keys]
 
-        trainings = refine(start, found, space, how, judge)
+        trainings = refine(start, space, how, judge)
         cells = [start, *(training.genotype for training in trainings if training.kept)]
         changed = sum(len(set(_edges(one)) - set(_edges(other))) for one, other in pairwise(cells))
         report.note(f"{len(known)} short trainings, {changed} operations changed")
     return trainings
 
 
-def refine(start: Genotype, found: Distributions, space: Space, how: RefineConfig, judge: Judge) -> list[ShortTraining]:
-    """Go over the edges of a cell, in each round once, and give each the operation that is decisively best there.
+def refine(start: Genotype, space: Space, how: RefineConfig, judge: Judge) -> list[ShortTraining]:
+    """Survey all cells that differ from `start` in one operation, then give each edge the operation that is decisively best.
 
-    The edges that the output reads come first: what an edge should hold depends on whether there is a way past it.
+    A sweep goes over the edges once, that first where the survey's best gain was the largest: a change that matters most
+    decides what the others should be. On each edge it tries what did best there before.
 
     Args:
         start: the decoded cell.
-        found: the search's weights, by which the first round chooses among many alternatives.
         space: without what the search left out.
-        how: the rounds, and what is decisive.
+        how: how many sweeps and choices, and what is decisive.
         judge: trains cells and tests them.
 
     Returns:
-        All trainings in their order, and after those of a round the cell that it ended with once more, as `kept`.
+        All trainings in their order, and after those of a sweep the cell that it ended with once more, as `kept`.
     """
-    cell, trainings = start, list[ShortTraining]()
-    lost = {
-        (place, op): _loss_of(found, space, cell, place, op)
-        for place in places(cell)
-        for op in _ops(space, cell, place)
+    cell, edges = start, places(start)
+    field = [start, *(other for place in edges for other in alternatives(start, place, space))]
+    verdicts = judge(0, field)
+    trainings = [ShortTraining(0, g, v.loss, v.accuracy) for g, v in zip(field, verdicts, strict=True)]
+    losses = {other.genotype.hash: other.loss for other in trainings}
+    gap = {  # what an operation lost in its last comparison with the one that was there
+        (place, _at(other, place).op): losses[other.hash] - losses[start.hash]
+        for place in edges
+        for other in (start, *alternatives(start, place, space))
     }
-    for number, part in enumerate(how.rounds):
+    for sweep in range(1, how.sweeps + 1):
         seen = dict[str, ShortTraining]()
-        for place in reversed(places(cell)):
-            others = sorted(alternatives(cell, place, space), key=lambda other: lost[place, _at(other, place).op])
-            field = [cell, *others[: part.choices]]
-            verdicts = judge(number, field)
+        for place in sorted(edges, key=lambda place: min(gap[place, op] for op in _ops(space, start, place))):
+            others = sorted(alternatives(cell, place, space), key=lambda other: gap[place, _at(other, place).op])
+            field = [cell, *others[: how.choices]]
+            verdicts = judge(sweep, field)
             for genotype, verdict in zip(field, verdicts, strict=True):
-                seen.setdefault(genotype.hash, ShortTraining(number + 1, genotype, verdict.loss, verdict.accuracy))
-                lost[place, _at(genotype, place).op] = verdict.loss - verdicts[0].loss
+                seen.setdefault(genotype.hash, ShortTraining(sweep, genotype, verdict.loss, verdict.accuracy))
+                gap[place, _at(genotype, place).op] = verdict.loss - verdicts[0].loss
             best = min(range(len(field)), key=lambda i: verdicts[i].loss)  # of equal ones the cell, which is the first
             if decisive(verdicts[best], verdicts[0], how.standard_errors):
                 cell = field[best]
@@ -153,10 +156,6 @@ def alternatives(genotype: Genotype, place: Place, space: Space) -> list[Genotyp
     return result
 
 
-def _key(trainings: ShortTrainings, genotype: Genotype) -> str:
-    return f"{trainings.recipe.images} {genotype.hash}"  # rounds differ in nothing else
-
-
 def _edges(genotype: Genotype) -> list[tuple[str, Edge]]:
     return [(kind, edge) for kind, cell in genotype.cells.items() for edge in cell.edges]
 
@@ -175,18 +174,3 @@ def _candidates(space: Space, genotype: Genotype, place: Place) -> Sequence[str]
     edge = _at(genotype, place)
     specs = (spec for node in space.nodes(place[0]) for spec in node)
     return next(spec.candidates for spec in specs if (spec.source, spec.target) == (edge.source, edge.target))
-
-
-def _weights(found: Distributions, space: Space, genotype: Genotype, place: Place) -> dict[str, float]:
-    """The search's weights of the operations on an edge."""
-    edge = _at(genotype, place)
-    for specs, node in zip(space.nodes(place[0]), found[place[0]], strict=True):
-        for spec, row in zip(specs, node.a, strict=True):
-            if (spec.source, spec.target) == (edge.source, edge.target):
-                return {op: float(weight) for op, weight in zip(spec.candidates, row, strict=False)}
-    raise ValueError(f"the space has no edge {edge.source} to {edge.target}")
-
-
-def _loss_of(found: Distributions, space: Space, genotype: Genotype, place: Place, op: str) -> float:
-    """What stands for a loss before anything was trained: minus the search's weight."""
-    return -_weights(found, space, genotype, place)[op]

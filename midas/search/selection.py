@@ -78,8 +78,8 @@ def decode_seed(
         genotype = _best_random(space, supernet, config.random_cells, sample, meta, how)
     trainings: Sequence[ShortTraining] = ()
     if how.refine is not None:
-        found, device = distributions(samples, how.rule), next(supernet.parameters()).device
-        trainings = refined(genotype, found, space, config, how.refine, train, meta, seed, checkpoint, device)
+        device = next(supernet.parameters()).device
+        trainings = refined(genotype, space, config, how.refine, train, meta, seed, checkpoint, device)
         genotype = trainings[-1].genotype
     accuracies = (
         accuracy(supernet, DiscreteArm(genotype.cells), half, meta, how.batch_size),
@@ -182,8 +182,9 @@ def _evidence(decoded: Decoded, space: Space, kept: bool) -> dict[str, Any]:
         "deviations": _values(deviations(decoded.samples), space),
         "short_trainings": [
             {
-                "round": training.round,
+                "sweep": training.sweep,
                 "cell": one_line(training.genotype),
+                "loss": round(training.loss, 6),
                 "accuracy": round(training.accuracy, 6),
                 "kept": training.kept,
             }

@@ -7,7 +7,7 @@ from midas.data.augment import AugmentConfig
 from midas.data.prepared import DataMeta, Split
 from midas.genotype import Genotype
 from midas.search.brief import ShortTrainings, Trainer, short_recipe
-from midas.search.config import RefineConfig, RefineRound, SearchConfig
+from midas.search.config import RefineConfig, SearchConfig
 from midas.search.halves import Halves
 from midas.spaces import get_space
 
@@ -27,9 +27,9 @@ def trainings(digits: Data, epochs: int = 2) -> ShortTrainings:
 
 def test_short_trainings_take_the_searches_recipe_but_for_what_is_said(digits: Data) -> None:
     search = SearchConfig(cells=1, size=16, images=100, augment=AugmentConfig(pad=2, flip=True))
-    assert short_recipe(search, RefineConfig(), RefineRound(), digits[2]) == search
+    assert short_recipe(search, RefineConfig(), None, digits[2]) == search
     how = RefineConfig(cells=3, channels=8, size=8)
-    short = short_recipe(search, how, RefineRound(images=60), digits[2])
+    short = short_recipe(search, how, 60, digits[2])
     assert (short.cells, short.channels, short.size, short.images, short.augment.pad) == (3, 8, 8, 60, 1)
     changed = ("cells", "channels", "size", "images", "augment")
     assert short.model_copy(update={name: getattr(search, name) for name in changed}) == search

@@ -1,4 +1,4 @@
-"""A decoded cell is changed edge by edge while short trainings say that it helps."""
+"""A decoded cell is changed edge by edge where short trainings say that it helps."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +11,7 @@ from midas.genotype import Genotype
 from midas.runs.checkpoint import Checkpoint
 from midas.search import refine as module
 from midas.search.brief import ShortTrainings, Verdict
-from midas.search.config import RefineConfig, RefineRound, SearchConfig
-from midas.search.decode import Distributions, NodeWeights
+from midas.search.config import RefineConfig, SearchConfig
 from midas.search.refine import Judge, alternatives, decisive, places, refine, refined
 from midas.spaces import get_space
 
@@ -24,11 +23,7 @@ WANTED = Genotype.from_arch(
     "|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_1x1~1|+|skip_connect~0|nor_conv_1x1~1|avg_pool_3x3~2|"
 )
 Data = tuple[Split, Split, DataMeta]
-ONE_ROUND = RefineConfig(rounds=[RefineRound()])
-
-
-def uniform() -> Distributions:
-    return {"cell": [NodeWeights(torch.full((n, 4), 0.25), None) for n in (1, 2, 3)]}
+ONE_SWEEP = RefineConfig()
 
 
 def shared(genotype: Genotype) -> int:
@@ -41,14 +36,14 @@ def verdict(genotype: Genotype, noise: float = 0.0) -> Verdict:
     return Verdict(losses, shared(genotype) / 10)
 
 
-def judge(number: int, cells: Sequence[Genotype]) -> list[Verdict]:
+def judge(sweep: int, cells: Sequence[Genotype]) -> list[Verdict]:
     return [verdict(cell) for cell in cells]
 
 
 def recorded(seen: list[list[Genotype]], by: Judge = judge) -> Judge:
-    def judge(number: int, cells: Sequence[Genotype]) -> Sequence[Verdict]:
+    def judge(sweep: int, cells: Sequence[Genotype]) -> Sequence[Verdict]:
         seen.append(list(cells))
-        return by(number, cells)
+        return by(sweep, cells)
 
     return judge
 
@@ -73,52 +68,57 @@ def test_alternatives_of_a_darts_cell_keep_its_edges_and_never_bring_none() -> N
     assert all(sum(e.op == "none" for c in cell.cells.values() for e in c.edges) <= 2 for cell in cells)
 
 
-def test_one_round_can_mend_every_edge() -> None:
-    trainings = refine(START, uniform(), SPACE, ONE_ROUND, judge)
+def test_a_sweep_can_mend_every_edge() -> None:
+    trainings = refine(START, SPACE, ONE_SWEEP, judge)
+    survey = [training for training in trainings if training.sweep == 0]
+    assert len({training.genotype.hash for training in survey}) == len(survey) == 1 + 6 * 3
+    assert survey[0] == (0, START, pytest.approx(1.7), pytest.approx(0.3), False)
     assert trainings[-1] == (1, WANTED, pytest.approx(1.4), pytest.approx(0.6), True)
-    assert len(trainings) == len({training.genotype.hash for training in trainings}) + 1 == 1 + 6 * 3 + 1
+    assert len(trainings) == len(survey) + 1 + 6 * 2 + 1
 
 
-def test_the_edges_that_the_output_reads_come_first() -> None:
+def test_the_edge_with_the_best_change_of_the_survey_comes_first_and_its_best_choices_are_tried() -> None:
     seen = list[list[Genotype]]()
-    refine(START, uniform(), SPACE, ONE_ROUND, recorded(seen))
-    changed = [next(iter(set(cells[1].cells["cell"].edges) - set(cells[0].cells["cell"].edges))) for cells in seen]
-    assert [(edge.source, edge.target) for edge in changed] == [(2, 3), (1, 3), (0, 3), (1, 2), (0, 2), (0, 1)]
+    order = {"nor_conv_3x3~1": 3, "skip_connect~2": 2, "avg_pool_3x3~2": 1}  # what they gain, where they are alone
+
+    def by_name(sweep: int, cells: Sequence[Genotype]) -> list[Verdict]:
+        gains = [max((gain for op, gain in order.items() if op in cell.to_arch()), default=0) for cell in cells]
+        return [Verdict(torch.full((4,), 9.0 - gain), 0.5) for gain in gains]
+
+    refine(START, SPACE, RefineConfig(choices=1, standard_errors=1e9), recorded(seen, by_name))  # nothing is decisive
+    survey, *sweep = seen
+    assert len(survey) == 19
+    changed = [next(iter(set(cells[1].cells["cell"].edges) - set(cells[0].cells["cell"].edges))) for cells in sweep]
+    assert [len(cells) for cells in sweep] == [2] * 6
+    assert {tuple(edge) for edge in changed[:2]} == {("nor_conv_3x3", 1, 2), ("nor_conv_3x3", 1, 3)}
+    assert changed[2] == ("skip_connect", 2, 3)
 
 
-def test_the_first_of_few_choices_are_those_that_the_search_found_likeliest() -> None:
-    found, seen = uniform(), list[list[Genotype]]()
-    candidates = SPACE.nodes("cell")[2][2].candidates
-    found["cell"][2].a[2] = torch.tensor([0.9 if op == "avg_pool_3x3" else 0.1 / 3 for op in candidates])
-    refine(START, found, SPACE, RefineConfig(rounds=[RefineRound(choices=1)]), recorded(seen))
-    assert "avg_pool_3x3~2" in seen[0][1].to_arch()
-    assert all(len(cells) == 2 for cells in seen)
-
-
-def test_a_round_of_few_choices_tries_those_that_did_best_before() -> None:
+def test_what_a_sweep_learned_of_an_edge_counts_in_the_next() -> None:
     seen = list[list[Genotype]]()
-    how = RefineConfig(rounds=[RefineRound(), RefineRound(choices=1)], standard_errors=1e9)  # nothing is decisive
 
-    def by_name(number: int, cells: Sequence[Genotype]) -> list[Verdict]:
-        """Average pooling is always second to what is there."""
-        return [
-            Verdict(torch.full((4,), 1.0 + ("avg_pool" not in cell.to_arch()) * (cell != START)), 0.5) for cell in cells
-        ]
+    def later(sweep: int, cells: Sequence[Genotype]) -> list[Verdict]:
+        """The survey is for pooling, every sweep for skips."""
+        wanted = "skip_connect" if sweep else "avg_pool_3x3"
+        return [Verdict(torch.full((4,), 9.0 - cell.to_arch().count(wanted)), 0.5) for cell in cells]
 
-    trainings = refine(START, uniform(), SPACE, how, recorded(seen, by_name))
-    assert [len(cells) for cells in seen] == [4] * 6 + [2] * 6
-    assert all("avg_pool" in cells[1].to_arch() for cells in seen[6:])
-    assert [training.genotype for training in trainings if training.kept] == [START, START]
+    how = RefineConfig(choices=1, sweeps=2)
+    first, second = (
+        [training for training in refine(START, SPACE, how, recorded(seen, later)) if training.kept][n] for n in (0, 1)
+    )
+    assert (first.sweep, second.sweep) == (1, 2)
+    assert first.genotype == START  # pooling was tried, and is no better than what is there
+    assert all("avg_pool" in cells[1].to_arch() for cells in seen[1:7])
 
 
 def test_a_gain_within_the_error_of_testing_changes_nothing() -> None:
     generator = torch.Generator().manual_seed(0)
 
-    def noisy(number: int, cells: Sequence[Genotype]) -> list[Verdict]:
+    def noisy(sweep: int, cells: Sequence[Genotype]) -> list[Verdict]:
         return [Verdict(verdict(cell).losses + 3 * torch.randn(100, generator=generator), 0.5) for cell in cells]
 
-    assert refine(START, uniform(), SPACE, ONE_ROUND, noisy)[-1].genotype == START
-    assert refine(START, uniform(), SPACE, ONE_ROUND, judge)[-1].genotype == WANTED
+    assert refine(START, SPACE, ONE_SWEEP, noisy)[-1].genotype == START
+    assert refine(START, SPACE, ONE_SWEEP, judge)[-1].genotype == WANTED
 
 
 @pytest.mark.parametrize(("gap", "spread", "images"), [(0.1, 1.0, 500), (0.02, 0.5, 5000)])
@@ -141,7 +141,7 @@ def test_trainings_that_were_done_are_not_done_again_after_an_interruption(
 ) -> None:
     train, _, meta = digits
     search = SearchConfig(channels=2, cells=1, images=64, batch_size=16)
-    how = RefineConfig(rounds=[RefineRound(images=32), RefineRound(choices=1)])
+    how = RefineConfig(survey_images=32, choices=1)
     done = list[tuple[int | None, str]]()
 
     class Counted(ShortTrainings):
@@ -155,9 +155,9 @@ def test_trainings_that_were_done_are_not_done_again_after_an_interruption(
     monkeypatch.setattr(module, "ShortTrainings", Counted)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # in this process
     checkpoint = Checkpoint(tmp_path / "decode-0", "print")
-    arguments = (START, uniform(), SPACE, search, how, train, meta, 0, checkpoint)
+    arguments = (START, SPACE, search, how, train, meta, 0, checkpoint)
     with pytest.raises(KeyboardInterrupt):
         refined(*arguments)
     trainings = refined(*arguments)
     assert len(done) == len(set(done)) == (1 + 6 * 3) + 1 + (1 + 6)
-    assert trainings == refine(START, uniform(), SPACE, how, judge)
+    assert trainings == refine(START, SPACE, how, judge)
