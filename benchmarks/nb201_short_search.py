@@ -42,7 +42,7 @@ CELLS = {
     "3x3 alone": "|{c}~0|+|{c}~0|{c}~1|+|{c}~0|{c}~1|{c}~2|",
     "skip from node 1 to node 3, else 3x3": "|{c}~0|+|{c}~0|{c}~1|+|{c}~0|{s}~1|{c}~2|",
 }
-# cells of 16 in six letters, in the order of the arch string's edges
+# a cell in six letters: its operations in the order of the arch string
 CODES = {"3": "nor_conv_3x3", "1": "nor_conv_1x1", "s": "skip_connect", "p": "avg_pool_3x3"}
 SIXTEEN = (
     "333s33 313s33 313s13 331s33 33ps33 133s33 33ss33 3s3s33 333ss3 333s3s s33s33 333133 333p33 333333 1113p3 111s11"
