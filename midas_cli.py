@@ -39,6 +39,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 120},
+    rich_markup_mode=None,  # boxes around the help would take longer to load than all the rest
 )
 
 
@@ -79,14 +81,18 @@ def draw(
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The file to write: .svg, .png or .pdf.")] = Path("cell.svg"),
 ) -> None:
-    """Draw the cells of a genotype, e.g. midas draw darts_v2 -o cell.pdf."""
+    """Draw the cells of a genotype: midas draw darts_v2 -o cell.pdf."""
     from midas.report.pictures import find_genotype, write_picture
 
     write_picture(out, find_genotype(genotype))
     print(out)
 
 
-bench = typer.Typer(no_args_is_help=True, help="Judge a found cell by a table; time a step of a search, or a model.")
+bench = typer.Typer(
+    no_args_is_help=True,
+    help="Judge a found cell by a table; time a step of a search, or a model.",
+    rich_markup_mode=None,
+)
 app.add_typer(bench, name="bench")
 
 
@@ -160,7 +166,7 @@ def nb201_import(
     print(f"{out}: {', '.join(import_table(file, out))}")
 
 
-zoo = typer.Typer(help="The models that timm knows after `import midas`.")
+zoo = typer.Typer(help="The models that timm knows after `import midas`.", rich_markup_mode=None)
 app.add_typer(zoo, name="zoo")
 
 

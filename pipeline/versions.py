@@ -3,7 +3,6 @@
 DVC sees files, not installed packages: where the two differ, what it answers from its cache is another library's result.
 """
 
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PINS = Path("versions.txt")
@@ -13,6 +12,8 @@ def differing(pins: Path = PINS) -> list[str]:
     """What is installed in another version than the file says, e.g. ``torch 2.9.0 (versions.txt: 2.14.1)``."""
     if not pins.is_file():
         return []  # outside of a clone
+    from importlib.metadata import PackageNotFoundError, version  # here: help has no use for it and waits for it
+
     lines = [line.strip() for line in pins.read_text(encoding="utf-8").splitlines()]
     found = []
     for name, _, pinned in (line.partition("==") for line in lines if "==" in line):

@@ -41,13 +41,16 @@ def test_help_answers_without_importing_torch(arguments: list[str], tmp_path: Pa
     assert "Usage" in result.stdout or "usage" in result.stdout
 
 
-def test_help_answers_within_half_a_second(tmp_path: Path) -> None:
-    times = []
-    for _ in range(5):
+def test_help_answers_in_about_the_time_that_typer_takes_to_load(tmp_path: Path) -> None:
+    def seconds(*command: str) -> float:
         start = time.perf_counter()
-        midas("--help", cwd=tmp_path)
-        times.append(time.perf_counter() - start)
-    assert min(times) <= 0.5
+        subprocess.run([sys.executable, *command], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=True)
+        return time.perf_counter() - start
+
+    show = "import sys, midas_cli; sys.argv[1:] = ['--help']; midas_cli.main()"
+    times = [(seconds("-c", show), seconds("-c", "import typer")) for _ in range(5)]
+    # 0.2 s beside 0.16 s; a ratio, since a busy machine is several times slower than an idle one
+    assert min(own for own, _ in times) <= 3 * min(typer for _, typer in times)
 
 
 def test_init_writes_a_preset_and_will_not_overwrite_edits(clone: Path) -> None:
