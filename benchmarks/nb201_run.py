@@ -39,7 +39,7 @@ from midas.search.config import DecodeConfig, SearchConfig
 from midas.search.decode import decode
 from midas.search.refine import refined
 from midas.search.rules import Rule
-from midas.search.selection import decode_seed
+from midas.search.selection import decode_seed, sample_shares
 from midas.spaces import get_space
 
 HERE = Path(__file__).parent
@@ -70,6 +70,8 @@ class Row(NamedTuple):
     voted: str  # and by vote
     refined: str  # the cell after short trainings, empty where there were none
     trainings: int  # how many there were
+    shares: str  # of the operations in the search, as JSON: [type of cell, source, target, operation, share], ...
+    search_seconds: int  # of `seconds`, those before the short trainings
 
 
 def search(job: Job, root: str, threads: int, jobs: int) -> Row:
@@ -89,15 +91,18 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
         cell = Genotype.from_arch(known[how.rule])
         print_ = fingerprint({"cell": cell.hash, "seed": seed, "refine": how.refine.model_dump()}, [])
         short = Checkpoint(CACHE / "-".join(["refine", arm, str(seed), print_[:12]]), print_)
-        trainings = refined(cell, space.without(config.exclude), config, how.refine, train, meta, seed, short)
+        shares = {(kind, int(a), int(b), op): float(share) for kind, a, b, op, share in json.loads(known["shares"])}
+        trainings = refined(cell, shares, space.without(config.exclude), config, how.refine, train, meta, seed, short)
         short.clear()
         new = {"config": config_text, "refined": trainings[-1].genotype.to_arch(), "subnetwork_accuracy": ""}
-        counts = {"seconds": round(time.perf_counter() - start), "trainings": sum(not t.kept for t in trainings)}
+        seconds = float(known["search_seconds"]) + time.perf_counter() - start
+        counts = {"seconds": round(seconds), "trainings": sum(not t.kept for t in trainings)}
         values: dict[str, Any] = {**known, "date": datetime.date.today().isoformat(), **new, **counts}
         return Row._make(values[field] for field in Row._fields)
     print_ = fingerprint({"job": list(job), "search": config.model_dump(), "data": meta.fingerprint}, [])
     checkpoint = Checkpoint(CACHE / "-".join([arm, str(seed), print_[:12]]), print_)
     result = run_search(space, config, train, meta, seed, checkpoint)
+    search_seconds = time.perf_counter() - start
     print_ = fingerprint({"search": print_, "decode": how.model_dump()}, [])
     short = Checkpoint(CACHE / "-".join(["refine", arm, str(seed), print_[:12]]), print_)
     found = decode_seed(seed, space, result.supernet, result.arm, config, how, train, meta, short)
@@ -107,6 +112,7 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
     cells = {rule: decode(found.samples, space.without(config.exclude), rule).to_arch() for rule in RULES}
     if arm == "random":
         cells = dict.fromkeys(RULES, found.genotype.to_arch())
+    shares = sample_shares(found.samples, space.without(config.exclude), how)
     return Row(
         date=datetime.date.today().isoformat(),
         arm=arm,
@@ -123,16 +129,19 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
         voted=json.dumps([row["voted"] for row in result.history]),
         refined=found.genotype.to_arch() if found.trainings else "",
         trainings=sum(not training.kept for training in found.trainings),
+        shares=json.dumps([[*key, round(share, 6)] for key, share in shares.items()]),
+        search_seconds=round(search_seconds),
     )
 
 
 def searched_before(job: Job) -> dict[str, str] | None:
-    """The last row of the same search, whatever short trainings followed it."""
+    """The last row of the same search that has its shares, whatever short trainings followed it."""
 
     def key(arm: str, config: str, seed: int) -> tuple[str, int, Any]:
         return arm, seed, {**json.loads(config), "decode.refine": None}
 
-    same = (row for row in reversed(rows.read(ROWS)) if key(row["arm"], row["config"], int(row["seed"])) == key(*job))
+    with_shares = (row for row in reversed(rows.read(ROWS)) if row["shares"])
+    same = (row for row in with_shares if key(row["arm"], row["config"], int(row["seed"])) == key(*job))
     return next(same, None)
 
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from midas.data.augment import Augment
@@ -31,34 +32,24 @@ from midas.spaces.space import Space
 EVALUATION_BATCH, CPU = 250, torch.device("cpu")
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What a short training came to on the images of the architecture half.
+class Verdict(NamedTuple):
+    """What a short training came to on the images of the architecture half: the mean loss in nats, the accuracy in [0, 1]."""
 
-    Attributes:
-        losses: the cross-entropy of each image in nats, [n].
-        accuracy: in [0, 1].
-    """
-
-    losses: Tensor
+    loss: float
     accuracy: float
-
-    @property
-    def loss(self) -> float:
-        """The mean over the images."""
-        return float(self.losses.mean())
 
 
 def short_recipe(search: SearchConfig, how: RefineConfig, images: int | None, meta: DataMeta) -> SearchConfig:
     """The search's recipe with the depth, width and size of images that short trainings take, and so many of them."""
     own = search.size or meta.size
     size = how.size or own
+    crops = {"pad": round(search.augment.pad * size / own)} if how.crops else {"pad": 0, "crop_scale": None}
     changed = {
         "cells": how.cells or search.cells,
         "channels": how.channels or search.channels,
         "size": size,
         "images": images or search.images,
-        "augment": search.augment.model_copy(update={"pad": round(search.augment.pad * size / own)}),
+        "augment": search.augment.model_copy(update=crops),
     }
     return search.model_copy(update=changed)
 
@@ -105,8 +96,8 @@ class ShortTrainings:
         half = self.halves.architecture
         batches = decode_batches(half, self.meta, EVALUATION_BATCH)
         logits = torch.cat([network(images.to(self.device), arm)[0].cpu() for images in batches])
-        losses = F.cross_entropy(logits, half.labels, reduction="none")
-        return Verdict(losses, float((logits.argmax(1) == half.labels).float().mean()))
+        right = logits.argmax(1) == half.labels
+        return Verdict(float(F.cross_entropy(logits, half.labels)), float(right.float().mean()))
 
 
 class Trainer:

@@ -71,9 +71,10 @@ class RefineConfig(BaseModel):
     survey_images: int | None = Field(None, ge=2)  # of the survey of all neighbours
     images: int | None = Field(None, ge=2)  # of the sweeps
     epochs: int = Field(3, ge=1, le=1000)
+    crops: bool = True  # the search's random crops; without them a few epochs tell operations apart better
     sweeps: int = Field(1, ge=1, le=100)
     choices: int = Field(2, ge=1, le=1000)  # other operations that a sweep tries on an edge, the best of the survey
-    standard_errors: NotNegative = 3.0  # by how many the best operation must be better than the one that is there
+    temperature: NotNegative = 0.02  # nats of loss that weigh as much as e times the share in the search
 
 
 class DecodeConfig(BaseModel):

@@ -3,11 +3,12 @@
 In a supernet every edge holds some skip connection, so nothing in it asks whether the decoded cell, alone and deep, can
 still be trained. Short trainings of whole networks do; DARTS itself trains the cells of four searches briefly and keeps the
 best (arXiv 1806.09055, section 3.1). First comes a survey of all cells that differ in one operation, then sweeps over the edges,
-the most promising first. Every arm is refined in the same way.
+the most promising first. What the search found keeps its weight: the loss of a short training counts together with the share
+that the operation had in the search. Every arm is refined in the same way.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -19,13 +20,13 @@ from midas.runs.checkpoint import Checkpoint
 from midas.runs.progress import progress
 from midas.search.brief import CPU, ShortTrainings, Verdict, short_recipe, trainer
 from midas.search.config import RefineConfig, SearchConfig
+from midas.search.decode import Distributions
 from midas.search.halves import Halves
 from midas.spaces.space import Space
 
-Judge = Callable[
-    [int, Sequence[Genotype]], Sequence[Verdict]
-]  # the round's number and cells, to short trainings of them
+Judge = Callable[[int, Sequence[Genotype]], Sequence[Verdict]]  # the sweep (0: the survey) and cells, to verdicts
 Place = tuple[str, int]  # the type of cell, and which of its edges
+Shares = Mapping[tuple[str, int, int, str], float]  # type of cell, source, target and operation, to what it had
 
 
 class ShortTraining(NamedTuple):
@@ -40,6 +41,7 @@ class ShortTraining(NamedTuple):
 
 def refined(
     start: Genotype,
+    shares: Shares,
     space: Space,
     search: SearchConfig,
     how: RefineConfig,
@@ -53,6 +55,7 @@ def refined(
 
     Args:
         start: the decoded cell.
+        shares: of the operations in the search.
         space: without what the search left out.
         search: the recipe of the trainings.
         how: what differs from it, and how many there are.
@@ -62,7 +65,7 @@ def refined(
         checkpoint: where the verdicts are kept.
         device: that computes.
     """
-    known: dict[str, tuple[torch.Tensor, float]] = dict((checkpoint.load() if checkpoint else None) or {})
+    known: dict[str, tuple[float, float]] = dict((checkpoint.load() if checkpoint else None) or {})
     stages = []
     for images in (how.survey_images, how.images):
         recipe = short_recipe(search, how, images, meta)
@@ -76,67 +79,81 @@ def refined(
             keys = [f"{trainings.recipe.images} {cell.hash}" for cell in cells]  # the stages differ in nothing else
             new = {key: cell for key, cell in zip(keys, cells, strict=True) if key not in known}
             for key, verdict in zip(new, run(trainings, list(new.values())), strict=True):
-                known[key] = (verdict.losses, verdict.accuracy)
+                known[key] = (verdict.loss, verdict.accuracy)
                 if checkpoint:
                     checkpoint.save(known)
                 report.step(accuracy=verdict.accuracy, loss=verdict.loss)
             return [Verdict(*known[key]) for key in keys]
 
-        trainings = refine(start, space, how, judge)
+        trainings = refine(start, shares, space, how, judge)
         cells = [start, *(training.genotype for training in trainings if training.kept)]
         changed = sum(len(set(_edges(one)) - set(_edges(other))) for one, other in pairwise(cells))
         report.note(f"{len(known)} short trainings, {changed} operations changed")
     return trainings
 
 
-def refine(start: Genotype, space: Space, how: RefineConfig, judge: Judge) -> list[ShortTraining]:
-    """Survey all cells that differ from `start` in one operation, then give each edge the operation that is decisively best.
+def refine(start: Genotype, shares: Shares, space: Space, how: RefineConfig, judge: Judge) -> list[ShortTraining]:
+    """Survey all cells that differ from `start` in one operation, then give each edge the operation that is best there.
 
-    A sweep goes over the edges once, that first where the survey's best gain was the largest: a change that matters most
-    decides what the others should be. On each edge it tries what did best there before.
+    What counts is the loss in nats less `how.temperature` times the logarithm of the operation's share in the search: as if
+    the shares were a prior, and exp(-loss / temperature) the likelihood. At 0 only short trainings count, and at infinity
+    only the search. A sweep goes over the edges once, that first where the best gain so far was the largest: a change that
+    matters most decides what the others should be. On each edge it tries what did best there before.
 
     Args:
         start: the decoded cell.
+        shares: of the operations in the search, each above 0; empty counts them as equal.
         space: without what the search left out.
-        how: how many sweeps and choices, and what is decisive.
+        how: how many sweeps and choices, and what the search weighs.
         judge: trains cells and tests them.
 
     Returns:
         All trainings in their order, and after those of a sweep the cell that it ended with once more, as `kept`.
     """
     cell, edges = start, places(start)
-    field = [start, *(other for place in edges for other in alternatives(start, place, space))]
-    verdicts = judge(0, field)
-    trainings = [ShortTraining(0, g, v.loss, v.accuracy) for g, v in zip(field, verdicts, strict=True)]
-    losses = {other.genotype.hash: other.loss for other in trainings}
-    gap = {  # what an operation lost in its last comparison with the one that was there
-        (place, _at(other, place).op): losses[other.hash] - losses[start.hash]
-        for place in edges
-        for other in (start, *alternatives(start, place, space))
-    }
+
+    def gain(other: Genotype, now: Genotype, place: Place, loss: float, loss_now: float) -> float:
+        """In nats, of a cell over the present one, which may differ from it in this edge."""
+        if not shares:
+            return loss_now - loss
+        (kind, _), edge = place, _at(now, place)
+        here, there = (shares[kind, edge.source, edge.target, op] for op in (edge.op, _at(other, place).op))
+        return loss_now - loss + how.temperature * math.log(there / here)
+
+    neighbours = [(place, other) for place in edges for other in alternatives(start, place, space)]
+    first, *surveyed = judge(0, [start, *(other for _, other in neighbours)])
+    trainings = [ShortTraining(0, start, *first)]
+    gains = dict[tuple[Place, str], float]()  # of an operation over the one that was there when it was last tried
+    for (place, other), verdict in zip(neighbours, surveyed, strict=True):
+        trainings.append(ShortTraining(0, other, *verdict))
+        gains[place, _at(other, place).op] = gain(other, start, place, verdict.loss, first.loss)
     for sweep in range(1, how.sweeps + 1):
         seen = dict[str, ShortTraining]()
-        for place in sorted(edges, key=lambda place: min(gap[place, op] for op in _ops(space, start, place))):
-            others = sorted(alternatives(cell, place, space), key=lambda other: gap[place, _at(other, place).op])
-            field = [cell, *others[: how.choices]]
-            verdicts = judge(sweep, field)
-            for genotype, verdict in zip(field, verdicts, strict=True):
-                seen.setdefault(genotype.hash, ShortTraining(sweep, genotype, verdict.loss, verdict.accuracy))
-                gap[place, _at(genotype, place).op] = verdict.loss - verdicts[0].loss
-            best = min(range(len(field)), key=lambda i: verdicts[i].loss)  # of equal ones the cell, which is the first
-            if decisive(verdicts[best], verdicts[0], how.standard_errors):
-                cell = field[best]
+        best = {at: max((g for (place, _), g in gains.items() if place == at), default=0.0) for at in edges}
+        for place in sorted(edges, key=lambda place: -best[place]):
+            others = alternatives(cell, place, space)
+            others.sort(key=lambda other: -gains.get((place, _at(other, place).op), 0.0))
+            tried = [cell, *others[: how.choices]]
+            verdicts = judge(sweep, tried)
+            losses = [verdict.loss for verdict in verdicts]
+            over = [gain(other, cell, place, loss, losses[0]) for other, loss in zip(tried, losses, strict=True)]
+            for genotype, verdict, nats in zip(tried, verdicts, over, strict=True):
+                seen.setdefault(genotype.hash, ShortTraining(sweep, genotype, *verdict))
+                gains[place, _at(genotype, place).op] = nats
+            cell = tried[over.index(max(over))]  # of equal ones the first, which is the present one
         trainings += [*seen.values(), seen[cell.hash]._replace(kept=True)]
     return trainings
 
 
-def decisive(one: Verdict, other: Verdict, errors: float) -> bool:
-    """Whether a loss is below another by more than so many standard errors of the mean difference, image by image.
-
-    The error is that of testing on so many images; that of the training itself comes on top and is not in it.
-    """
-    difference = other.losses - one.losses
-    return float(difference.mean()) > errors * float(difference.std()) / math.sqrt(len(difference))
+def operation_shares(found: Distributions, space: Space, images: int) -> dict[tuple[str, int, int, str], float]:
+    """The share of each operation on each edge, as if every operation had had one more of so many images' votes."""
+    return {
+        (kind, spec.source, spec.target, op): (float(share) * images + 1) / (images + len(spec.candidates))
+        for kind, nodes in found.items()
+        for specs, node in zip(space.nodes(kind), nodes, strict=True)
+        for spec, row in zip(specs, node.a, strict=True)
+        for op, share in zip(spec.candidates, row, strict=False)
+    }
 
 
 def places(genotype: Genotype) -> list[Place]:

@@ -21,7 +21,7 @@ from midas.search.config import DecodeConfig, SearchConfig
 from midas.search.decode import Distributions, Samples, decode, deviations, distributions, sample_weights
 from midas.search.halves import Halves
 from midas.search.monitor import accuracy, decode_batches, indicators, one_line
-from midas.search.refine import ShortTraining, refined
+from midas.search.refine import ShortTraining, operation_shares, refined
 from midas.search.supernet import Supernet
 from midas.spaces.space import Space
 
@@ -79,13 +79,20 @@ def decode_seed(
     trainings: Sequence[ShortTraining] = ()
     if how.refine is not None:
         device = next(supernet.parameters()).device
-        trainings = refined(genotype, space, config, how.refine, train, meta, seed, checkpoint, device)
+        shares = sample_shares(samples, space, how)
+        trainings = refined(genotype, shares, space, config, how.refine, train, meta, seed, checkpoint, device)
         genotype = trainings[-1].genotype
     accuracies = (
         accuracy(supernet, DiscreteArm(genotype.cells), half, meta, how.batch_size),
         accuracy(supernet, arm, half, meta, how.batch_size),
     )
     return Decoded(seed, genotype, samples, *accuracies, trainings)
+
+
+def sample_shares(samples: Samples, space: Space, how: DecodeConfig) -> dict[tuple[str, int, int, str], float]:
+    """`operation_shares` by the decode rule; of weights that are the same for all samples the mean, as one voice is no vote."""
+    one_voice = all(len(node.a) == 1 for cells in samples.values() for nodes in cells for node in nodes)
+    return operation_shares(distributions(samples, "mean" if one_voice else how.rule), space, how.samples)
 
 
 def _best_random(

@@ -31,6 +31,7 @@ def test_short_trainings_take_the_searches_recipe_but_for_what_is_said(digits: D
     how = RefineConfig(cells=3, channels=8, size=8)
     short = short_recipe(search, how, 60, digits[2])
     assert (short.cells, short.channels, short.size, short.images, short.augment.pad) == (3, 8, 8, 60, 1)
+    assert short_recipe(search, RefineConfig(size=8, crops=False), None, digits[2]).augment == AugmentConfig(flip=True)
     changed = ("cells", "channels", "size", "images", "augment")
     assert short.model_copy(update={name: getattr(search, name) for name in changed}) == search
 
@@ -39,7 +40,6 @@ def test_short_trainings_tell_a_network_from_a_dead_one(digits: Data) -> None:
     alive, dead = (trainings(digits, epochs=8)(cell) for cell in (POINTWISE, DEAD))
     assert alive.accuracy > dead.accuracy + 0.2
     assert alive.loss < dead.loss
-    assert alive.losses.shape == (200,)
 
 
 def test_a_training_gives_the_same_again_and_in_a_process_of_its_own(digits: Data) -> None:
@@ -50,8 +50,7 @@ def test_a_training_gives_the_same_again_and_in_a_process_of_its_own(digits: Dat
     with pool.pool:
         elsewhere = list(pool(run, cells))
     for one, other in zip(here, elsewhere, strict=True):
-        torch.testing.assert_close(one.losses, other.losses, rtol=0, atol=0)
-        assert one.accuracy == other.accuracy
+        assert one == other
     assert torch.get_num_threads() == threads
 
 
@@ -65,4 +64,5 @@ def test_cells_that_differ_in_one_edge_start_from_the_same_other_weights(digits:
     cells = [
         Genotype.from_arch(f"|{op}|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|") for op in (first, "skip_connect~0")
     ]
-    torch.testing.assert_close(*(still(cell).losses for cell in cells))
+    one, other = (still(cell).loss for cell in cells)
+    assert one == pytest.approx(other, rel=1e-6)
