@@ -48,9 +48,9 @@ SIXTEEN = (
     "333s33 313s33 313s13 331s33 33ps33 133s33 33ss33 3s3s33 333ss3 333s3s s33s33 333133 333p33 333333 1113p3 111s11"
 )
 JUDGES = {
-    "8 pixels, C16, 5,000 images": RefineConfig(cells=3, channels=16, size=8, images=10_000),
-    "16 pixels, C8, 5,000 images": RefineConfig(cells=3, channels=8, size=16, images=10_000),
-    "16 pixels, C8, 10,000 images": RefineConfig(cells=3, channels=8, size=16, images=20_000),
+    "8 pixels, C16, 5,000 images": RefineConfig(cells=(3,), channels=16, size=8, images=10_000),
+    "16 pixels, C8, 5,000 images": RefineConfig(cells=(3,), channels=8, size=16, images=10_000),
+    "16 pixels, C8, 10,000 images": RefineConfig(cells=(3,), channels=8, size=16, images=20_000),
 }
 
 
@@ -78,7 +78,9 @@ def main() -> None:
 
     def short_training(how: RefineConfig, seed: int) -> ShortTrainings:
         recipe = short_recipe(search, how, how.images, meta)
-        return ShortTrainings(space, recipe, how.epochs, Halves(train, recipe), meta, seed)
+        return ShortTrainings(
+            space, recipe, how.cells or (search.cells,), how.epochs, Halves(train, recipe), meta, seed
+        )
 
     def known(genotype: Genotype) -> float:
         return float(table.columns["cifar10_valid"][table.row(genotype)])
@@ -130,7 +132,7 @@ def main() -> None:
     for name, form in CELLS.items():
         genotype = Genotype.from_arch(form.format(c="nor_conv_3x3", s="skip_connect"))
         for depth in (1, 3):
-            judges = [short_training(how.model_copy(update={"cells": depth}), seed) for seed in options.seeds[:2]]
+            judges = [short_training(how.model_copy(update={"cells": (depth,)}), seed) for seed in options.seeds[:2]]
             seen = ", ".join(f"{judge(genotype).accuracy:.1%}" for judge in judges)
             print(f"| {name} | {known(genotype):.2f} | {depth} | {seen} |", flush=True)
 

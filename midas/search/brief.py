@@ -40,12 +40,11 @@ class Verdict(NamedTuple):
 
 
 def short_recipe(search: SearchConfig, how: RefineConfig, images: int | None, meta: DataMeta) -> SearchConfig:
-    """The search's recipe with the depth, width and size of images that short trainings take, and so many of them."""
+    """The search's recipe with the width and size of images that short trainings take, and so many of them."""
     own = search.size or meta.size
     size = how.size or own
     crops = {"pad": round(search.augment.pad * size / own)} if how.crops else {"pad": 0, "crop_scale": None}
     changed = {
-        "cells": how.cells or search.cells,
         "channels": how.channels or search.channels,
         "size": size,
         "images": images or search.images,
@@ -58,12 +57,16 @@ def short_recipe(search: SearchConfig, how: RefineConfig, images: int | None, me
 class ShortTrainings:
     """Trains cells of one space by one recipe: on the weights' half, judged on the architecture half.
 
+    Each is trained in a network of every depth in `depths` (as `search.cells`). Deep networks ask whether a cell can be
+    trained at all, and in a few epochs put those first that learn fast; shallow ones ask what its operations can do.
+
     All cells start from the same weights, edge by edge, and see the same batches, so two that differ in one operation differ
     by little else. The learning rate falls by a cosine to its lowest; batch norm uses the statistics of each batch.
     """
 
     space: Space
     recipe: SearchConfig
+    depths: Sequence[int]
     epochs: int
     halves: Halves
     meta: DataMeta
@@ -71,10 +74,14 @@ class ShortTrainings:
     device: torch.device = CPU
 
     def __call__(self, genotype: Genotype) -> Verdict:
-        """Train a cell from scratch and test it."""
+        """Train a cell from scratch at each depth and test it: the means of loss and accuracy."""
+        verdicts = [self._train(genotype, cells) for cells in self.depths]
+        return Verdict(*(sum(values) / len(verdicts) for values in zip(*verdicts, strict=True)))
+
+    def _train(self, genotype: Genotype, cells: int) -> Verdict:
         recipe, half = self.recipe, self.halves.weights
         seeding.seed_torch(self.seed, "refine", "weights")
-        network = Supernet(self.space, recipe.channels, recipe.cells, len(self.meta.classes))
+        network = Supernet(self.space, recipe.channels, cells, len(self.meta.classes))
         network.to(self.device).to(memory_format=torch.channels_last).train()
         arm, batch = DiscreteArm(genotype.cells), min(recipe.batch_size, len(half))
         optimiser = weight_optimiser(network.parameters(), recipe)

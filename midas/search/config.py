@@ -65,7 +65,8 @@ class RefineConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    cells: int | None = Field(None, ge=1, le=64)  # as `search.cells`, which null takes; so with the next four
+    # as `search.cells`, which null takes (so with the next four); of several depths the mean loss counts
+    cells: tuple[Annotated[int, Field(ge=1, le=64)], ...] | None = Field(None, min_length=1)
     channels: int | None = Field(None, ge=1, le=512)
     size: int | None = Field(None, ge=4, le=1024)
     survey_images: int | None = Field(None, ge=2)  # of the survey of all neighbours

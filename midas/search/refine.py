@@ -69,7 +69,8 @@ def refined(
     stages = []
     for images in (how.survey_images, how.images):
         recipe = short_recipe(search, how, images, meta)
-        stages.append(ShortTrainings(space, recipe, how.epochs, Halves(train, recipe), meta, seed, device))
+        depths, halves = how.cells or (search.cells,), Halves(train, recipe)
+        stages.append(ShortTrainings(space, recipe, depths, how.epochs, halves, meta, seed, device))
     others = [len(alternatives(start, place, space)) for place in places(start)]
     most = 1 + sum(others) + how.sweeps * (1 + sum(min(how.choices, n) for n in others))
     with progress(f"refine seed {seed}", most) as report, trainer(device) as run:

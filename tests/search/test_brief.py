@@ -1,5 +1,7 @@
 """Short trainings of cells: the recipe, what comes out, and that it is the same side by side."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -22,17 +24,17 @@ DEAD = Genotype.from_arch("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
 def trainings(digits: Data, epochs: int = 2) -> ShortTrainings:
     train, _, meta = digits
     recipe = SearchConfig(channels=4, cells=1, images=400, batch_size=32, learning_rate=0.1)
-    return ShortTrainings(SPACE, recipe, epochs, Halves(train, recipe), meta, seed=0)
+    return ShortTrainings(SPACE, recipe, (1,), epochs, Halves(train, recipe), meta, seed=0)
 
 
 def test_short_trainings_take_the_searches_recipe_but_for_what_is_said(digits: Data) -> None:
     search = SearchConfig(cells=1, size=16, images=100, augment=AugmentConfig(pad=2, flip=True))
     assert short_recipe(search, RefineConfig(), None, digits[2]) == search
-    how = RefineConfig(cells=3, channels=8, size=8)
+    how = RefineConfig(channels=8, size=8)
     short = short_recipe(search, how, 60, digits[2])
-    assert (short.cells, short.channels, short.size, short.images, short.augment.pad) == (3, 8, 8, 60, 1)
+    assert (short.channels, short.size, short.images, short.augment.pad) == (8, 8, 60, 1)
     assert short_recipe(search, RefineConfig(size=8, crops=False), None, digits[2]).augment == AugmentConfig(flip=True)
-    changed = ("cells", "channels", "size", "images", "augment")
+    changed = ("channels", "size", "images", "augment")
     assert short.model_copy(update={name: getattr(search, name) for name in changed}) == search
 
 
@@ -40,6 +42,13 @@ def test_short_trainings_tell_a_network_from_a_dead_one(digits: Data) -> None:
     alive, dead = (trainings(digits, epochs=8)(cell) for cell in (POINTWISE, DEAD))
     assert alive.accuracy > dead.accuracy + 0.2
     assert alive.loss < dead.loss
+
+
+def test_the_mean_over_networks_of_several_depths_counts(digits: Data) -> None:
+    run = trainings(digits, epochs=1)
+    one, two, both = (replace(run, depths=depths)(POINTWISE) for depths in ((1,), (2,), (1, 2)))
+    assert one != two
+    assert both == pytest.approx([(a + b) / 2 for a, b in zip(one, two, strict=True)])
 
 
 def test_a_training_gives_the_same_again_and_in_a_process_of_its_own(digits: Data) -> None:
@@ -59,7 +68,7 @@ def test_cells_that_differ_in_one_edge_start_from_the_same_other_weights(digits:
     """With no step there is nothing but the start: what does not pass through the changed edge agrees."""
     run = trainings(digits, epochs=1)
     recipe = run.recipe.model_copy(update={"learning_rate": 1e-12, "min_learning_rate": 0.0})
-    still = ShortTrainings(SPACE, recipe, 1, run.halves, run.meta, 0)
+    still = ShortTrainings(SPACE, recipe, (1,), 1, run.halves, run.meta, 0)
     first = ["nor_conv_3x3~0", "none~0"][place]  # an edge into node 1, which nothing reads
     cells = [
         Genotype.from_arch(f"|{op}|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|") for op in (first, "skip_connect~0")
