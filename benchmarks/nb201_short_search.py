@@ -47,10 +47,13 @@ CODES = {"3": "nor_conv_3x3", "1": "nor_conv_1x1", "s": "skip_connect", "p": "av
 SIXTEEN = (
     "333s33 313s33 313s13 331s33 33ps33 133s33 33ss33 3s3s33 333ss3 333s3s s33s33 333133 333p33 333333 1113p3 111s11"
 )
+EARLIER = RefineConfig(cells=(3,), channels=8, size=16, images=20_000)
 JUDGES = {
-    "8 pixels, C16, 5,000 images": RefineConfig(cells=(3,), channels=16, size=8, images=10_000),
-    "16 pixels, C8, 5,000 images": RefineConfig(cells=(3,), channels=8, size=16, images=10_000),
-    "16 pixels, C8, 10,000 images": RefineConfig(cells=(3,), channels=8, size=16, images=20_000),
+    "three cells a stage, crops": EARLIER,
+    "three cells a stage": EARLIER.model_copy(update={"crops": False}),
+    "one cell a stage": EARLIER.model_copy(update={"crops": False, "cells": (1,)}),
+    "one and three": EARLIER.model_copy(update={"crops": False, "cells": (1, 3)}),
+    "one and two, five epochs": EARLIER.model_copy(update={"crops": False, "cells": (1, 2), "epochs": 5}),
 }
 
 
