@@ -12,9 +12,10 @@ from midas.genotype import Genotype
 from midas.runs.checkpoint import Checkpoint
 from midas.search import refine as module
 from midas.search.brief import ShortTrainings, Verdict
-from midas.search.config import RefineConfig, SearchConfig
+from midas.search.config import DecodeConfig, RefineConfig, SearchConfig
 from midas.search.decode import NodeWeights
 from midas.search.refine import Judge, Shares, alternatives, operation_shares, places, refine, refined
+from midas.search.selection import sample_shares
 from midas.spaces import get_space
 
 SPACE = get_space("nasbench201").without(["none"])
@@ -173,3 +174,13 @@ def test_trainings_that_were_done_are_not_done_again_after_an_interruption(
     trainings = refined(*arguments)
     assert len(done) == len(set(done)) == (1 + 6 * 3) + 1 + (1 + 6)
     assert trainings == refine(START, {}, SPACE, how, judge)
+
+
+@pytest.mark.parametrize(("samples", "first"), [(1, 0.3), (2, 0.5)])
+def test_the_shares_are_votes_and_of_weights_alike_for_all_images_the_weights(samples: int, first: float) -> None:
+    """Two images of which each votes for another operation, or one row of weights that stands for all images."""
+    rows = torch.tensor([[0.3, 0.28, 0.22, 0.2], [0.2, 0.4, 0.2, 0.2]])[:samples]
+    nodes = [NodeWeights(rows[:, None].expand(-1, n, -1), None) for n in (1, 2, 3)]
+    how = DecodeConfig(rule="vote", samples=96)
+    op = SPACE.nodes("cell")[0][0].candidates[0]
+    assert sample_shares({"cell": [nodes]}, SPACE, how)["cell", 0, 1, op] == pytest.approx((96 * first + 1) / 100)
