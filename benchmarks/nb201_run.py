@@ -6,7 +6,7 @@
 CIFAR is the folder that holds cifar-10-batches-py. The settings are those of presets/nasbench201-cpu.yaml; --set changes
 one of the search (epochs=8) or of the decoding ("decode.refine=null") and so makes another configuration. Rows that exist
 are skipped, so a run may be stopped and started again; what was begun is resumed from its last epoch or short training. Where
-a row has the same search and another decode.refine, its cell is taken and only the short trainings are run.
+a row has the same search, `shares` and another decode.refine, its cell is taken and only the short trainings are run.
 --jobs searches run side by side, each on cores / jobs threads; a row's seconds are those of the run that ended it. Cells are
 decoded by every rule; where decode.refine is set, the preset's goes on to short trainings, and the sub-network's accuracy
 is that of their cell. The table of accuracies is not read here: benchmarks/nb201_table.py joins the rows with it.

@@ -13,8 +13,8 @@ from midas.data.prepared import load_split
 from midas.runs.errors import DataError
 
 datasets = pytest.importorskip("datasets", reason="the extra huggingface")
-parquet = pytest.importorskip("pyarrow.parquet")
-pyarrow = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet", reason="the extra huggingface")
+pyarrow = pytest.importorskip("pyarrow", reason="the extra huggingface")
 CLASSES = ["cat", "dög"]
 
 
