@@ -3,7 +3,7 @@
     python benchmarks/nb201_short_search.py untrained  --root CIFAR --table TABLE                seconds a seed
     python benchmarks/nb201_short_search.py depth      --root CIFAR --table TABLE                minutes
     python benchmarks/nb201_short_search.py neighbours --root CIFAR --table TABLE --arch ARCH    minutes
-    python benchmarks/nb201_short_search.py judges     --root CIFAR --table TABLE --seeds 10     an hour and a half a seed on a slow core
+    python benchmarks/nb201_short_search.py judges     --root CIFAR --table TABLE --seeds 10     90 minutes a seed, a slow core
 
 `untrained` decodes supernets and projections as they are drawn, before any step. `depth` trains three cells as the preset's
 `decode.refine` does: the best of the table but two, the one of 3x3 convolutions alone, and the one whose skip joins another
