@@ -31,7 +31,7 @@ from midas.search.config import DecodeConfig, RefineConfig, SearchConfig
 from midas.search.decode import decode, sample_weights
 from midas.search.halves import Halves
 from midas.search.monitor import decode_batches
-from midas.search.refine import alternatives, places
+from midas.search.refine import neighbours
 from midas.search.rules import Rule
 from midas.search.selection import decode_sample
 from midas.spaces import get_space
@@ -54,6 +54,11 @@ JUDGES = {
     "one cell a stage": DEEP.model_copy(update={"crops": False, "cells": (1,)}),
     "one and three": DEEP.model_copy(update={"crops": False, "cells": (1, 3)}),
     "one and two, five epochs": DEEP.model_copy(update={"crops": False, "cells": (1, 2), "epochs": 5}),
+    "one, 5,000 images": DEEP.model_copy(update={"crops": False, "cells": (1,), "images": 10_000}),
+    "two, 5,000 images": DEEP.model_copy(update={"crops": False, "cells": (2,), "images": 10_000}),
+    "two, 5,000 images, eight epochs": DEEP.model_copy(
+        update={"crops": False, "cells": (2,), "images": 10_000, "epochs": 8}
+    ),
 }
 
 
@@ -80,7 +85,7 @@ def main() -> None:
     how = RefineConfig(**PRESET["decode"]["refine"])
 
     def short_training(how: RefineConfig, seed: int) -> ShortTrainings:
-        recipe = short_recipe(search, how, how.images, meta)
+        recipe = short_recipe(search, how, meta)
         return ShortTrainings(
             space, recipe, how.cells or (search.cells,), how.epochs, Halves(train, recipe), meta, seed
         )
@@ -106,7 +111,7 @@ def main() -> None:
     if options.what == "neighbours":
         cell, judge = Genotype.from_arch(options.arch), short_training(how, options.seeds[0])
         print("| change | table | loss after a short training | accuracy |\n|---|---|---|---|")
-        for genotype in (cell, *(other for place in places(cell) for other in alternatives(cell, place, space))):
+        for genotype in (cell, *neighbours(cell, space)):
             new = set(genotype.cells["cell"].edges) - set(cell.cells["cell"].edges)
             change = " ".join(f"{edge.op} on {edge.source} to {edge.target}" for edge in new) or "none"
             verdict = judge(genotype)

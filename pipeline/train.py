@@ -22,7 +22,7 @@ def command(
         return
     from midas.data.prepared import load_meta, load_split
     from midas.genotype import load_genotype
-    from midas.runs import seeding, world
+    from midas.runs import memory, seeding, world
     from midas.runs.summary import Fact, summarise
     from midas.train.config import TargetConfig
     from midas.train.cost import estimate
@@ -31,6 +31,7 @@ def command(
     from midas.train.store import save_training
     from pipeline import params, stage
 
+    memory.keep_freed()
     seeding.deterministic()
     config = params.section(f"targets.{target}", TargetConfig)
     inputs = [

@@ -24,6 +24,7 @@ from midas.nets.build import build_network
 from midas.nets.complexity import count_macs
 from midas.nets.network import MidasNet
 from midas.nets.registry import ZOO
+from midas.runs.memory import keep_freed
 from midas.search.arms import Arm
 from midas.search.bilevel import build_search
 from midas.search.config import SearchConfig
@@ -220,7 +221,9 @@ def _summary(seen: list[float], peak: float | None, estimate: float | None) -> S
 
 
 def _own_peak(case: StepCase) -> float:
-    """Of this process: see `peak_memory`."""
+    """Of this process, which keeps freed memory where the stage would: see `peak_memory`."""
+    if case.cell is not None:
+        keep_freed()
     if _STATUS.is_file():
         _CLEAR.write_text("5")  # the peak becomes what is resident now
     before = _peak()

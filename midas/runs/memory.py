@@ -1,6 +1,8 @@
-"""What a step will hold in memory, counted before the first one is run, and whether that fits."""
+"""What a step will hold in memory, counted before the first one is run; whether that fits; and freed memory kept."""
 
+import ctypes
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,10 +18,24 @@ FEW = 2  # images of the pass that is counted
 IN_FLIGHT = 1.1  # gradients on their way and gaps between blocks, over what is kept (measured)
 IN_FLIGHT_AGAIN = 1.5  # the same of a checkpointed pass, whose frees leave glibc's heap full of gaps (measured)
 KERNELS = 45 * 2**20  # bytes that torch's CPU kernels take at their first use (measured)
+# options of glibc's mallopt (malloc.h): blocks up to 32 MiB, its limit, come from the heap, which is not given back
+_HEAP = {"M_MMAP_THRESHOLD": (-3, 32 * 2**20), "M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_TOP_PAD": (-2, 64 * 2**20)}
 _LIMITS = (  # of a container: how much it may hold, how much it does
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
+
+
+def keep_freed() -> bool:
+    """Keep freed memory for the next step; returns whether the C library can.
+
+    glibc gives large blocks back to the system as soon as they are freed, so every step of a training asks for its maps
+    anew, page by page. For this process alone, and for as long as it runs; what it holds at most stays the same.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    return mallopt is not None and all(mallopt(*option) for option in _HEAP.values())
 
 
 def kept_bytes(forward: Callable[[], Tensor], parameters: Iterable[Tensor], again: Sequence[nn.Module] = ()) -> int:

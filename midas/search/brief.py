@@ -4,6 +4,7 @@ A training runs on one thread, and several run in processes of their own, as man
 out does not depend on how many cores there are.
 """
 
+import math
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -33,21 +34,24 @@ EVALUATION_BATCH, CPU = 250, torch.device("cpu")
 
 
 class Verdict(NamedTuple):
-    """What a short training came to on the images of the architecture half: the mean loss in nats, the accuracy in [0, 1]."""
+    """What a short training came to on the images of the architecture half: the mean loss in nats, the accuracy in [0, 1].
+
+    One that diverged has the loss of a guess.
+    """
 
     loss: float
     accuracy: float
 
 
-def short_recipe(search: SearchConfig, how: RefineConfig, images: int | None, meta: DataMeta) -> SearchConfig:
-    """The search's recipe with the width and size of images that short trainings take, and so many of them."""
+def short_recipe(search: SearchConfig, how: RefineConfig, meta: DataMeta) -> SearchConfig:
+    """The search's recipe with the width, and the number and size of images, that short trainings take."""
     own = search.size or meta.size
     size = how.size or own
     crops = {"pad": round(search.augment.pad * size / own)} if how.crops else {"pad": 0, "crop_scale": None}
     changed = {
         "channels": how.channels or search.channels,
         "size": size,
-        "images": images or search.images,
+        "images": how.images or search.images,
         "augment": search.augment.model_copy(update=crops),
     }
     return search.model_copy(update=changed)
@@ -103,8 +107,10 @@ class ShortTrainings:
         half = self.halves.architecture
         batches = decode_batches(half, self.meta, EVALUATION_BATCH)
         logits = torch.cat([network(images.to(self.device), arm)[0].cpu() for images in batches])
-        right = logits.argmax(1) == half.labels
-        return Verdict(float(F.cross_entropy(logits, half.labels)), float(right.float().mean()))
+        right, loss = logits.argmax(1) == half.labels, float(F.cross_entropy(logits, half.labels))
+        if not math.isfinite(loss):  # a training that diverged knows nothing
+            loss = math.log(len(self.meta.classes))
+        return Verdict(loss, float(right.float().mean()))
 
 
 class Trainer:

@@ -61,20 +61,20 @@ class SearchConfig(BaseModel):
 
 
 class RefineConfig(BaseModel):
-    """How a decoded cell is compared with its neighbours by short trainings (`midas.search.refine`)."""
+    """How a decoded cell is compared with cells near it by short trainings (`midas.search.refine`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    # as `search.cells`, which null takes (so with the next four); of several depths the mean loss counts
+    # as `search.cells`, which null takes (so with the next three); of several depths the mean loss counts
     cells: tuple[Annotated[int, Field(ge=1, le=64)], ...] | None = Field(None, min_length=1)
     channels: int | None = Field(None, ge=1, le=512)
     size: int | None = Field(None, ge=4, le=1024)
-    survey_images: int | None = Field(None, ge=2)  # of the survey of all neighbours
-    images: int | None = Field(None, ge=2)  # of the sweeps
+    images: int | None = Field(None, ge=2)
     epochs: int = Field(3, ge=1, le=1000)
     crops: bool = True  # the search's random crops; without them a few epochs tell operations apart better
-    sweeps: int = Field(1, ge=1, le=100)
-    choices: int = Field(2, ge=1, le=1000)  # other operations that a sweep tries on an edge, the best of the survey
+    trainings: int = Field(
+        16, ge=0, le=100_000
+    )  # beside those of the decoded cell and of all that differ in one operation
     temperature: NotNegative = 0.02  # nats of loss that weigh as much as e times the share in the search
 
 

@@ -1,41 +1,48 @@
-"""A decoded cell against its neighbours, each trained briefly from scratch: what a supernet cannot tell.
+"""A decoded cell against cells near it, each trained briefly from scratch: what a supernet cannot tell.
 
 In a supernet every edge holds some skip connection, so nothing in it asks whether the decoded cell, alone and deep, can
 still be trained. Short trainings of whole networks do; DARTS itself trains the cells of four searches briefly and keeps the
-best (arXiv 1806.09055, section 3.1). First comes a survey of all cells that differ in one operation, then sweeps over the edges,
-the most promising first. What the search found keeps its weight: the loss of a short training counts together with the share
-that the operation had in the search. Every arm is refined in the same way.
+best (arXiv 1806.09055, section 3.1). First come all cells that differ from the decoded one in one operation, then, one
+round after the other, those from which the trainings so far lead one to expect most (`midas.search.posterior`). What the
+search found keeps its weight: the shares that operations had in it count together with the losses. Every arm is refined alike.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from itertools import count
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from midas.data.prepared import DataMeta, Split
-from midas.genotype import CellGenotype, Edge, Genotype
+from midas.genotype import CellGenotype, Genotype
 from midas.runs.checkpoint import Checkpoint
 from midas.runs.progress import progress
 from midas.search.brief import CPU, ShortTrainings, Verdict, short_recipe, trainer
 from midas.search.config import RefineConfig, SearchConfig
 from midas.search.decode import Distributions
 from midas.search.halves import Halves
+from midas.search.posterior import expected
 from midas.spaces.space import Space
 
-Judge = Callable[[int, Sequence[Genotype]], Sequence[Verdict]]  # the sweep (0: the survey) and cells, to verdicts
+Judge = Callable[[Sequence[Genotype]], Sequence[Verdict]]
 Place = tuple[str, int]  # the type of cell, and which of its edges
 Shares = Mapping[tuple[str, int, int, str], float]  # type of cell, source, target and operation, to what it had
 
+TOGETHER = 2  # cells of a round: trained side by side, chosen before any of them is known
+
 
 class ShortTraining(NamedTuple):
-    """One of them: its sweep (0 is the survey), cell, loss in nats, accuracy in [0, 1]; whether the sweep ended with the cell."""
+    """One of them: its round (0: the decoded cell and its neighbours), cell, loss in nats, accuracy in [0, 1], and what
+    loss all trainings together lead one to expect of the cell, in nats; whether it is the cell that was kept.
+    """
 
-    sweep: int
+    round: int
     genotype: Genotype
     loss: float
     accuracy: float
+    expected: float = math.nan
     kept: bool = False
 
 
@@ -66,84 +73,74 @@ def refined(
         device: that computes.
     """
     known: dict[str, tuple[float, float]] = dict((checkpoint.load() if checkpoint else None) or {})
-    stages = []
-    for images in (how.survey_images, how.images):
-        recipe = short_recipe(search, how, images, meta)
-        depths, halves = how.cells or (search.cells,), Halves(train, recipe)
-        stages.append(ShortTrainings(space, recipe, depths, how.epochs, halves, meta, seed, device))
-    others = [len(alternatives(start, place, space)) for place in places(start)]
-    most = 1 + sum(others) + how.sweeps * (1 + sum(min(how.choices, n) for n in others))
-    with progress(f"refine seed {seed}", most) as report, trainer(device) as run:
+    recipe = short_recipe(search, how, meta)
+    depths, halves = how.cells or (search.cells,), Halves(train, recipe)
+    trainings = ShortTrainings(space, recipe, depths, how.epochs, halves, meta, seed, device)
+    total = 1 + len(neighbours(start, space)) + how.trainings
+    with progress(f"refine seed {seed}", total) as report, trainer(device) as run:
 
-        def judge(sweep: int, cells: Sequence[Genotype]) -> list[Verdict]:
-            trainings = stages[min(sweep, 1)]
-            keys = [f"{trainings.recipe.images} {cell.hash}" for cell in cells]  # the stages differ in nothing else
-            new = {key: cell for key, cell in zip(keys, cells, strict=True) if key not in known}
-            for key, verdict in zip(new, run(trainings, list(new.values())), strict=True):
-                known[key] = (verdict.loss, verdict.accuracy)
+        def judge(cells: Sequence[Genotype]) -> list[Verdict]:
+            new = [cell for cell in cells if cell.hash not in known]
+            for cell, verdict in zip(new, run(trainings, new), strict=True):
+                known[cell.hash] = (verdict.loss, verdict.accuracy)
                 if checkpoint:
                     checkpoint.save(known)
                 report.step(accuracy=verdict.accuracy, loss=verdict.loss)
-            return [Verdict(*known[key]) for key in keys]
+            return [Verdict(*known[cell.hash]) for cell in cells]
 
-        trainings = refine(start, shares, space, how, judge)
-        cells = [start, *(training.genotype for training in trainings if training.kept)]
-        changed = sum(len(set(_edges(one)) - set(_edges(other))) for one, other in pairwise(cells))
+        result = refine(start, shares, space, how, judge)
+        changed = int((_numbers([result[-1].genotype], space) != _numbers([start], space)).sum())
         report.note(f"{len(known)} short trainings, {changed} operations changed")
-    return trainings
+    return result
 
 
 def refine(start: Genotype, shares: Shares, space: Space, how: RefineConfig, judge: Judge) -> list[ShortTraining]:
-    """Survey all cells that differ from `start` in one operation, then give each edge the operation that is best there.
+    """Train `start` and its neighbours, then neighbours of what was trained, and keep the best of the cells trained.
 
-    What counts is the loss in nats less `how.temperature` times the logarithm of the operation's share in the search: as if
-    the shares were a prior, and exp(-loss / temperature) the likelihood. At 0 only short trainings count, and at infinity
-    only the search. A sweep goes over the edges once, that first where the best gain so far was the largest: a change that
-    matters most decides what the others should be. On each edge it tries what did best there before.
+    What counts is the loss that all trainings together lead one to expect of a cell, in nats, less `how.temperature`
+    times the sum over its edges of the logarithm of the operation's share in the search: as if the shares were a prior, and
+    exp(-loss / temperature) the likelihood. At 0 only short trainings count, at infinity only the search. A cell that was
+    merely lucky in its own training is not expected to be so again.
 
     Args:
         start: the decoded cell.
         shares: of the operations in the search, each above 0; empty counts them as equal.
         space: without what the search left out.
-        how: how many sweeps and choices, and what the search weighs.
+        how: how many trainings follow those of the neighbours, and what the search weighs.
         judge: trains cells and tests them.
 
     Returns:
-        All trainings in their order, and after those of a sweep the cell that it ended with once more, as `kept`.
+        All trainings in their order, and the one of the cell kept once more.
     """
-    cell, edges = start, places(start)
+    cells = [start, *neighbours(start, space)]
+    trained = {cell.hash: ShortTraining(0, cell, *verdict) for cell, verdict in zip(cells, judge(cells), strict=True)}
+    near = {n.hash: n for cell in cells[1:] for n in neighbours(cell, space)}
+    total = len(trained) + how.trainings
 
-    def gain(other: Genotype, now: Genotype, place: Place, loss: float, loss_now: float) -> float:
-        """In nats, of a cell over the present one, which may differ from it in this edge."""
-        if not shares:
-            return loss_now - loss
-        (kind, _), edge = place, _at(now, place)
-        here, there = (shares[kind, edge.source, edge.target, op] for op in (edge.op, _at(other, place).op))
-        return loss_now - loss + how.temperature * math.log(there / here)
+    def outlook(seen: Sequence[tuple[Genotype, float]], asked: Sequence[Genotype]) -> tuple[Tensor, Tensor]:
+        """The expected losses of cells, given those of some; and what counts."""
+        known = [cell for cell, _ in seen]
+        losses = expected(_numbers(known, space), [loss for _, loss in seen], _numbers(asked, space))
+        return losses, losses - how.temperature * torch.tensor([_log_share(cell, shares) for cell in asked]).double()
 
-    neighbours = [(place, other) for place in edges for other in alternatives(start, place, space)]
-    first, *surveyed = judge(0, [start, *(other for _, other in neighbours)])
-    trainings = [ShortTraining(0, start, *first)]
-    gains = dict[tuple[Place, str], float]()  # of an operation over the one that was there when it was last tried
-    for (place, other), verdict in zip(neighbours, surveyed, strict=True):
-        trainings.append(ShortTraining(0, other, *verdict))
-        gains[place, _at(other, place).op] = gain(other, start, place, verdict.loss, first.loss)
-    for sweep in range(1, how.sweeps + 1):
-        seen = dict[str, ShortTraining]()
-        best = {at: max((g for (place, _), g in gains.items() if place == at), default=0.0) for at in edges}
-        for place in sorted(edges, key=lambda place: -best[place]):
-            others = alternatives(cell, place, space)
-            others.sort(key=lambda other: -gains.get((place, _at(other, place).op), 0.0))
-            tried = [cell, *others[: how.choices]]
-            verdicts = judge(sweep, tried)
-            losses = [verdict.loss for verdict in verdicts]
-            over = [gain(other, cell, place, loss, losses[0]) for other, loss in zip(tried, losses, strict=True)]
-            for genotype, verdict, nats in zip(tried, verdicts, over, strict=True):
-                seen.setdefault(genotype.hash, ShortTraining(sweep, genotype, *verdict))
-                gains[place, _at(genotype, place).op] = nats
-            cell = tried[over.index(max(over))]  # of equal ones the first, which is the present one
-        trainings += [*seen.values(), seen[cell.hash]._replace(kept=True)]
-    return trainings
+    for number in count(1):
+        near = {key: cell for key, cell in near.items() if key not in trained}
+        seen = [(one.genotype, one.loss) for one in trained.values()]
+        chosen = list[Genotype]()
+        while near and len(chosen) < min(TOGETHER, total - len(trained)):
+            losses, counts = outlook(seen, list(near.values()))
+            best = int(counts.argmin())
+            chosen.append(near.pop(list(near)[best]))
+            seen.append((chosen[-1], float(losses[best])))  # believed until it is trained
+        if not chosen:
+            break
+        for cell, verdict in zip(chosen, judge(chosen), strict=True):
+            trained[cell.hash] = ShortTraining(number, cell, *verdict)
+            near |= {n.hash: n for n in neighbours(cell, space)}
+    cells = [one.genotype for one in trained.values()]
+    losses, counts = outlook([(one.genotype, one.loss) for one in trained.values()], cells)
+    result = [one._replace(expected=float(loss)) for one, loss in zip(trained.values(), losses, strict=True)]
+    return [*result, result[int(counts.argmin())]._replace(kept=True)]
 
 
 def operation_shares(found: Distributions, space: Space, images: int) -> dict[tuple[str, int, int, str], float]:
@@ -157,38 +154,30 @@ def operation_shares(found: Distributions, space: Space, images: int) -> dict[tu
     }
 
 
-def places(genotype: Genotype) -> list[Place]:
-    """Every edge of every type of cell."""
-    return [(kind, place) for kind, cell in genotype.cells.items() for place in range(len(cell.edges))]
-
-
-def alternatives(genotype: Genotype, place: Place, space: Space) -> list[Genotype]:
-    """The cells that differ in the operation of this edge, and there alone."""
-    kind, number = place
-    cell, edge = genotype.cells[kind], _at(genotype, place)
+def neighbours(genotype: Genotype, space: Space) -> list[Genotype]:
+    """All cells that differ in one operation. `none` comes only where the space keeps all edges."""
     result = []
-    for op in _ops(space, genotype, place):
-        if op != edge.op:
-            edges = (*cell.edges[:number], edge._replace(op=op), *cell.edges[number + 1 :])
-            result.append(Genotype(genotype.space, {**genotype.cells, kind: CellGenotype(edges, cell.concat)}))
+    for kind, cell in genotype.cells.items():
+        for number, edge in enumerate(cell.edges):
+            for op in space.candidates(kind, edge.source, edge.target):
+                if op != edge.op and (op != "none" or space.keep is None):
+                    edges = (*cell.edges[:number], edge._replace(op=op), *cell.edges[number + 1 :])
+                    changed = {**genotype.cells, kind: CellGenotype(edges, cell.concat)}
+                    result.append(Genotype(genotype.space, changed))
     return result
 
 
-def _edges(genotype: Genotype) -> list[tuple[str, Edge]]:
-    return [(kind, edge) for kind, cell in genotype.cells.items() for edge in cell.edges]
+def _log_share(genotype: Genotype, shares: Shares) -> float:
+    """The logarithm of what its operations had in the search, summed over its edges."""
+    if not shares:
+        return 0.0
+    edges = [(kind, *edge) for kind, cell in genotype.cells.items() for edge in cell.edges]
+    return sum(math.log(shares[kind, source, target, op]) for kind, op, source, target in edges)
 
 
-def _at(genotype: Genotype, place: Place) -> Edge:
-    return genotype.cells[place[0]].edges[place[1]]
-
-
-def _ops(space: Space, genotype: Genotype, place: Place) -> list[str]:
-    """What may stand on an edge: `none` only where the space keeps all edges, or where it stands already."""
-    own = _at(genotype, place).op
-    return [op for op in _candidates(space, genotype, place) if op != "none" or space.keep is None or op == own]
-
-
-def _candidates(space: Space, genotype: Genotype, place: Place) -> Sequence[str]:
-    edge = _at(genotype, place)
-    specs = (spec for node in space.nodes(place[0]) for spec in node)
-    return next(spec.candidates for spec in specs if (spec.source, spec.target) == (edge.source, edge.target))
+def _numbers(genotypes: Sequence[Genotype], space: Space) -> Tensor:
+    """The operations of cells that have the same edges, as numbers. (cells, edges)"""
+    edges = [[(kind, edge) for kind, cell in genotype.cells.items() for edge in cell.edges] for genotype in genotypes]
+    return torch.tensor(
+        [[space.candidates(kind, edge.source, edge.target).index(edge.op) for kind, edge in row] for row in edges]
+    )

@@ -189,9 +189,10 @@ def _evidence(decoded: Decoded, space: Space, kept: bool) -> dict[str, Any]:
         "deviations": _values(deviations(decoded.samples), space),
         "short_trainings": [
             {
-                "sweep": training.sweep,
+                "round": training.round,
                 "cell": one_line(training.genotype),
                 "loss": round(training.loss, 6),
+                "expected": round(training.expected, 6),
                 "accuracy": round(training.accuracy, 6),
                 "kept": training.kept,
             }

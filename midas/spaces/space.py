@@ -52,6 +52,10 @@ class Space:
         """The incoming edges of each intermediate node of a cell type, node by node."""
         return [list(edges) for _, edges in groupby(self.edges[kind], key=lambda edge: edge.target)]
 
+    def candidates(self, kind: str, source: int, target: int) -> tuple[str, ...]:
+        """What may be chosen on one edge."""
+        return next(edge.candidates for edge in self.edges[kind] if (edge.source, edge.target) == (source, target))
+
     def without(self, excluded: Sequence[str]) -> "Space":
         """The same space with some operations taken out of every edge's candidates.
 

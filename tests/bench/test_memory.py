@@ -1,5 +1,7 @@
 """The memory of a step is known before it runs, and a run that would not fit is refused."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -40,6 +42,29 @@ NETWORK = StepCase("network", cell="darts_v2", channels=36, cells=8, batch=16)
 )
 def test_the_estimate_is_within_a_fifth_of_what_is_measured(case: StepCase) -> None:
     assert estimated_memory(case) == pytest.approx(peak_memory(case), rel=0.2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_freed_memory_is_kept_for_the_next_step() -> None:
+    """Page faults of blocks of 24 MiB that are allocated, filled and freed ten times: in a process that keeps them, and not."""
+    code = """
+import resource, sys, torch
+from midas.runs.memory import keep_freed
+assert sys.argv[1] == "0" or keep_freed()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for turn in range(12):
+    if turn == 2:
+        before = faults()
+    blocks = [torch.ones(6 * 2**20) for _ in range(3)]
+    del blocks
+print(faults() - before)
+"""
+    given, kept = (
+        int(subprocess.run([sys.executable, "-c", code, keep], check=True, capture_output=True, text=True).stdout)
+        for keep in "01"
+    )
+    assert kept < given / 10
 
 
 def test_what_is_kept_is_what_the_backward_pass_reads() -> None:

@@ -1,5 +1,6 @@
 """Short trainings of cells: the recipe, what comes out, and that it is the same side by side."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -29,11 +30,10 @@ def trainings(digits: Data, epochs: int = 2) -> ShortTrainings:
 
 def test_short_trainings_take_the_searches_recipe_but_for_what_is_said(digits: Data) -> None:
     search = SearchConfig(cells=1, size=16, images=100, augment=AugmentConfig(pad=2, flip=True))
-    assert short_recipe(search, RefineConfig(), None, digits[2]) == search
-    how = RefineConfig(channels=8, size=8)
-    short = short_recipe(search, how, 60, digits[2])
+    assert short_recipe(search, RefineConfig(), digits[2]) == search
+    short = short_recipe(search, RefineConfig(channels=8, size=8, images=60), digits[2])
     assert (short.channels, short.size, short.images, short.augment.pad) == (8, 8, 60, 1)
-    assert short_recipe(search, RefineConfig(size=8, crops=False), None, digits[2]).augment == AugmentConfig(flip=True)
+    assert short_recipe(search, RefineConfig(size=8, crops=False), digits[2]).augment == AugmentConfig(flip=True)
     changed = ("channels", "size", "images", "augment")
     assert short.model_copy(update={name: getattr(search, name) for name in changed}) == search
 
@@ -42,6 +42,12 @@ def test_short_trainings_tell_a_network_from_a_dead_one(digits: Data) -> None:
     alive, dead = (trainings(digits, epochs=8)(cell) for cell in (POINTWISE, DEAD))
     assert alive.accuracy > dead.accuracy + 0.2
     assert alive.loss < dead.loss
+
+
+def test_a_training_that_diverges_counts_as_a_guess(digits: Data) -> None:
+    run = trainings(digits, epochs=1)
+    wild = replace(run, recipe=run.recipe.model_copy(update={"learning_rate": 1e30}))
+    assert wild(POINTWISE).loss == pytest.approx(math.log(len(run.meta.classes)))
 
 
 def test_the_mean_over_networks_of_several_depths_counts(digits: Data) -> None:

@@ -1,0 +1,94 @@
+"""How good `decode.refine` would be if short trainings erred by so much: simulated with the table's validation column.
+
+    python benchmarks/nb201_refine.py --table TABLE --errors 0 0.02 0.04 --trainings 8 16 32 --runs 40        minutes
+
+A short training's loss is taken to be 0.045 nats more for each point that a cell has less than the best (0.01 beyond six
+points), less --skip for each skip connection (networks that learn fast, as deep short trainings favour them), plus a
+normal error that belongs to the cell. Shares of operations are drawn as a search might leave them: Dirichlet, with means 0.34 and
+0.28 for the convolutions, 0.19 for skip and pooling; the start is the cell of the largest shares. What the search says is
+so worth little here, which is a careful assumption. Only the validation column is read and printed.
+"""
+
+import argparse
+import itertools
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from midas.bench.nasbench201 import Table, find_table, load_table
+from midas.genotype import Genotype
+from midas.search.brief import Verdict
+from midas.search.config import RefineConfig
+from midas.search.refine import refine
+from midas.spaces import get_space
+
+MEANS = {"nor_conv_3x3": 0.34, "nor_conv_1x1": 0.28, "skip_connect": 0.19, "avg_pool_3x3": 0.19}
+CONCENTRATION, NATS_A_POINT, NATS_BEYOND, KNEE = 10.0, 0.045, 0.01, 6.0
+SPACE = get_space("nasbench201").without(["none"])
+
+
+def simulate(table: Table, how: RefineConfig, error: float, skip: float, seed: int) -> tuple[float, float]:
+    """The validation accuracy of the start and of the cell that is kept, in percent."""
+    torch.manual_seed(seed)
+    column = table.columns["cifar10_valid"]
+    edges = [spec for node in SPACE.nodes("cell") for spec in node]
+    drawn = [
+        dict(
+            zip(spec.candidates, torch.distributions.Dirichlet(_means(spec.candidates)).sample().tolist(), strict=True)
+        )
+        for spec in edges
+    ]
+    shares = {
+        ("cell", spec.source, spec.target, op): max(share, 1e-3)
+        for spec, row in zip(edges, drawn, strict=True)
+        for op, share in row.items()
+    }
+    ops = [max(row, key=lambda op: row[op]) for row in drawn]
+    start = Genotype.from_arch("|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|".format(*ops))
+    best = max(column)
+
+    def judge(cells: Sequence[Genotype]) -> list[Verdict]:
+        found = []
+        for cell in cells:
+            below = float(best - column[table.row(cell)])
+            loss = NATS_A_POINT * min(below, KNEE) + NATS_BEYOND * max(0.0, below - KNEE)
+            loss -= skip * cell.to_arch().count("skip_connect")
+            found.append(Verdict(loss + error * float(torch.randn(())), 0.5))
+        return found
+
+    kept = refine(start, shares, SPACE, how, judge)[-1].genotype
+    return float(column[table.row(start)]), float(column[table.row(kept)])
+
+
+def _means(candidates: Sequence[str]) -> torch.Tensor:
+    return CONCENTRATION * torch.tensor([MEANS[op] for op in candidates])
+
+
+def main() -> None:
+    """Simulate and print Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=Path)
+    parser.add_argument("--errors", nargs="+", type=float, default=[0.0, 0.02, 0.04])
+    parser.add_argument("--trainings", nargs="+", type=int, default=[8, 16, 32])
+    parser.add_argument("--temperatures", nargs="+", type=float, default=[RefineConfig().temperature])
+    parser.add_argument("--skip", type=float, default=0.0, help="nats that each skip connection gains")
+    parser.add_argument("--runs", type=int, default=40)
+    options = parser.parse_args()
+    table = load_table(find_table(options.table))
+    print(
+        "| error, nats | trainings after the neighbours | temperature | start | kept | worst tenth |\n|---|---|---|---|---|---|"
+    )
+    for error, trainings, temperature in itertools.product(options.errors, options.trainings, options.temperatures):
+        how = RefineConfig(trainings=trainings, temperature=temperature)
+        pairs = [simulate(table, how, error, options.skip, seed) for seed in range(options.runs)]
+        starts, kept = ([pair[n] for pair in pairs] for n in (0, 1))
+        tenth = sorted(kept)[math.ceil(len(kept) / 10) - 1]
+        figures = f"{statistics.mean(starts):.2f} | {statistics.mean(kept):.2f} | {tenth:.2f}"
+        print(f"| {error} | {trainings} | {temperature} | {figures} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
