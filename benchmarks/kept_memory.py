@@ -50,12 +50,13 @@ def main() -> None:
         print(*measure(options.one[0], options.threads, bool(options.one[1])))
         return
     print(
-        "| batch | kept: ms an image | as it is | ratio, each round | page faults a step | peak MiB |\n|---|---|---|---|---|---|"
+        "| batch | kept: ms an image | as it is | ratio, each round | page faults a step, kept and not | peak MiB, kept and not |"
     )
+    print("|---|---|---|---|---|---|")
     for batch in options.batches:
         seen: list[list[tuple[float, ...]]] = [[], []]
-        for _ in range(options.rounds):
-            for kept in (0, 1):
+        for turn in range(options.rounds):
+            for kept in (turn % 2, 1 - turn % 2):  # neither always first
                 own = [sys.executable, __file__, "--threads", str(options.threads), "--one", str(batch), str(kept)]
                 out = subprocess.run(own, check=True, capture_output=True, text=True).stdout
                 seen[kept].append(tuple(float(value) for value in out.split()))
@@ -63,7 +64,7 @@ def main() -> None:
         ratios = ", ".join(f"{b / a:.2f}" for a, b in zip(plain, kept_, strict=True))
         faults, peaks = ([f"{statistics.median(one[n] for one in each):.0f}" for each in seen[::-1]] for n in (1, 2))
         times = f"{statistics.median(kept_):.1f} | {statistics.median(plain):.1f}"
-        print(f"| {batch} | {times} | {ratios} | {' for '.join(faults)} | {' for '.join(peaks)} |", flush=True)
+        print(f"| {batch} | {times} | {ratios} | {', '.join(faults)} | {', '.join(peaks)} |", flush=True)
 
 
 if __name__ == "__main__":

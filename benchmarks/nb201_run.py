@@ -18,7 +18,7 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,7 +37,7 @@ from midas.runs.processes import end_with_parent
 from midas.search.bilevel import run_search
 from midas.search.config import DecodeConfig, SearchConfig
 from midas.search.decode import decode
-from midas.search.refine import refined
+from midas.search.refine import ShortTraining, refined
 from midas.search.rules import Rule
 from midas.search.selection import decode_seed, sample_shares
 from midas.spaces import get_space
@@ -45,6 +45,7 @@ from midas.spaces import get_space
 HERE = Path(__file__).parent
 ROWS = HERE / "nb201.csv"
 PRESET = yaml.safe_load((HERE.parent / "presets/nasbench201-cpu.yaml").read_text(encoding="utf-8"))
+CODE = [HERE.parent / "midas" / name for name in ("search", "nets", "spaces", "data")]  # short trainings depend on it
 RULES: tuple[Rule, ...] = ("mean", "vote", "mode", "joint")
 Job = tuple[str, str, int]  # arm, configuration, seed
 
@@ -72,6 +73,7 @@ class Row(NamedTuple):
     trainings: int  # how many there were
     shares: str  # of the operations in the search, as JSON: [type of cell, source, target, operation, share], ...
     search_seconds: int  # of `seconds`, those before the short trainings
+    losses: str  # of the short trainings in their order, as JSON: [arch string, loss in nats], ...
 
 
 def search(job: Job, root: str, threads: int, jobs: int) -> Row:
@@ -89,21 +91,26 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
     space, start = get_space("nasbench201"), time.perf_counter()
     if how.refine and (known := searched_before(job)):
         cell = Genotype.from_arch(known[how.rule])
-        print_ = fingerprint({"cell": cell.hash, "seed": seed, "refine": how.refine.model_dump()}, [])
+        told = {"cell": cell.hash, "seed": seed, "refine": how.refine.model_dump(), "search": config.model_dump()}
+        print_ = fingerprint({**told, "data": meta.fingerprint}, CODE)
         short = Checkpoint(CACHE / "-".join(["refine", arm, str(seed), print_[:12]]), print_)
         shares = {(kind, int(a), int(b), op): float(share) for kind, a, b, op, share in json.loads(known["shares"])}
         trainings = refined(cell, shares, space.without(config.exclude), config, how.refine, train, meta, seed, short)
         short.clear()
         new = {"config": config_text, "refined": trainings[-1].genotype.to_arch(), "subnetwork_accuracy": ""}
         seconds = float(known["search_seconds"]) + time.perf_counter() - start
-        counts = {"seconds": round(seconds), "trainings": sum(not t.kept for t in trainings)}
+        counts = {
+            "seconds": round(seconds),
+            "trainings": sum(not t.kept for t in trainings),
+            "losses": losses(trainings),
+        }
         values: dict[str, Any] = {**known, "date": datetime.date.today().isoformat(), **new, **counts}
         return Row._make(values[field] for field in Row._fields)
     print_ = fingerprint({"job": list(job), "search": config.model_dump(), "data": meta.fingerprint}, [])
     checkpoint = Checkpoint(CACHE / "-".join([arm, str(seed), print_[:12]]), print_)
     result = run_search(space, config, train, meta, seed, checkpoint)
     search_seconds = time.perf_counter() - start
-    print_ = fingerprint({"search": print_, "decode": how.model_dump()}, [])
+    print_ = fingerprint({"search": print_, "decode": how.model_dump()}, CODE)
     short = Checkpoint(CACHE / "-".join(["refine", arm, str(seed), print_[:12]]), print_)
     found = decode_seed(seed, space, result.supernet, result.arm, config, how, train, meta, short)
     seconds = time.perf_counter() - start
@@ -111,8 +118,9 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
     short.clear()
     cells = {rule: decode(found.samples, space.without(config.exclude), rule).to_arch() for rule in RULES}
     if arm == "random":
-        cells = dict.fromkeys(RULES, found.genotype.to_arch())
-    shares = sample_shares(found.samples, space.without(config.exclude), how)
+        start_cell = found.trainings[0].genotype if found.trainings else found.genotype
+        cells = dict.fromkeys(RULES, start_cell.to_arch())
+    shares = sample_shares(found.samples, space.without(config.exclude), how.rule, how.samples)
     return Row(
         date=datetime.date.today().isoformat(),
         arm=arm,
@@ -131,7 +139,13 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
         trainings=sum(not training.kept for training in found.trainings),
         shares=json.dumps([[*key, round(share, 6)] for key, share in shares.items()]),
         search_seconds=round(search_seconds),
+        losses=losses(found.trainings),
     )
+
+
+def losses(trainings: Sequence[ShortTraining]) -> str:
+    """For a row."""
+    return json.dumps([[one.genotype.to_arch(), round(one.loss, 6)] for one in trainings if not one.kept])
 
 
 def searched_before(job: Job) -> dict[str, str] | None:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def command() -> None:
-    """Decode every seed of params.yaml and keep the cell whose sub-network does best on the architecture half."""
+    """Decode every seed of params.yaml and keep the cell that does best (`midas.search.selection`)."""
     from midas.data.prepared import load_meta, load_split
     from midas.runs import files, seeding, world
     from midas.runs.summary import Fact, summarise
@@ -52,6 +52,7 @@ def command() -> None:
             "supernet accuracy": Fact(entry["supernet_accuracy"], ".1%"),
             "skip connections": entry["skips"],
             "after a short training": Fact(one.trainings[-1].accuracy, ".1%") if one.trainings else None,
+            "its expected loss": Fact(one.trainings[-1].expected, ".3f") if one.trainings else None,
             "margin": Fact(entry["margin"], ".4f"),
             "cell": one.genotype.hash[:12],
             "edges that all seeds share": Fact(evidence["agreement"], ".0%") if one is chosen else None,

@@ -18,7 +18,7 @@ FEW = 2  # images of the pass that is counted
 IN_FLIGHT = 1.1  # gradients on their way and gaps between blocks, over what is kept (measured)
 IN_FLIGHT_AGAIN = 1.5  # the same of a checkpointed pass, whose frees leave glibc's heap full of gaps (measured)
 KERNELS = 45 * 2**20  # bytes that torch's CPU kernels take at their first use (measured)
-# options of glibc's mallopt (malloc.h): blocks up to 32 MiB, its limit, come from the heap, which is not given back
+# options of glibc's mallopt (malloc.h): blocks below 32 MiB, its limit, come from the heap, which is not given back
 _HEAP = {"M_MMAP_THRESHOLD": (-3, 32 * 2**20), "M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_TOP_PAD": (-2, 64 * 2**20)}
 _LIMITS = (  # of a container: how much it may hold, how much it does
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -30,7 +30,7 @@ def keep_freed() -> bool:
     """Keep freed memory for the next step; returns whether the C library can.
 
     glibc gives large blocks back to the system as soon as they are freed, so every step of a training asks for its maps
-    anew, page by page. For this process alone, and for as long as it runs; what it holds at most stays the same.
+    anew, page by page. For this process alone, and for as long as it runs.
     """
     if not sys.platform.startswith("linux"):
         return False

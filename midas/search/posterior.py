@@ -2,9 +2,9 @@
 
 Cells that share operations have losses alike, so each training says something about every cell, and the noise of single
 trainings averages out. The covariance of two cells is s^2 r^h, where h is the number of edges on which their operations
-differ: the product over edges of 1 where they are the same and r where they are not. Its parameters are those under which
-the losses seen are most likely, so nothing is tuned. Standard: Rasmussen and Williams, Gaussian Processes for Machine Learning,
-2006, sections 2.2 (prediction), 2.7 (a constant mean) and 5.4 (marginal likelihood).
+differ: the product over edges of 1 where they are the same and r where they are not. Of 20 pairs of r and noise that pair
+is taken under which the losses seen are most likely. Standard: Rasmussen and Williams, Gaussian Processes for Machine
+Learning, 2006, sections 2.2 (prediction), 2.7 (an unknown constant mean) and 5.4 (marginal likelihood).
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Fit(NamedTuple):
     """A Gaussian process given what was seen.
 
     Attributes:
-        likelihood: logarithm of the marginal likelihood, up to a constant.
+        likelihood: logarithm of the marginal likelihood with the mean integrated out and the most likely s^2, up to a constant.
         likeness: r.
         noise: the error's variance over s^2.
         mean: of all cells' losses.
@@ -60,13 +60,13 @@ def _covariance(one: Tensor, other: Tensor, likeness: float) -> Tensor:
 
 
 def _fit(seen: Tensor, losses: Tensor, likeness: float, noise: float) -> Fit:
-    """With the most likely mean and s^2, which have closed forms."""
-    count = len(losses)
+    """Mean and s^2 have closed forms."""
+    count, free = len(losses), len(losses) - 1
     factor = torch.linalg.cholesky(_covariance(seen, seen, likeness) + noise * torch.eye(count, dtype=torch.float64))
     solved = torch.cholesky_solve(torch.stack([losses, torch.ones_like(losses)], 1), factor)  # (cells seen, 2)
     precision = solved[:, 1].sum()  # of the mean
     mean = solved[:, 0].sum() / precision
     weights = solved[:, 0] - mean * solved[:, 1]
-    variance = ((losses - mean) @ weights) / count  # s^2
-    likelihood = -count / 2 * variance.log() - factor.diagonal().log().sum() - precision.log() / 2
+    variance = ((losses - mean) @ weights) / free  # s^2
+    likelihood = -free / 2 * variance.log() - factor.diagonal().log().sum() - precision.log() / 2
     return Fit(float(likelihood), likeness, noise, float(mean), weights)

@@ -27,15 +27,21 @@ from midas.search.posterior import expected
 from midas.spaces.space import Space
 
 Judge = Callable[[Sequence[Genotype]], Sequence[Verdict]]
-Place = tuple[str, int]  # the type of cell, and which of its edges
 Shares = Mapping[tuple[str, int, int, str], float]  # type of cell, source, target and operation, to what it had
 
-TOGETHER = 2  # cells of a round: trained side by side, chosen before any of them is known
+TOGETHER = 2  # cells of a round, chosen before any of them is known: so many are trained side by side on any machine
 
 
 class ShortTraining(NamedTuple):
-    """One of them: its round (0: the decoded cell and its neighbours), cell, loss in nats, accuracy in [0, 1], and what
-    loss all trainings together lead one to expect of the cell, in nats; whether it is the cell that was kept.
+    """One of them.
+
+    Attributes:
+        round: 0: the decoded cell and its neighbours.
+        genotype: the cell.
+        loss: as in `Verdict`, in nats.
+        accuracy: as there, in [0, 1].
+        expected: the loss that all trainings together lead one to expect of the cell, in nats.
+        kept: whether it is the cell that was kept.
     """
 
     round: int
@@ -77,7 +83,7 @@ def refined(
     depths, halves = how.cells or (search.cells,), Halves(train, recipe)
     trainings = ShortTrainings(space, recipe, depths, how.epochs, halves, meta, seed, device)
     total = 1 + len(neighbours(start, space)) + how.trainings
-    with progress(f"refine seed {seed}", total) as report, trainer(device) as run:
+    with progress(f"refine seed {seed}", total, len(known)) as report, trainer(device) as run:
 
         def judge(cells: Sequence[Genotype]) -> list[Verdict]:
             new = [cell for cell in cells if cell.hash not in known]
@@ -117,28 +123,24 @@ def refine(start: Genotype, shares: Shares, space: Space, how: RefineConfig, jud
     near = {n.hash: n for cell in cells[1:] for n in neighbours(cell, space)}
     total = len(trained) + how.trainings
 
-    def outlook(seen: Sequence[tuple[Genotype, float]], asked: Sequence[Genotype]) -> tuple[Tensor, Tensor]:
-        """The expected losses of cells, given those of some; and what counts."""
-        known = [cell for cell, _ in seen]
-        losses = expected(_numbers(known, space), [loss for _, loss in seen], _numbers(asked, space))
-        return losses, losses - how.temperature * torch.tensor([_log_share(cell, shares) for cell in asked]).double()
+    def outlook(asked: Sequence[Genotype]) -> tuple[Tensor, Tensor]:
+        """The losses to expect of cells, and what counts."""
+        seen = [one.genotype for one in trained.values()]
+        losses = expected(_numbers(seen, space), [one.loss for one in trained.values()], _numbers(asked, space))
+        logs = torch.tensor([_log_share(cell, shares) for cell in asked], dtype=torch.float64)
+        return losses, losses - how.temperature * logs
 
     for number in count(1):
-        near = {key: cell for key, cell in near.items() if key not in trained}
-        seen = [(one.genotype, one.loss) for one in trained.values()]
-        chosen = list[Genotype]()
-        while near and len(chosen) < min(TOGETHER, total - len(trained)):
-            losses, counts = outlook(seen, list(near.values()))
-            best = int(counts.argmin())
-            chosen.append(near.pop(list(near)[best]))
-            seen.append((chosen[-1], float(losses[best])))  # believed until it is trained
-        if not chosen:
+        asked = [cell for key, cell in near.items() if key not in trained]
+        most = min(TOGETHER, total - len(trained))
+        if not asked or not most:
             break
+        _, counts = outlook(asked)
+        chosen = [asked[place] for place in counts.argsort(stable=True)[:most].tolist()]
         for cell, verdict in zip(chosen, judge(chosen), strict=True):
             trained[cell.hash] = ShortTraining(number, cell, *verdict)
             near |= {n.hash: n for n in neighbours(cell, space)}
-    cells = [one.genotype for one in trained.values()]
-    losses, counts = outlook([(one.genotype, one.loss) for one in trained.values()], cells)
+    losses, counts = outlook([one.genotype for one in trained.values()])
     result = [one._replace(expected=float(loss)) for one, loss in zip(trained.values(), losses, strict=True)]
     return [*result, result[int(counts.argmin())]._replace(kept=True)]
 

@@ -1,8 +1,8 @@
 """The choice between seeds, with its evidence.
 
 Each seed is decoded by itself. The genotype kept is the one whose sub-network (supernet weights, batch norm on batch
-statistics) does best on the architecture half, or whose short training does where there are any; ties go to the lowest
-seed. All are written down.
+statistics) does best on the architecture half, or, where there are short trainings, the one of which they lead one to
+expect the lowest loss; ties go to the lowest seed. All are written down.
 """
 
 from collections import Counter
@@ -22,6 +22,7 @@ from midas.search.decode import Distributions, Samples, decode, deviations, dist
 from midas.search.halves import Halves
 from midas.search.monitor import accuracy, decode_batches, indicators, one_line
 from midas.search.refine import ShortTraining, operation_shares, refined
+from midas.search.rules import Rule
 from midas.search.supernet import Supernet
 from midas.spaces.space import Space
 
@@ -43,8 +44,8 @@ class Decoded(NamedTuple):
 
     @property
     def judged(self) -> float:
-        """By what seeds are compared: the last short training of the cell, else its sub-network."""
-        return self.trainings[-1].accuracy if self.trainings else self.subnetwork_accuracy
+        """By what seeds are compared: the accuracy of the sub-network, or, after short trainings, the expected loss, negated."""
+        return -self.trainings[-1].expected if self.trainings else self.subnetwork_accuracy
 
 
 def decode_sample(half: Split, how: DecodeConfig) -> Split:
@@ -79,7 +80,7 @@ def decode_seed(
     trainings: Sequence[ShortTraining] = ()
     if how.refine is not None:
         device = next(supernet.parameters()).device
-        shares = sample_shares(samples, space, how)
+        shares = sample_shares(samples, space, how.rule, len(sample))
         trainings = refined(genotype, shares, space, config, how.refine, train, meta, seed, checkpoint, device)
         genotype = trainings[-1].genotype
     accuracies = (
@@ -89,10 +90,10 @@ def decode_seed(
     return Decoded(seed, genotype, samples, *accuracies, trainings)
 
 
-def sample_shares(samples: Samples, space: Space, how: DecodeConfig) -> dict[tuple[str, int, int, str], float]:
+def sample_shares(samples: Samples, space: Space, rule: Rule, images: int) -> dict[tuple[str, int, int, str], float]:
     """`operation_shares` by the decode rule; of weights that are the same for all samples the mean, as one voice is no vote."""
     one_voice = all(len(node.a) == 1 for cells in samples.values() for nodes in cells for node in nodes)
-    return operation_shares(distributions(samples, "mean" if one_voice else how.rule), space, how.samples)
+    return operation_shares(distributions(samples, "mean" if one_voice else rule), space, images)
 
 
 def _best_random(
@@ -175,11 +176,12 @@ def agreement(genotypes: Sequence[Genotype]) -> float:
 
 def _evidence(decoded: Decoded, space: Space, kept: bool) -> dict[str, Any]:
     """One seed's entry in `decode.json`."""
-    found, by = distributions(decoded.samples), "short training" if decoded.trainings else "sub-network"
+    found = distributions(decoded.samples)
+    by = "expectation from short trainings" if decoded.trainings else "sub-network on the architecture half"
     return {
         "seed": decoded.seed,
         "kept": kept,
-        "reason": f"best {by} on the architecture half" if kept else f"another seed's {by} did at least as well",
+        "reason": f"best {by}" if kept else f"another seed's {by} is at least as good",
         "subnetwork_accuracy": round(decoded.subnetwork_accuracy, 6),
         "supernet_accuracy": round(decoded.supernet_accuracy, 6),
         "discretisation_gap": round(decoded.supernet_accuracy - decoded.subnetwork_accuracy, 6),

@@ -46,8 +46,9 @@ def test_short_trainings_tell_a_network_from_a_dead_one(digits: Data) -> None:
 
 def test_a_training_that_diverges_counts_as_a_guess(digits: Data) -> None:
     run = trainings(digits, epochs=1)
-    wild = replace(run, recipe=run.recipe.model_copy(update={"learning_rate": 1e30}))
-    assert wild(POINTWISE).loss == pytest.approx(math.log(len(run.meta.classes)))
+    for rate in (30.0, 1e30):  # losses far above a guess's, and none at all
+        wild = replace(run, recipe=run.recipe.model_copy(update={"learning_rate": rate}))
+        assert wild(POINTWISE).loss == pytest.approx(math.log(len(run.meta.classes)))
 
 
 def test_the_mean_over_networks_of_several_depths_counts(digits: Data) -> None:
@@ -81,3 +82,13 @@ def test_cells_that_differ_in_one_edge_start_from_the_same_other_weights(digits:
     ]
     one, other = (still(cell).loss for cell in cells)
     assert one == pytest.approx(other, rel=1e-6)
+
+
+def test_the_loss_is_the_mean_over_the_last_epoch(digits: Data) -> None:
+    """Where nothing is learned one epoch has the loss of two, and where something is the last epoch has less."""
+    run = trainings(digits, epochs=2)
+    still = replace(run, recipe=run.recipe.model_copy(update={"learning_rate": 1e-12, "min_learning_rate": 0.0}))
+    before, after = still(POINTWISE).loss, run(POINTWISE).loss
+    once = replace(still, epochs=1)(POINTWISE).loss
+    assert before == pytest.approx(once, abs=0.02)  # the same images in another order, nothing learned
+    assert after < before - 0.1

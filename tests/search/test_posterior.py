@@ -32,21 +32,35 @@ def test_it_is_a_gaussian_process_on_one_hot_operations(seed: int) -> None:
     assert torch.allclose(expected(seen, losses.tolist(), asked), wanted, rtol=1e-9, atol=1e-12)
 
 
-def test_its_parameters_are_the_most_likely_of_those_that_are_tried() -> None:
-    """The likelihood against the one of a normal distribution with the same covariance, up to the mean's own term."""
-    seen, losses = cells(15, 1), torch.randn(15, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_likelihood_is_that_of_the_contrasts(seed: int) -> None:
+    """With the mean integrated out: the density of 14 orthonormal contrasts of 15 losses, which hold nothing of the mean."""
+    seen, losses = cells(15, seed), torch.randn(15, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    start = torch.cat([torch.ones(15, 1), torch.eye(15)[:, :14]], 1).double()
+    contrasts = torch.linalg.qr(start).Q[:, 1:]
 
     def written_out(likeness: float, noise: float) -> float:
-        fit = module._fit(seen, losses, likeness, noise)
         alike = likeness ** (seen[:, None] != seen).sum(2).double() + noise * torch.eye(15, dtype=torch.float64)
-        over = losses - fit.mean
-        scale = over @ torch.linalg.solve(alike, over) / 15
-        normal = torch.distributions.MultivariateNormal(torch.full((15,), fit.mean, dtype=torch.float64), scale * alike)
-        return float(normal.log_prob(losses)) - float(torch.linalg.inv(alike).sum().log()) / 2
+        seen_in, alike_in = contrasts.T @ losses, contrasts.T @ alike @ contrasts
+        scale = seen_in @ torch.linalg.solve(alike_in, seen_in) / 14
+        normal = torch.distributions.MultivariateNormal(torch.zeros(14).double(), scale * alike_in)
+        return float(normal.log_prob(seen_in))
 
-    own = [module._fit(seen, losses, *choice).likelihood for choice in ((0.5, 0.1), (0.9, 0.03), (0.7, 1.0))]
-    plain = [written_out(*choice) for choice in ((0.5, 0.1), (0.9, 0.03), (0.7, 1.0))]
+    choices = ((0.5, 0.1), (0.9, 0.03), (0.7, 1.0))
+    own = [module._fit(seen, losses, *choice).likelihood for choice in choices]
+    plain = [written_out(*choice) for choice in choices]
     assert [a - own[0] for a in own] == pytest.approx([a - plain[0] for a in plain], abs=1e-8)
+
+
+def test_the_mean_is_the_one_of_least_error() -> None:
+    """By generalised least squares, written out; then the weights of the cells seen sum to 0."""
+    seen, losses = cells(15, 5), torch.randn(15, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    fit = module._fit(seen, losses, 0.7, 0.1)
+    inverse = torch.linalg.inv(
+        0.7 ** (seen[:, None] != seen).sum(2).double() + 0.1 * torch.eye(15, dtype=torch.float64)
+    )
+    assert fit.mean == pytest.approx(float((inverse.sum(0) @ losses) / inverse.sum()), abs=1e-12)
+    assert float(fit.weights.sum()) == pytest.approx(0, abs=1e-12)
 
 
 @given(st.integers(0, 1000), st.floats(-5, 5), st.floats(0.1, 10))
