@@ -3,7 +3,7 @@
     python benchmarks/nb201_short_search.py untrained  --root CIFAR --table TABLE                seconds a seed
     python benchmarks/nb201_short_search.py depth      --root CIFAR --table TABLE                minutes
     python benchmarks/nb201_short_search.py neighbours --root CIFAR --table TABLE --arch ARCH    minutes
-    python benchmarks/nb201_short_search.py judges     --root CIFAR --table TABLE --seeds 10     90 minutes a seed, a slow core
+    python benchmarks/nb201_short_search.py judges     --root CIFAR --table TABLE --seeds 10     40 minutes a seed, two slow cores
 
 `untrained` decodes supernets and projections as they are drawn, before any step. `depth` trains three cells as the preset's
 `decode.refine` does: the best of the table but two, the one of 3x3 convolutions alone, and the one whose skip joins another
@@ -47,18 +47,17 @@ CODES = {"3": "nor_conv_3x3", "1": "nor_conv_1x1", "s": "skip_connect", "p": "av
 SIXTEEN = (
     "333s33 313s33 313s13 331s33 33ps33 133s33 33ss33 3s3s33 333ss3 333s3s s33s33 333133 333p33 333333 1113p3 111s11"
 )
-DEEP = RefineConfig(cells=(3,), channels=8, size=16, images=20_000)
+TWO = RefineConfig(
+    cells=(2,), channels=8, size=16, images=5000, epochs=10, crops=False
+)  # half of the images are trained on
 JUDGES = {
-    "three cells a stage, crops": DEEP,
-    "three cells a stage": DEEP.model_copy(update={"crops": False}),
-    "one cell a stage": DEEP.model_copy(update={"crops": False, "cells": (1,)}),
-    "one and three": DEEP.model_copy(update={"crops": False, "cells": (1, 3)}),
-    "one and two, five epochs": DEEP.model_copy(update={"crops": False, "cells": (1, 2), "epochs": 5}),
-    "one, 5,000 images": DEEP.model_copy(update={"crops": False, "cells": (1,), "images": 10_000}),
-    "two, 5,000 images": DEEP.model_copy(update={"crops": False, "cells": (2,), "images": 10_000}),
-    "two, 5,000 images, eight epochs": DEEP.model_copy(
-        update={"crops": False, "cells": (2,), "images": 10_000, "epochs": 8}
-    ),
+    "2,500 images, ten epochs": TWO,
+    "the same with crops": TWO.model_copy(update={"crops": True}),
+    "one cell a stage": TWO.model_copy(update={"cells": (1,)}),
+    "three cells a stage": TWO.model_copy(update={"cells": (3,)}),
+    "5,000 images, three epochs": TWO.model_copy(update={"images": 10_000, "epochs": 3}),
+    "5,000 images, eight epochs": TWO.model_copy(update={"images": 10_000, "epochs": 8}),
+    "10,000 images, three epochs": TWO.model_copy(update={"images": 20_000, "epochs": 3}),
 }
 
 
