@@ -72,9 +72,8 @@ class RefineConfig(BaseModel):
     images: int | None = Field(None, ge=2)
     epochs: int = Field(3, ge=1, le=1000)
     crops: bool = True  # the search's random crops; without them a few epochs tell operations apart better
-    trainings: int = Field(
-        16, ge=0, le=100_000
-    )  # beside those of the decoded cell and of all that differ in one operation
+    # beside those of the decoded cell and of all that differ in one operation; the time to choose grows with the cube
+    trainings: int = Field(16, ge=0, le=5_000)
     temperature: NotNegative = 0.02  # nats of loss that weigh as much as e times the share in the search
 
 
