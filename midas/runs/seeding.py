@@ -28,4 +28,4 @@ def deterministic() -> None:
     to a twelfth of a short training's time.
     """
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property its stub lacks
