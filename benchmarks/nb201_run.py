@@ -6,7 +6,8 @@
 CIFAR is the folder that holds cifar-10-batches-py. The settings are those of presets/nasbench201-cpu.yaml; --set changes
 one of the search (epochs=8) or of the decoding ("decode.refine=null") and so makes another configuration. Rows that exist
 are skipped, so a run may be stopped and started again; what was begun is resumed from its last epoch or short training. Where
-a row has the same search, `shares` and another decode.refine, its cell is taken and only the short trainings are run.
+a row has the same search, `shares` and another decode.refine, its cell is taken and only the short trainings are run; those
+not even, that it has the losses of by the same recipe, where only how many there are or what the search weighs is another.
 --jobs searches run side by side, each on cores / jobs threads; a row's seconds are those of the run that ended it. Cells are
 decoded by every rule; where decode.refine is set, the preset's goes on to short trainings, and the sub-network's accuracy
 is that of their cell. The table of accuracies is not read here: benchmarks/nb201_table.py joins the rows with it.
@@ -15,6 +16,7 @@ is that of their cell. The table of accuracies is not read here: benchmarks/nb20
 import argparse
 import datetime
 import json
+import math
 import multiprocessing
 import os
 import time
@@ -35,7 +37,7 @@ from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint, fingerprint
 from midas.runs.processes import end_with_parent
 from midas.search.bilevel import run_search
-from midas.search.config import DecodeConfig, SearchConfig
+from midas.search.config import DecodeConfig, RefineConfig, SearchConfig
 from midas.search.decode import decode
 from midas.search.refine import ShortTraining, refined
 from midas.search.rules import Rule
@@ -95,6 +97,10 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
         print_ = fingerprint({**told, "data": meta.fingerprint}, CODE)
         short = Checkpoint(CACHE / "-".join(["refine", arm, str(seed), print_[:12]]), print_)
         shares = {(kind, int(a), int(b), op): float(share) for kind, a, b, op, share in json.loads(known["shares"])}
+        if same_recipe(known, how.refine) and not short.load():
+            seen = [(Genotype.from_arch(arch).hash, loss) for arch, loss in json.loads(known["losses"])]
+            short.save({key: (loss, math.nan) for key, loss in seen})
+            start -= float(known["seconds"]) - float(known["search_seconds"])
         trainings = refined(cell, shares, space.without(config.exclude), config, how.refine, train, meta, seed, short)
         short.clear()
         new = {"config": config_text, "refined": trainings[-1].genotype.to_arch(), "subnetwork_accuracy": ""}
@@ -157,6 +163,15 @@ def searched_before(job: Job) -> dict[str, str] | None:
     with_shares = (row for row in reversed(rows.read(ROWS)) if row["shares"])
     same = (row for row in with_shares if key(row["arm"], row["config"], int(row["seed"])) == key(*job))
     return next(same, None)
+
+
+def same_recipe(row: dict[str, str], how: RefineConfig) -> bool:
+    """Whether a row's short trainings are by this recipe, however many they are and whatever the search weighs."""
+    number = {"trainings", "temperature"}
+    if json.loads(row["losses"] or "[]") == []:
+        return False
+    other = RefineConfig(**json.loads(row["config"]).get("decode.refine", PRESET["decode"]["refine"]))
+    return other.model_dump(exclude=number) == how.model_dump(exclude=number)
 
 
 def preset_images(root: str) -> Path:

@@ -97,7 +97,7 @@ class ShortTrainings:
         steps = [index for epoch in range(self.epochs) for index in epoch_batches(len(half), batch, order, epoch)]
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, len(steps), recipe.min_learning_rate)
         augment = Augment(recipe.augment, self.meta.mean, self.meta.std)
-        last = torch.zeros((), device=self.device)  # summed there: no step waits for the device
+        per_epoch, last = len(steps) // self.epochs, torch.zeros((), device=self.device)  # no step waits for the device
         for step, index in enumerate(steps):
             logits, _ = network(augment(half.images[index].to(self.device), draws), arm)
             loss = F.cross_entropy(logits, half.labels[index].to(self.device))
@@ -106,9 +106,9 @@ class ShortTrainings:
             nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
             optimiser.step()
             schedule.step()
-            if step >= len(steps) - len(steps) // self.epochs:
+            if step >= len(steps) - per_epoch:
                 last += loss.detach()
-        mean, guess = float(last) / (len(steps) // self.epochs), math.log(len(self.meta.classes))
+        mean, guess = float(last) / per_epoch, math.log(len(self.meta.classes))
         return Verdict(min(mean, guess) if math.isfinite(mean) else guess, self._accuracy(network, arm))
 
     @torch.no_grad()
