@@ -6,9 +6,10 @@
 CIFAR is the folder that holds cifar-10-batches-py. The settings are those of presets/nasbench201-cpu.yaml; --set changes
 one of the search (epochs=8) or of the decoding ("decode.refine=null") and so makes another configuration. Rows that exist
 are skipped, so a run may be stopped and started again; what was begun is resumed from its last epoch or short training. Where
-a row has the same search, `shares` and another decode.refine, its cell is taken and only the short trainings are run; those
-not even, that it has the losses of by the same recipe, where only how many there are or what the search weighs is another.
---jobs searches run side by side, each on cores / jobs threads; a row's seconds are those of the run that ended it. Cells are
+a row has the same search, `shares` and another decode.refine, its cell is taken and only the short trainings are run. A cell's
+short training is the same for every arm, so the losses that rows of the same seed and recipe have are taken, too.
+--jobs searches run side by side, each on cores / jobs threads; a row's seconds are those of the run that ended it, and of a
+whole seed only where it had nothing to take. Cells are
 decoded by every rule; where decode.refine is set, the preset's goes on to short trainings, and the sub-network's accuracy
 is that of their cell. The table of accuracies is not read here: benchmarks/nb201_table.py joins the rows with it.
 """
@@ -97,10 +98,7 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
         print_ = fingerprint({**told, "data": meta.fingerprint}, CODE)
         short = Checkpoint(CACHE / "-".join(["refine", arm, str(seed), print_[:12]]), print_)
         shares = {(kind, int(a), int(b), op): float(share) for kind, a, b, op, share in json.loads(known["shares"])}
-        if same_recipe(known, how.refine) and not short.load():
-            seen = [(Genotype.from_arch(arch).hash, loss) for arch, loss in json.loads(known["losses"])]
-            short.save({key: (loss, math.nan) for key, loss in seen})
-            start -= float(known["seconds"]) - float(known["search_seconds"])
+        trained_before(job, how.refine, short)
         trainings = refined(cell, shares, space.without(config.exclude), config, how.refine, train, meta, seed, short)
         short.clear()
         new = {"config": config_text, "refined": trainings[-1].genotype.to_arch(), "subnetwork_accuracy": ""}
@@ -118,6 +116,8 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
     search_seconds = time.perf_counter() - start
     print_ = fingerprint({"search": print_, "decode": how.model_dump()}, CODE)
     short = Checkpoint(CACHE / "-".join(["refine", arm, str(seed), print_[:12]]), print_)
+    if how.refine:
+        trained_before(job, how.refine, short)
     found = decode_seed(seed, space, result.supernet, result.arm, config, how, train, meta, short)
     seconds = time.perf_counter() - start
     checkpoint.clear()
@@ -165,13 +165,21 @@ def searched_before(job: Job) -> dict[str, str] | None:
     return next(same, None)
 
 
-def same_recipe(row: dict[str, str], how: RefineConfig) -> bool:
-    """Whether a row's short trainings are by this recipe, however many they are and whatever the search weighs."""
-    number = {"trainings", "temperature"}
-    if json.loads(row["losses"] or "[]") == []:
-        return False
-    other = RefineConfig(**json.loads(row["config"]).get("decode.refine", PRESET["decode"]["refine"]))
-    return other.model_dump(exclude=number) == how.model_dump(exclude=number)
+def trained_before(job: Job, how: RefineConfig, short: Checkpoint) -> None:
+    """Put the losses of all rows of this seed and recipe, whatever their arm, where short trainings look for them."""
+    number = {"trainings", "temperature"}  # these are not of the recipe
+    recipe, searched = how.model_dump(exclude=number), {**json.loads(job[1]), "decode.refine": None}
+    state = short.load() or {}
+    for row in rows.read(ROWS):
+        config, known = json.loads(row["config"]), json.loads(row["losses"] or "[]")
+        if not known or int(row["seed"]) != job[2] or {**config, "decode.refine": None} != searched:
+            continue
+        other = config.get("decode.refine", PRESET["decode"]["refine"])
+        other = RefineConfig(**{key: value for key, value in other.items() if key in RefineConfig.model_fields})
+        if other.model_dump(exclude=number) == recipe:
+            state = {Genotype.from_arch(arch).hash: (loss, math.nan) for arch, loss in known} | state
+    if state:
+        short.save(state)
 
 
 def preset_images(root: str) -> Path:
