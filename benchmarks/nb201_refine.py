@@ -1,6 +1,6 @@
 """How good `decode.refine` would be if short trainings erred by so much: simulated with the table's validation column.
 
-    python benchmarks/nb201_refine.py --table TABLE --errors 0 0.02 0.04 --trainings 20 40 --runs 40        minutes
+    python benchmarks/nb201_refine.py --table TABLE --errors 0 0.02 0.04 --trainings 8 16 32 --runs 40        minutes
 
 A short training's loss is taken to be 0.045 nats more for each point that a cell has less than the best (0.01 beyond six
 points), less --skip for each skip connection (networks that learn fast, as deep short trainings favour them), plus a
@@ -59,7 +59,7 @@ def simulate(table: Table, how: RefineConfig, error: float, skip: float, seed: i
             found.append(Verdict(loss + float(errors[table.row(cell)]), 0.5))
         return found
 
-    kept = refine(start, shares, SPACE, how, judge, seed)[-1].genotype
+    kept = refine(start, shares, SPACE, how, judge)[-1].genotype
     return float(column[table.row(start)]), float(column[table.row(kept)])
 
 
@@ -72,13 +72,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path)
     parser.add_argument("--errors", nargs="+", type=float, default=[0.0, 0.02, 0.04])
-    parser.add_argument("--trainings", nargs="+", type=int, default=[20, 40])
+    parser.add_argument("--trainings", nargs="+", type=int, default=[8, 16, 32])
     parser.add_argument("--temperatures", nargs="+", type=float, default=[RefineConfig().temperature])
     parser.add_argument("--skip", type=float, default=0.0, help="nats that each skip connection gains")
     parser.add_argument("--runs", type=int, default=40)
     options = parser.parse_args()
     table = load_table(find_table(options.table))
-    print("| error, nats | trainings | temperature | start | kept | a tenth is at most |")
+    print("| error, nats | trainings after the neighbours | temperature | start | kept | a tenth is at most |")
     print("|---|---|---|---|---|---|")
     for error, trainings, temperature in itertools.product(options.errors, options.trainings, options.temperatures):
         how = RefineConfig(trainings=trainings, temperature=temperature)

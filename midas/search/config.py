@@ -61,7 +61,7 @@ class SearchConfig(BaseModel):
 
 
 class RefineConfig(BaseModel):
-    """How a decoded cell is compared with others by short trainings (`midas.search.refine`)."""
+    """How a decoded cell is compared with cells near it by short trainings (`midas.search.refine`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -72,8 +72,9 @@ class RefineConfig(BaseModel):
     images: int | None = Field(None, ge=2)
     epochs: int = Field(3, ge=1, le=1000)
     crops: bool = True  # the search's random crops; without them a few epochs tell operations apart better
-    trainings: int = Field(32, ge=1, le=5_000)  # the time to choose the next cell grows with their cube
-    temperature: NotNegative = 0.01  # nats of loss that weigh as much as e times the share in the search
+    # beside those of the decoded cell and of all that differ in one operation; the time to choose grows with their cube
+    trainings: int = Field(16, ge=0, le=5_000)
+    temperature: NotNegative = 0.02  # nats of loss that weigh as much as e times the share in the search
 
 
 class DecodeConfig(BaseModel):
@@ -85,4 +86,4 @@ class DecodeConfig(BaseModel):
     samples: int = Field(1024, ge=1)  # images of the architecture half, at most all of it
     batch_size: int = Field(256, ge=2, le=65_536)
     seed: int = Field(0, ge=0)  # of the choice of samples
-    refine: RefineConfig | None = None  # short trainings of the decoded cell and of others; null is off
+    refine: RefineConfig | None = None  # short trainings of the decoded cell and its neighbours; null is off

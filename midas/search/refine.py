@@ -1,10 +1,10 @@
-"""A decoded cell against others, each trained briefly from scratch: what a supernet cannot tell.
+"""A decoded cell against cells near it, each trained briefly from scratch: what a supernet cannot tell.
 
 In a supernet every edge holds some skip connection, so nothing in it asks whether the decoded cell, alone and deep, can
 still be trained. Short trainings of whole networks do; DARTS itself trains the cells of four searches briefly and keeps the
-best (arXiv 1806.09055, section 3.1). First come cells that are drawn with the shares that operations had in the search, then,
-one round after the other, those from which the trainings so far lead one to expect most (`midas.search.posterior`). The
-shares count there, too, together with the losses. Every arm is refined alike.
+best (arXiv 1806.09055, section 3.1). First come all cells that differ from the decoded one in one operation, then, one
+round after the other, those from which the trainings so far lead one to expect most (`midas.search.posterior`). What the
+search found keeps its weight: the shares that operations had in it count together with the losses. Every arm is refined alike.
 """
 
 import math
@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from midas.data.prepared import DataMeta, Split
-from midas.genotype import CellGenotype, Edge, Genotype
-from midas.runs import seeding
+from midas.genotype import CellGenotype, Genotype
 from midas.runs.checkpoint import Checkpoint
 from midas.runs.progress import progress
 from midas.search.brief import CPU, ShortTrainings, Verdict, short_recipe, trainer
@@ -37,7 +36,7 @@ class ShortTraining(NamedTuple):
     """One of them.
 
     Attributes:
-        round: 0: the decoded cell and those drawn.
+        round: 0: the decoded cell and its neighbours.
         genotype: the cell.
         loss: as in `Verdict`, in nats.
         accuracy: as there, in [0, 1].
@@ -75,7 +74,7 @@ def refined(
         how: what differs from it, and how many there are.
         train: the training images, halved as in the search.
         meta: classes and statistics of the data.
-        seed: of the cells drawn, of the weights and of the order of the images.
+        seed: of the weights and of the order of the images.
         checkpoint: where the verdicts are kept.
         device: that computes.
     """
@@ -83,7 +82,8 @@ def refined(
     recipe = short_recipe(search, how, meta)
     depths, halves = how.cells or (search.cells,), Halves(train, recipe)
     trainings = ShortTrainings(space, recipe, depths, how.epochs, halves, meta, seed, device)
-    with progress(f"refine seed {seed}", how.trainings, len(known)) as report, trainer(device) as run:
+    total = 1 + len(neighbours(start, space)) + how.trainings
+    with progress(f"refine seed {seed}", total, len(known)) as report, trainer(device) as run:
 
         def judge(cells: Sequence[Genotype]) -> list[Verdict]:
             new = [cell for cell in cells if cell.hash not in known]
@@ -94,19 +94,14 @@ def refined(
                 report.step(accuracy=verdict.accuracy, loss=verdict.loss)
             return [Verdict(*known[cell.hash]) for cell in cells]
 
-        result = refine(start, shares, space, how, judge, seed)
+        result = refine(start, shares, space, how, judge)
         changed = int((_numbers([result[-1].genotype], space) != _numbers([start], space)).sum())
         report.note(f"{len(known)} short trainings, {changed} operations changed")
     return result
 
 
-def refine(
-    start: Genotype, shares: Shares, space: Space, how: RefineConfig, judge: Judge, seed: int
-) -> list[ShortTraining]:
-    """Train cells that the search proposes, then neighbours of what was trained, and keep the best of the cells trained.
-
-    Half of the trainings are of `start` and of cells drawn with the shares. Drawn cells differ in many operations and so say
-    something of each; those next to `start` alone would lead no further than the best cell near it.
+def refine(start: Genotype, shares: Shares, space: Space, how: RefineConfig, judge: Judge) -> list[ShortTraining]:
+    """Train `start` and its neighbours, then neighbours of what was trained, and keep the best of the cells trained.
 
     What counts is the loss that all trainings together lead one to expect of a cell, in nats, less `how.temperature`
     times the sum over its edges of the logarithm of the operation's share in the search: as if the shares were a prior, and
@@ -117,16 +112,16 @@ def refine(
         start: the decoded cell.
         shares: of the operations in the search, each above 0; empty counts them as equal.
         space: without what the search left out.
-        how: how many trainings there are, and what the search weighs.
+        how: how many trainings follow those of the neighbours, and what the search weighs.
         judge: trains cells and tests them.
-        seed: of the draws.
 
     Returns:
         All trainings in their order, and the one of the cell kept once more.
     """
-    cells = drawn(start, shares, space, max(1, how.trainings // 2), seed)
+    cells = [start, *neighbours(start, space)]
     trained = {cell.hash: ShortTraining(0, cell, *verdict) for cell, verdict in zip(cells, judge(cells), strict=True)}
-    near = {n.hash: n for cell in cells for n in neighbours(cell, space)}
+    near = {n.hash: n for cell in cells[1:] for n in neighbours(cell, space)}
+    total = len(trained) + how.trainings
 
     def outlook(asked: Sequence[Genotype]) -> tuple[Tensor, Tensor]:
         """The losses to expect of cells, and what counts."""
@@ -137,7 +132,7 @@ def refine(
 
     for number in count(1):
         asked = [cell for key, cell in near.items() if key not in trained]
-        most = min(TOGETHER, how.trainings - len(trained))
+        most = min(TOGETHER, total - len(trained))
         if not asked or not most:
             break
         _, counts = outlook(asked)
@@ -161,45 +156,17 @@ def operation_shares(found: Distributions, space: Space, images: int) -> dict[tu
     }
 
 
-def drawn(start: Genotype, shares: Shares, space: Space, count: int, seed: int) -> list[Genotype]:
-    """`start` and others on its edges, each operation drawn with its share in the search, until they are `count`.
-
-    Fewer where the space has no more or its shares leave hardly any other: twenty draws for each are tried.
-    """
-    generator, found = seeding.generator(seed, "refine", "draw"), {start.hash: start}
-    for _ in range(20 * count):
-        if len(found) >= count:
-            break
-        cells = {}
-        for kind, cell in start.cells.items():
-            edges = []
-            for edge in cell.edges:
-                ops = _operations(kind, edge, space)
-                weights = [shares[kind, edge.source, edge.target, op] if shares else 1.0 for op in ops]
-                number = int(torch.multinomial(torch.tensor(weights), 1, generator=generator))
-                edges.append(edge._replace(op=ops[number]))
-            cells[kind] = CellGenotype(tuple(edges), cell.concat)
-        new = Genotype(start.space, cells)
-        found.setdefault(new.hash, new)
-    return list(found.values())
-
-
 def neighbours(genotype: Genotype, space: Space) -> list[Genotype]:
-    """All cells that differ in one operation."""
+    """All cells that differ in one operation. `none` comes only where the space keeps all edges."""
     result = []
     for kind, cell in genotype.cells.items():
         for number, edge in enumerate(cell.edges):
-            for op in _operations(kind, edge, space):
-                if op != edge.op:
+            for op in space.candidates(kind, edge.source, edge.target):
+                if op != edge.op and (op != "none" or space.keep is None):
                     edges = (*cell.edges[:number], edge._replace(op=op), *cell.edges[number + 1 :])
                     changed = {**genotype.cells, kind: CellGenotype(edges, cell.concat)}
                     result.append(Genotype(genotype.space, changed))
     return result
-
-
-def _operations(kind: str, edge: Edge, space: Space) -> list[str]:
-    """What may stand on an edge. `none` comes only where the space keeps all edges."""
-    return [op for op in space.candidates(kind, edge.source, edge.target) if op != "none" or space.keep is None]
 
 
 def _log_share(genotype: Genotype, shares: Shares) -> float:

@@ -14,7 +14,7 @@ from midas.search import refine as module
 from midas.search.brief import ShortTrainings, Verdict
 from midas.search.config import RefineConfig, SearchConfig
 from midas.search.decode import NodeWeights
-from midas.search.refine import Shares, drawn, neighbours, operation_shares, refine, refined
+from midas.search.refine import Shares, neighbours, operation_shares, refine, refined
 from midas.search.selection import sample_shares
 from midas.spaces import get_space
 
@@ -26,7 +26,7 @@ WANTED = Genotype.from_arch(
     "|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_1x1~1|+|skip_connect~0|nor_conv_1x1~1|avg_pool_3x3~2|"
 )
 Data = tuple[Split, Split, DataMeta]
-HOW = RefineConfig(trainings=40)
+HOW = RefineConfig(trainings=16)
 
 
 def shared(genotype: Genotype) -> int:
@@ -68,37 +68,27 @@ def test_every_edge_can_be_mended_in_few_trainings() -> None:
         seen.append(list(cells))
         return judge(cells)
 
-    trainings = refine(START, {}, SPACE, HOW, recorded, 0)
-    assert seen[0] == drawn(START, {}, SPACE, 20, 0)
-    assert [len(cells) for cells in seen[1:]] == [2] * 10
-    assert [one.round for one in trainings[:-1]] == [0] * 20 + [n for n in range(1, 11) for _ in range(2)]
-    assert len({training.genotype.hash for training in trainings[:-1]}) == 40
+    trainings = refine(START, {}, SPACE, HOW, recorded)
+    assert seen[0] == [START, *neighbours(START, SPACE)]
+    assert [len(cells) for cells in seen[1:]] == [2] * 8
+    assert [training.round for training in trainings[:-1]] == [0] * 19 + [n for n in range(1, 9) for _ in range(2)]
+    assert len({training.genotype.hash for training in trainings[:-1]}) == 19 + 16
     assert trainings[-1].kept
     assert trainings[-1][1:4] == (WANTED, pytest.approx(1.4), pytest.approx(0.6))
     assert trainings[-1].expected == pytest.approx(1.4, abs=0.1)
 
 
-def test_the_decoded_cell_comes_first_and_then_cells_drawn_with_the_shares() -> None:
-    """No cell twice; each edge has an operation about as often as its share says."""
-    shares = shares_of("nor_conv_3x3", 0.6)
-    cells = drawn(START, shares, SPACE, 100, 0)
-    assert cells[0] == START
-    assert len({cell.hash for cell in cells}) == 100
-    for number in range(6):
-        count = sum(cell.cells["cell"].edges[number].op == "nor_conv_3x3" for cell in cells)
-        assert 40 < count < 75
-    assert drawn(START, shares, SPACE, 100, 0) == cells != drawn(START, shares, SPACE, 100, 1)
-    assert drawn(START, shares, SPACE, 1, 0) == [START]
-
-
-def test_fewer_cells_are_drawn_where_there_are_no_more() -> None:
-    space = SPACE.without(["skip_connect", "avg_pool_3x3"])
-    assert len({cell.hash for cell in drawn(START, {}, space, 100, 0)}) == 2**6
+def test_after_the_neighbours_come_those_of_the_best_of_them() -> None:
+    trainings = refine(START, {}, SPACE, RefineConfig(trainings=2), judge)
+    first, second = trainings[19:21]
+    assert (first.round, second.round) == (1, 1)
+    assert shared(first.genotype) == shared(second.genotype) == shared(START) + 2
+    assert trainings[-1].genotype in (first.genotype, second.genotype)
 
 
 def test_a_lucky_training_alone_does_not_decide() -> None:
-    """One drawn cell comes out 0.15 nats better, in a space where everything else says that operations make no difference."""
-    lucky = drawn(START, {}, SPACE, 2, 0)[1]
+    """One neighbour comes out 0.15 nats better, in a space where everything else says that its operation makes no difference."""
+    lucky = neighbours(START, SPACE)[0]
 
     def noisy(cells: Sequence[Genotype]) -> list[Verdict]:
         draws = [torch.rand((), generator=torch.Generator().manual_seed(int(cell.hash[:8], 16))) for cell in cells]
@@ -107,7 +97,7 @@ def test_a_lucky_training_alone_does_not_decide() -> None:
             for cell, draw in zip(cells, draws, strict=True)
         ]
 
-    trainings = refine(START, {}, SPACE, HOW, noisy, 0)
+    trainings = refine(START, {}, SPACE, HOW, noisy)
     one = next(training for training in trainings if training.genotype == lucky)
     assert one.expected > one.loss + 0.05
     assert trainings[-1].genotype != lucky
@@ -115,7 +105,7 @@ def test_a_lucky_training_alone_does_not_decide() -> None:
 
 def test_one_operation_an_edge_leaves_nothing_to_compare() -> None:
     space = SPACE.without(["skip_connect", "nor_conv_3x3", "avg_pool_3x3"])
-    trainings = refine(START, {}, space, HOW, judge, 0)
+    trainings = refine(START, {}, space, HOW, judge)
     assert [(one.genotype, one.kept) for one in trainings] == [(START, False), (START, True)]
 
 
@@ -123,32 +113,33 @@ def test_none_may_come_where_a_space_keeps_all_edges() -> None:
     def sparse(cells: Sequence[Genotype]) -> list[Verdict]:
         return [Verdict(2 - 0.1 * cell.to_arch().count("none"), 0.5) for cell in cells]
 
-    found = refine(START, {}, get_space("nasbench201"), RefineConfig(trainings=40), sparse, 0)[-1].genotype
+    found = refine(START, {}, get_space("nasbench201"), RefineConfig(trainings=40), sparse)[-1].genotype
     assert {edge.op for edge in found.cells["cell"].edges} == {"none"}
 
 
 def test_a_darts_cell_is_refined_with_the_shares_of_its_own_edges() -> None:
-    space = get_space("rdarts-s2")
+    space = get_space("darts").without(["none"])
     edges = [("sep_conv_3x3", 0), ("sep_conv_3x3", 1)] * 4
     lists = {"normal": edges, "normal_concat": [2, 3, 4, 5], "reduce": edges, "reduce_concat": [2, 3, 4, 5]}
-    start = Genotype.from_lists("rdarts-s2", **lists)
-    nodes = {kind: [NodeWeights(torch.full((n, 2), 1 / 2), None) for n in (2, 3, 4, 5)] for kind in start.cells}
+    start = Genotype.from_lists("darts", **lists)
+    nodes = {kind: [NodeWeights(torch.full((n, 7), 1 / 7), None) for n in (2, 3, 4, 5)] for kind in start.cells}
 
     def skips(cells: Sequence[Genotype]) -> list[Verdict]:
         counts = [sum(e.op == "skip_connect" for e in cell.cells["reduce"].edges) for cell in cells]
         return [Verdict(2 - 0.1 * number, 0.5) for number in counts]
 
     shares = operation_shares(nodes, space, images=64)
-    found = refine(start, shares, space, RefineConfig(trainings=24), skips, 0)[-1].genotype
+    found = refine(start, shares, space, RefineConfig(trainings=16), skips)[-1].genotype
     assert sum(edge.op == "skip_connect" for edge in found.cells["reduce"].edges) >= 6
     assert [(e.source, e.target) for e in found.cells["reduce"].edges] == [
         (e.source, e.target) for e in start.cells["reduce"].edges
     ]
 
 
-def test_with_one_training_the_decoded_cell_stays() -> None:
-    trainings = refine(START, {}, SPACE, RefineConfig(trainings=1), judge, 0)
-    assert [(one.genotype, one.kept) for one in trainings] == [(START, False), (START, True)]
+def test_without_more_trainings_the_best_of_the_neighbours_is_kept() -> None:
+    trainings = refine(START, {}, SPACE, RefineConfig(trainings=0), judge)
+    assert len(trainings) == 19 + 1
+    assert shared(trainings[-1].genotype) == shared(START) + 1
 
 
 def shares_of(favourite: str, share: float) -> Shares:
@@ -164,7 +155,7 @@ def test_a_change_must_gain_more_than_the_search_speaks_against_it(share: float,
     against = math.log(share / ((1 - share) / 3))
     how = HOW.model_copy(update={"temperature": 0.1 / 2.5})  # as much as a factor of exp(2.5) in the shares
     assert (against < 2.5) is changes
-    found = refine(START, shares_of("nor_conv_1x1", share), SPACE, how, judge, 0)[-1].genotype
+    found = refine(START, shares_of("nor_conv_1x1", share), SPACE, how, judge)[-1].genotype
     assert found == (WANTED if changes else START)
 
 
@@ -172,9 +163,9 @@ def test_where_short_trainings_are_alike_the_search_decides() -> None:
     def alike(cells: Sequence[Genotype]) -> list[Verdict]:
         return [Verdict(1.0, 0.5) for _ in cells]
 
-    found = refine(START, shares_of("nor_conv_3x3", 0.4), SPACE, HOW, alike, 0)[-1].genotype
+    found = refine(START, shares_of("nor_conv_3x3", 0.4), SPACE, HOW, alike)[-1].genotype
     assert {edge.op for edge in found.cells["cell"].edges} == {"nor_conv_3x3"}
-    assert refine(START, {}, SPACE, HOW, alike, 0)[-1].genotype == START
+    assert refine(START, {}, SPACE, HOW, alike)[-1].genotype == START
 
 
 def test_shares_count_every_operation_with_one_more_vote() -> None:
@@ -191,7 +182,7 @@ def test_trainings_that_were_done_are_not_done_again_after_an_interruption(
 ) -> None:
     train, _, meta = digits
     search = SearchConfig(channels=2, cells=1, images=64, batch_size=16)
-    how = RefineConfig(trainings=12)
+    how = RefineConfig(trainings=3)
     done = list[str]()
 
     class Counted(ShortTrainings):
@@ -209,8 +200,8 @@ def test_trainings_that_were_done_are_not_done_again_after_an_interruption(
     with pytest.raises(KeyboardInterrupt):
         refined(*arguments)
     trainings = refined(*arguments)
-    assert len(done) == len(set(done)) == 12 + 1
-    assert trainings == refine(START, {}, SPACE, how, judge, 0)
+    assert len(done) == len(set(done)) == (1 + 6 * 3) + 1 + 3
+    assert trainings == refine(START, {}, SPACE, how, judge)
 
 
 @pytest.mark.parametrize(("samples", "first"), [(1, 0.3), (2, 0.5)])
