@@ -9,9 +9,8 @@ are skipped, so a run may be stopped and started again; what was begun is resume
 a row has the same search, `shares` and another decode.refine, its cell is taken and only the short trainings are run. A cell's
 short training is the same for every arm, so the losses that rows of the same seed and recipe have are taken, too.
 --jobs searches run side by side, each on cores / jobs threads; a row's seconds are those of the run that ended it, and of a
-whole seed only where it had nothing to take. Cells are
-decoded by every rule; where decode.refine is set, the preset's goes on to short trainings, and the sub-network's accuracy
-is that of their cell. The table of accuracies is not read here: benchmarks/nb201_table.py joins the rows with it.
+whole seed only where it had nothing to take. Cells are decoded by every rule; where decode.refine is set, the preset's goes
+on to short trainings, and the sub-network's accuracy is that of their cell. The table of accuracies is not read here: benchmarks/nb201_table.py joins the rows with it.
 """
 
 import argparse
@@ -166,7 +165,11 @@ def searched_before(job: Job) -> dict[str, str] | None:
 
 
 def trained_before(job: Job, how: RefineConfig, short: Checkpoint) -> None:
-    """Put the losses of all rows of this seed and recipe, whatever their arm, where short trainings look for them."""
+    """Put the losses of all rows of this seed and recipe, whatever their arm, where short trainings look for them.
+
+    Rows of earlier code count, too: after a change of what a short training computes, begin another csv file. Their settings
+    may name what `RefineConfig` no longer has (a rule that was tried), which is not of the recipe.
+    """
     number = {"trainings", "temperature"}  # these are not of the recipe
     recipe, searched = how.model_dump(exclude=number), {**json.loads(job[1]), "decode.refine": None}
     state = short.load() or {}
