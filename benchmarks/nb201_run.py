@@ -10,7 +10,8 @@ a row has the same search, `shares` and another decode.refine, its cell is taken
 short training is the same for every arm, so the losses that rows of the same seed and recipe have are taken, too.
 --jobs searches run side by side, each on cores / jobs threads; a row's seconds are those of the run that ended it, and of a
 whole seed only where it had nothing to take. Cells are decoded by every rule; where decode.refine is set, the preset's goes
-on to short trainings, and the sub-network's accuracy is that of their cell. The table of accuracies is not read here: benchmarks/nb201_table.py joins the rows with it.
+on to short trainings, and the sub-network's accuracy is that of their cell. The table of
+accuracies is not read here: benchmarks/nb201_table.py joins the rows with it.
 """
 
 import argparse
