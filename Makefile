@@ -1,4 +1,5 @@
 # make repro  runs the pipeline of params.yaml and prints what came out       (make repro PRESET=name: that preset first)
+# make search its searches alone; in both, JOBS=n seeds side by side: as many as cores, one where there is an NVIDIA GPU
 # make test   style, types, floors and the quick tests                        (make test-all: the slow ones too)
 # make docs   the documentation site, in site/
 # make coverage, mutation, audit, versions   how good the tests are; known vulnerabilities; the oldest and newest libraries
@@ -6,8 +7,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export HF_HUB_OFFLINE ?= 1
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+JOBS ?= $(if $(shell command -v nvidia-smi),1,$(CORES))
 
-.PHONY: repro test test-all check docs setup clean coverage mutation audit versions
+.PHONY: repro search test test-all check docs setup clean coverage mutation audit versions
 
 setup: .venv/.installed
 
@@ -17,10 +20,18 @@ setup: .venv/.installed
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-repro: setup
+# The maps of a small search do not divide among cores, but its seeds do: each search has CORES / jobs threads.
+search: setup
 ifdef PRESET
 	midas init $(PRESET)
 endif
+	dvc repro data
+	@seeds=$$(dvc stage list --name-only | grep ^search@); number=$$(wc -w <<< "$$seeds"); \
+	jobs=$$(($(JOBS) < number ? $(JOBS) : number)); threads=$$((jobs < $(CORES) ? $(CORES) / jobs : 1)); \
+	if ((jobs > 1)); then export OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$threads} MIDAS_PROGRESS=$${MIDAS_PROGRESS:-plain}; fi; \
+	xargs -n 1 -P $$jobs dvc --wait-for-lock repro --single-item <<< "$$seeds"
+
+repro: search
 	dvc repro
 	@midas summary
 
