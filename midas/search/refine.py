@@ -127,7 +127,7 @@ def refine(start: Genotype, shares: Shares, space: Space, how: RefineConfig, jud
         """The losses to expect of cells, and what counts."""
         seen = [one.genotype for one in trained.values()]
         losses = expected(_numbers(seen, space), [one.loss for one in trained.values()], _numbers(asked, space))
-        logs = torch.tensor([_log_share(cell, shares) for cell in asked], dtype=torch.float64)
+        logs = torch.tensor([log_share(cell, shares) for cell in asked], dtype=torch.float64)
         return losses, losses - how.temperature * logs
 
     for number in count(1):
@@ -169,7 +169,7 @@ def neighbours(genotype: Genotype, space: Space) -> list[Genotype]:
     return result
 
 
-def _log_share(genotype: Genotype, shares: Shares) -> float:
+def log_share(genotype: Genotype, shares: Shares) -> float:
     """The logarithm of what its operations had in the search, summed over its edges."""
     if not shares:
         return 0.0

@@ -1,0 +1,169 @@
+"""Whether a second short training tells the best cells of `decode.refine` apart: NAS-Bench-201, CIFAR-10.
+
+    python benchmarks/nb201_finalists.py --table TABLE --root CIFAR                      the same recipe, other weights
+    python benchmarks/nb201_finalists.py --table TABLE --root CIFAR --set channels=16    twice as wide
+    python benchmarks/nb201_finalists.py --table TABLE                                   what the rows say so far
+
+Of each seed, the --best cells of the lowest loss among all short trainings of the preset's recipe in benchmarks/nb201.csv are
+trained again, from other weights and in another order of the images. One row for each in benchmarks/nb201_finalists.csv; those that
+exist are skipped. Each loss, less its mean in its seed, is correlated with the table's validation column, likewise less its mean:
+a cell that was lucky once is not expected to be so again, and one that is good is. About half a minute of a core a training.
+Below stands the same of more cells by their first loss, and by what the search itself says of them: the sum over the edges of
+the logarithm of the operation's share in it (`decode.refine.temperature` weighs it).
+"""
+
+import argparse
+import datetime
+import json
+import math
+import os
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+import rows
+import torch
+from nb201_run import PRESET, ROWS, parse, preset_images
+from scipy.stats import pearsonr
+
+from midas.bench.nasbench201 import Table, find_table, load_table
+from midas.data.prepared import load_meta, load_split
+from midas.genotype import Genotype
+from midas.runs import seeding
+from midas.search.brief import ShortTrainings, Verdict, short_recipe, trainer
+from midas.search.config import RefineConfig, SearchConfig
+from midas.search.halves import Halves
+from midas.search.refine import log_share
+from midas.spaces import get_space
+
+FILE = Path(__file__).parent / "nb201_finalists.csv"
+OTHER = 1000  # added to the seed: weights and order that no training of that search had
+REFINE = RefineConfig(**PRESET["decode"]["refine"])
+NUMBER = {"trainings", "temperature"}  # not of the recipe
+
+
+class Row(NamedTuple):
+    """One training."""
+
+    date: str
+    changed: str  # of the preset's recipe, as JSON
+    seed: int
+    arch: str
+    first: float  # its loss in the search's own short trainings, nats
+    loss: float
+    accuracy: float
+    seconds: int
+
+
+def finalists(best: int) -> list[tuple[int, str, float]]:
+    """(seed, arch string, loss) of the best cells of each seed by the preset's recipe."""
+    found: dict[int, dict[str, float]] = defaultdict(dict)
+    for row in (row for row in rows.read(ROWS) if row["losses"]):
+        told = json.loads(row["config"]).get("decode.refine", PRESET["decode"]["refine"]) or {}
+        how = RefineConfig(**{key: value for key, value in told.items() if key in RefineConfig.model_fields})
+        if how.model_dump(exclude=NUMBER) == REFINE.model_dump(exclude=NUMBER):
+            found[int(row["seed"])] |= dict(json.loads(row["losses"]))
+    return [
+        (seed, arch, losses[arch])
+        for seed, losses in sorted(found.items())
+        for arch in sorted(losses, key=lambda arch: losses[arch])[:best]
+    ]
+
+
+def train(jobs: list[tuple[int, str, float]], changed: str, root: str) -> None:
+    """Train the cells that have no row yet, and append their rows."""
+    folder = preset_images(root)
+    images, meta = load_split(folder / "train.safetensors"), load_meta(folder / "meta.json")
+    search, how = SearchConfig(**PRESET["search"]), REFINE.model_copy(update=json.loads(changed))
+    recipe = short_recipe(search, how, meta)
+    halves, space = Halves(images, recipe), get_space("nasbench201").without(search.exclude)
+    torch.set_num_threads(os.cpu_count() or 1)
+    seeding.deterministic()
+    done = {(row["changed"], int(row["seed"]), row["arch"]) for row in rows.read(FILE)}
+    with trainer(torch.device("cpu")) as run:
+        for seed, arch, first in jobs:
+            if (changed, seed, arch) in done:
+                continue
+            short = ShortTrainings(space, recipe, how.cells or (search.cells,), how.epochs, halves, meta, seed + OTHER)
+            start = time.perf_counter()
+            (verdict,) = run(short, [Genotype.from_arch(arch)])
+            assert isinstance(verdict, Verdict)
+            seconds = round(time.perf_counter() - start)
+            date = datetime.date.today().isoformat()
+            rows.append(
+                FILE, Row(date, changed, seed, arch, first, round(verdict.loss, 6), round(verdict.accuracy, 4), seconds)
+            )
+
+
+def show(table: Table, best: int) -> None:
+    """The correlations, as Markdown."""
+    kept = {(seed, arch) for seed, arch, _ in finalists(best)}
+    print("| changed | cells | first loss | second | both | second's accuracy | first with second | core-seconds |")
+    print("|---|---|---|---|---|---|---|---|")
+    groups: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in rows.read(FILE):
+        if (int(row["seed"]), row["arch"]) in kept:
+            groups[row["changed"]].append(row)
+    for changed, group in groups.items():
+        accuracy = [float(table.columns["cifar10_valid"][table.row(Genotype.from_arch(r["arch"]))]) for r in group]
+        seeds = [r["seed"] for r in group]
+        judged, first, second, held = (
+            centred(seeds, values)
+            for values in (accuracy, *([float(r[key]) for r in group] for key in ("first", "loss", "accuracy")))
+        )
+        both = [a + b for a, b in zip(first, second, strict=True)]
+        cells = [
+            *(f"{-pearsonr(values, judged)[0]:.2f}" for values in (first, second, both)),
+            f"{pearsonr(held, judged)[0]:.2f}",
+            f"{pearsonr(first, second)[0]:.2f}",
+        ]
+        seconds = sum(int(r["seconds"]) for r in group) / len(group)
+        print(f"| {changed} | {len(group)} | {' | '.join(cells)} | {seconds:.0f} |")
+    print(
+        f"\nOf that many cells, a correlation of less than {2 / math.sqrt(max(map(len, groups.values()))):.2f} is none."
+    )
+
+
+def show_shares(table: Table, sizes: tuple[int, ...] = (6, 12, 20, 40)) -> None:
+    """What the first losses and the search's shares say of the best cells of each seed, as Markdown."""
+    shares = {
+        int(row["seed"]): {(kind, a, b, op): share for kind, a, b, op, share in json.loads(row["shares"])}
+        for row in rows.read(ROWS)
+        if (row["arm"], row["config"]) == ("midas", "{}")
+    }
+    print("\n| best of each seed | cells | loss | shares in the search |\n|---|---|---|---|")
+    for size in sizes:
+        cells = [(seed, Genotype.from_arch(arch), loss) for seed, arch, loss in finalists(size) if seed in shares]
+        seeds = [str(seed) for seed, _, _ in cells]
+        judged = centred(seeds, [float(table.columns["cifar10_valid"][table.row(cell)]) for _, cell, _ in cells])
+        losses = centred(seeds, [loss for _, _, loss in cells])
+        said = centred(seeds, [log_share(cell, shares[seed]) for seed, cell, _ in cells])
+        print(f"| {size} | {len(cells)} | {-pearsonr(losses, judged)[0]:.2f} | {pearsonr(said, judged)[0]:.2f} |")
+
+
+def centred(seeds: list[str], values: list[float]) -> list[float]:
+    """Each value less the mean of its seed's."""
+    groups: dict[str, list[float]] = defaultdict(list)
+    for seed, value in zip(seeds, values, strict=True):
+        groups[seed].append(value)
+    return [value - sum(groups[seed]) / len(groups[seed]) for seed, value in zip(seeds, values, strict=True)]
+
+
+def main() -> None:
+    """Train what is asked for, then print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=Path)
+    parser.add_argument("--root")
+    parser.add_argument("--best", type=int, default=6)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    options = parser.parse_args()
+    table = load_table(find_table(options.table))
+    if options.root:
+        train(finalists(options.best), json.dumps(dict(parse(text) for text in options.set)), options.root)
+    show(table, options.best)
+    show_shares(table)
+
+
+if __name__ == "__main__":
+    main()
