@@ -203,8 +203,7 @@ def network_report(name: str, folder: Path, options: argparse.Namespace) -> None
     runners = (theirs.train(), lambda x: theirs(x)[0]), (ours.train(), ours)
     print(f"{name}, NetworkCIFAR: {race(*runners, options)}")
     if options.compile:
-        for cell in ours.cells:
-            cell.compile()
+        ours.compile_cells()
         print(f"{name}, NetworkCIFAR, ours compiled: {race(*runners, options)}")
 
 

@@ -192,6 +192,16 @@ class MidasNet(nn.Module):
             x = self.classifier(x)
         return x
 
+    def compile_cells(self) -> None:
+        """Compile each cell by itself, so that equal ones are compiled once, in training and in evaluation.
+
+        All run the same function, so torch's limit of its versions, 8, is raised to what so many cells may need.
+        """
+        dynamo = torch._dynamo.config  # loaded on demand
+        dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * len(self.cells))
+        for cell in self.cells:
+            cell.compile()
+
     def forward(self, x: Tensor) -> Tensor:
         """Images [B, in_chans, H, W] to logits [B, num_classes]."""
         return self.forward_head(self.forward_features(x))

@@ -46,8 +46,7 @@ class Trainer:
                 "the processes are averaged after each step"
             )
         if config.compile:
-            for cell in state.network.cells:
-                cell.compile()  # each by itself, so that equal ones are compiled once
+            state.network.compile_cells()
         self.augment = Augment(config.augment, meta.mean, meta.std)
         self.mix = Mix(config, len(meta.classes), state.seed)
         self.criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)

@@ -164,3 +164,16 @@ def test_an_operation_of_another_space_is_named() -> None:
     cell = CellGenotype((Edge("nor_conv_3x3", 0, 2),), (2,))
     with pytest.raises(GenotypeError, match="nor_conv_3x3"):
         small(Genotype("darts", {"normal": cell, "reduce": cell}))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch.compile asks for it
+def test_every_cell_is_compiled_however_many_shapes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_ = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda module: compile_(module, backend="eager"))
+    network = small(cells=12)  # ten shapes; torch's limit is of 8
+    network.compile_cells()
+    images = torch.randn(2, 3, 16, 16)
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        compiled = network.train()(images)
+    assert compiled.shape == (2, 3)
