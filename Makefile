@@ -25,8 +25,8 @@ search: setup
 ifdef PRESET
 	midas init $(PRESET)
 endif
-	dvc repro data
-	@seeds=$$(dvc stage list --name-only | grep ^search@); number=$$(wc -w <<< "$$seeds"); \
+	@set -e; if dvc status --quiet --with-deps search; then exit; fi; dvc repro data; \
+	seeds=$$(dvc stage list --name-only | grep ^search@); number=$$(wc -w <<< "$$seeds"); \
 	jobs=$$(($(JOBS) < number ? $(JOBS) : number)); threads=$$((jobs < $(CORES) ? $(CORES) / jobs : 1)); \
 	if ((jobs > 1)); then export OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$threads} MIDAS_PROGRESS=$${MIDAS_PROGRESS:-plain}; fi; \
 	xargs -n 1 -P $$jobs dvc --wait-for-lock repro --single-item <<< "$$seeds"
