@@ -6,7 +6,7 @@ import pytest
 import yaml
 from clones import draw_images, edit, make_clone, run
 
-pytestmark = pytest.mark.xdist_group("make")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("make")]  # two dozen programs start; CI runs `make repro` twice
 
 
 def test_make_searches_all_seeds_once_and_ends_where_one_fails(tmp_path: Path) -> None:
