@@ -48,9 +48,10 @@ class DepthwiseConv2d(nn.Conv2d):
     def _eager(self, x: Tensor) -> Tensor:
         """The plain convolution, or in training one whose backward pass is fast."""
         kernel, stride, dilation = self.kernel_size[0], self.stride[0], self.dilation[0]
-        slow = kernel > COLUMNS or dilation > 1 or min(x.shape[-2:]) < kernel  # in oneDNN's backward pass
         # `type` rather than `isinstance`: a proxy that traces the network for export sees the plain convolution
-        if not (slow and self.training and type(x) is Tensor and x.device.type == "cpu" and torch.is_grad_enabled()):
+        if not (self.training and type(x) is Tensor and x.device.type == "cpu" and torch.is_grad_enabled()):
+            return super().forward(x)
+        if kernel <= COLUMNS and dilation == 1 and min(x.shape[-2:]) >= kernel:  # fast in oneDNN's backward pass, too
             return super().forward(x)
         if torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or (stride > 1 and stride != dilation):
             return super().forward(x)
