@@ -24,14 +24,14 @@ from typing import NamedTuple
 
 import rows
 import torch
-from nb201_run import PRESET, ROWS, parse, preset_images
+from nb201_run import PRESET, ROWS, parse, preset_images, recipe, recipe_of
 from scipy.stats import pearsonr
 
 from midas.bench.nasbench201 import Table, find_table, load_table
 from midas.data.prepared import load_meta, load_split
 from midas.genotype import Genotype
 from midas.runs import seeding
-from midas.search.brief import ShortTrainings, Verdict, short_recipe, trainer
+from midas.search.brief import ShortTrainings, short_recipe, trainer
 from midas.search.config import RefineConfig, SearchConfig
 from midas.search.halves import Halves
 from midas.search.refine import log_share
@@ -40,7 +40,6 @@ from midas.spaces import get_space
 FILE = Path(__file__).parent / "nb201_finalists.csv"
 OTHER = 1000  # added to the seed: weights and order that no training of that search had
 REFINE = RefineConfig(**PRESET["decode"]["refine"])
-NUMBER = {"trainings", "temperature"}  # not of the recipe
 
 
 class Row(NamedTuple):
@@ -60,9 +59,7 @@ def finalists(best: int) -> list[tuple[int, str, float]]:
     """(seed, arch string, loss) of the best cells of each seed by the preset's recipe."""
     found: dict[int, dict[str, float]] = defaultdict(dict)
     for row in (row for row in rows.read(ROWS) if row["losses"]):
-        told = json.loads(row["config"]).get("decode.refine", PRESET["decode"]["refine"]) or {}
-        how = RefineConfig(**{key: value for key, value in told.items() if key in RefineConfig.model_fields})
-        if how.model_dump(exclude=NUMBER) == REFINE.model_dump(exclude=NUMBER):
+        if recipe_of(row) == recipe(REFINE):
             found[int(row["seed"])] |= dict(json.loads(row["losses"]))
     return [
         (seed, arch, losses[arch])
@@ -76,8 +73,8 @@ def train(jobs: list[tuple[int, str, float]], changed: str, root: str) -> None:
     folder = preset_images(root)
     images, meta = load_split(folder / "train.safetensors"), load_meta(folder / "meta.json")
     search, how = SearchConfig(**PRESET["search"]), REFINE.model_copy(update=json.loads(changed))
-    recipe = short_recipe(search, how, meta)
-    halves, space = Halves(images, recipe), get_space("nasbench201").without(search.exclude)
+    changed_recipe = short_recipe(search, how, meta)
+    halves, space = Halves(images, changed_recipe), get_space("nasbench201").without(search.exclude)
     torch.set_num_threads(os.cpu_count() or 1)
     seeding.deterministic()
     done = {(row["changed"], int(row["seed"]), row["arch"]) for row in rows.read(FILE)}
@@ -85,10 +82,11 @@ def train(jobs: list[tuple[int, str, float]], changed: str, root: str) -> None:
         for seed, arch, first in jobs:
             if (changed, seed, arch) in done:
                 continue
-            short = ShortTrainings(space, recipe, how.cells or (search.cells,), how.epochs, halves, meta, seed + OTHER)
+            short = ShortTrainings(
+                space, changed_recipe, how.cells or (search.cells,), how.epochs, halves, meta, seed + OTHER
+            )
             start = time.perf_counter()
             (verdict,) = run(short, [Genotype.from_arch(arch)])
-            assert isinstance(verdict, Verdict)
             seconds = round(time.perf_counter() - start)
             date = datetime.date.today().isoformat()
             rows.append(

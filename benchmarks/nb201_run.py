@@ -165,23 +165,30 @@ def searched_before(job: Job) -> dict[str, str] | None:
     return next(same, None)
 
 
+def recipe(how: RefineConfig) -> dict[str, Any]:
+    """What decides a short training's loss; how many there are and what the search weighs do not."""
+    return how.model_dump(exclude={"trainings", "temperature"})
+
+
+def recipe_of(row: dict[str, str]) -> dict[str, Any]:
+    """The `recipe` of a row that has losses. Its settings may name what `RefineConfig` no longer has (a rule that was tried)."""
+    told = json.loads(row["config"]).get("decode.refine", PRESET["decode"]["refine"])
+    return recipe(RefineConfig(**{key: value for key, value in told.items() if key in RefineConfig.model_fields}))
+
+
 def trained_before(job: Job, how: RefineConfig, short: Checkpoint) -> None:
     """Put the losses of all rows of this seed and recipe, whatever their arm, where short trainings look for them.
 
-    Rows of earlier code count, too: after a change of what a short training computes, begin another csv file. Their settings
-    may name what `RefineConfig` no longer has (a rule that was tried), which is not of the recipe.
+    Rows of earlier code count, too: after a change of what a short training computes, begin another csv file.
     """
-    number = {"trainings", "temperature"}  # these are not of the recipe
-    recipe, searched = how.model_dump(exclude=number), {**json.loads(job[1]), "decode.refine": None}
+    searched = {**json.loads(job[1]), "decode.refine": None}
     state = short.load() or {}
-    for row in rows.read(ROWS):
-        config, known = json.loads(row["config"]), json.loads(row["losses"] or "[]")
-        if not known or int(row["seed"]) != job[2] or {**config, "decode.refine": None} != searched:
-            continue
-        other = config.get("decode.refine", PRESET["decode"]["refine"])
-        other = RefineConfig(**{key: value for key, value in other.items() if key in RefineConfig.model_fields})
-        if other.model_dump(exclude=number) == recipe:
-            state = {Genotype.from_arch(arch).hash: (loss, math.nan) for arch, loss in known} | state
+    for row in (row for row in rows.read(ROWS) if row["losses"] and int(row["seed"]) == job[2]):
+        same = {**json.loads(row["config"]), "decode.refine": None} == searched
+        if same and recipe_of(row) == recipe(how):
+            state = {
+                Genotype.from_arch(arch).hash: (loss, math.nan) for arch, loss in json.loads(row["losses"])
+            } | state
     if state:
         short.save(state)
 
