@@ -6,7 +6,7 @@
 
 Of each seed, the --best cells of the lowest loss among all short trainings of the preset's recipe in benchmarks/nb201.csv are
 trained again, from other weights and in another order of the images. One row for each in benchmarks/nb201_finalists.csv; those that
-exist are skipped. Each loss, less its mean in its seed, is correlated with the table's validation column, likewise less its mean:
+exist are skipped; as many are trained side by side as there are cores. Each loss, less its mean in its seed, is correlated with the table's validation column, likewise less its mean:
 a cell that was lucky once is not expected to be so again, and one that is good is. About half a minute of a core a training.
 Below stands the same of more cells by their first loss, and by what the search itself says of them: the sum over the edges of
 the logarithm of the operation's share in it (`decode.refine.temperature` weighs it).
@@ -79,19 +79,17 @@ def train(jobs: list[tuple[int, str, float]], changed: str, root: str) -> None:
     seeding.deterministic()
     done = {(row["changed"], int(row["seed"]), row["arch"]) for row in rows.read(FILE)}
     with trainer(torch.device("cpu")) as run:
-        for seed, arch, first in jobs:
-            if (changed, seed, arch) in done:
-                continue
-            short = ShortTrainings(
-                space, changed_recipe, how.cells or (search.cells,), how.epochs, halves, meta, seed + OTHER
-            )
+        for seed in dict.fromkeys(seed for seed, _, _ in jobs):
+            cells = [(arch, first) for s, arch, first in jobs if s == seed and (changed, s, arch) not in done]
+            depths = how.cells or (search.cells,)
+            short = ShortTrainings(space, changed_recipe, depths, how.epochs, halves, meta, seed + OTHER)
             start = time.perf_counter()
-            (verdict,) = run(short, [Genotype.from_arch(arch)])
-            seconds = round(time.perf_counter() - start)
-            date = datetime.date.today().isoformat()
-            rows.append(
-                FILE, Row(date, changed, seed, arch, first, round(verdict.loss, 6), round(verdict.accuracy, 4), seconds)
-            )
+            verdicts = run(short, [Genotype.from_arch(arch) for arch, _ in cells])
+            for number, ((arch, first), verdict) in enumerate(zip(cells, verdicts, strict=True), 1):
+                date = datetime.date.today().isoformat()
+                seconds = round((time.perf_counter() - start) / number * torch.get_num_threads())  # so far, a training
+                told = (round(verdict.loss, 6), round(verdict.accuracy, 4), seconds)
+                rows.append(FILE, Row(date, changed, seed, arch, first, *told))
 
 
 def show(table: Table, best: int) -> None:

@@ -77,6 +77,7 @@ class Row(NamedTuple):
     shares: str  # of the operations in the search, as JSON: [type of cell, source, target, operation, share], ...
     search_seconds: int  # of `seconds`, those before the short trainings
     losses: str  # of the short trainings in their order, as JSON: [arch string, loss in nats], ...
+    finals: str  # and of the finalists' longer ones
 
 
 def search(job: Job, root: str, threads: int, jobs: int) -> Row:
@@ -106,7 +107,8 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
         counts = {
             "seconds": round(seconds),
             "trainings": sum(not t.kept for t in trainings),
-            "losses": losses(trainings),
+            "losses": losses(trainings, final=False),
+            "finals": losses(trainings, final=True),
         }
         values: dict[str, Any] = {**known, "date": datetime.date.today().isoformat(), **new, **counts}
         return Row._make(values[field] for field in Row._fields)
@@ -145,13 +147,15 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
         trainings=sum(not training.kept for training in found.trainings),
         shares=json.dumps([[*key, round(share, 6)] for key, share in shares.items()]),
         search_seconds=round(search_seconds),
-        losses=losses(found.trainings),
+        losses=losses(found.trainings, final=False),
+        finals=losses(found.trainings, final=True),
     )
 
 
-def losses(trainings: Sequence[ShortTraining]) -> str:
+def losses(trainings: Sequence[ShortTraining], final: bool) -> str:
     """For a row."""
-    return json.dumps([[one.genotype.to_arch(), round(one.loss, 6)] for one in trainings if not one.kept])
+    told = [one for one in trainings if not one.kept and one.final is final]
+    return json.dumps([[one.genotype.to_arch(), round(one.loss, 6)] for one in told])
 
 
 def searched_before(job: Job) -> dict[str, str] | None:
@@ -167,7 +171,7 @@ def searched_before(job: Job) -> dict[str, str] | None:
 
 def recipe(how: RefineConfig) -> dict[str, Any]:
     """What decides a short training's loss; how many there are and what the search weighs do not."""
-    return how.model_dump(exclude={"trainings", "temperature"})
+    return how.model_dump(exclude={"trainings", "temperature", "finalists"})
 
 
 def recipe_of(row: dict[str, str]) -> dict[str, Any]:
@@ -186,9 +190,9 @@ def trained_before(job: Job, how: RefineConfig, short: Checkpoint) -> None:
     for row in (row for row in rows.read(ROWS) if row["losses"] and int(row["seed"]) == job[2]):
         same = {**json.loads(row["config"]), "decode.refine": None} == searched
         if same and recipe_of(row) == recipe(how):
-            state = {
-                Genotype.from_arch(arch).hash: (loss, math.nan) for arch, loss in json.loads(row["losses"])
-            } | state
+            for name, column in (("", "losses"), ("final ", "finals")):
+                told = json.loads(row[column] or "[]")
+                state = {name + Genotype.from_arch(arch).hash: (loss, math.nan) for arch, loss in told} | state
     if state:
         short.save(state)
 

@@ -4,11 +4,14 @@ In a supernet every edge holds some skip connection, so nothing in it asks wheth
 still be trained. Short trainings of whole networks do; DARTS itself trains the cells of four searches briefly and keeps the
 best (arXiv 1806.09055, section 3.1). First come all cells that differ from the decoded one in one operation, then, one
 round after the other, those from which the trainings so far lead one to expect most (`midas.search.posterior`). What the
-search found keeps its weight: the shares that operations had in it count together with the losses. Every arm is refined alike.
+search found keeps its weight: the shares that operations had in it count together with the losses. Last, the best may be
+trained again, longer: what is best among good cells is decided late in a training. Every arm is refined alike.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import NamedTuple
 
@@ -17,6 +20,7 @@ from torch import Tensor
 
 from midas.data.prepared import DataMeta, Split
 from midas.genotype import CellGenotype, Genotype
+from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint
 from midas.runs.progress import progress
 from midas.search.brief import CPU, ShortTrainings, Verdict, short_recipe, trainer
@@ -40,7 +44,8 @@ class ShortTraining(NamedTuple):
         genotype: the cell.
         loss: as in `Verdict`, in nats.
         accuracy: as there, in [0, 1].
-        expected: the loss that all trainings together lead one to expect of the cell, in nats.
+        expected: the loss that all trainings together lead one to expect of the cell, in nats; of a finalist its own.
+        final: whether it is the longer one of a finalist.
         kept: whether it is the cell that was kept.
     """
 
@@ -49,6 +54,7 @@ class ShortTraining(NamedTuple):
     loss: float
     accuracy: float
     expected: float = math.nan
+    final: bool = False
     kept: bool = False
 
 
@@ -82,41 +88,47 @@ def refined(
     recipe = short_recipe(search, how, meta)
     depths, halves = how.cells or (search.cells,), Halves(train, recipe)
     trainings = ShortTrainings(space, recipe, depths, how.epochs, halves, meta, seed, device)
-    total = 1 + len(neighbours(start, space)) + how.trainings
+    others = seeding.derive(seed, "refine", "finals")  # weights, and an order of the images, that no finalist was chosen by
+    finals = replace(trainings, epochs=how.final_epochs, seed=others)
+    total = 1 + len(neighbours(start, space)) + how.trainings + how.finalists
     with progress(f"refine seed {seed}", total, len(known)) as report, trainer(device) as run:
 
-        def judge(cells: Sequence[Genotype]) -> list[Verdict]:
-            new = [cell for cell in cells if cell.hash not in known]
+        def judge(trainings: ShortTrainings, name: str, cells: Sequence[Genotype]) -> list[Verdict]:
+            new = [cell for cell in cells if name + cell.hash not in known]
             for cell, verdict in zip(new, run(trainings, new), strict=True):
-                known[cell.hash] = (verdict.loss, verdict.accuracy)
+                known[name + cell.hash] = (verdict.loss, verdict.accuracy)
                 if checkpoint:
                     checkpoint.save(known)
                 report.step(accuracy=verdict.accuracy, loss=verdict.loss)
-            return [Verdict(*known[cell.hash]) for cell in cells]
+            return [Verdict(*known[name + cell.hash]) for cell in cells]
 
-        result = refine(start, shares, space, how, judge)
+        result = refine(start, shares, space, how, partial(judge, trainings, ""), partial(judge, finals, "final "))
         changed = int((_numbers([result[-1].genotype], space) != _numbers([start], space)).sum())
         report.note(f"{len(known)} short trainings, {changed} operations changed")
     return result
 
 
-def refine(start: Genotype, shares: Shares, space: Space, how: RefineConfig, judge: Judge) -> list[ShortTraining]:
+def refine(
+    start: Genotype, shares: Shares, space: Space, how: RefineConfig, judge: Judge, finals: Judge | None = None
+) -> list[ShortTraining]:
     """Train `start` and its neighbours, then neighbours of what was trained, and keep the best of the cells trained.
 
     What counts is the loss that all trainings together lead one to expect of a cell, in nats, less `how.temperature`
     times the sum over its edges of the logarithm of the operation's share in the search: as if the shares were a prior, and
     exp(-loss / temperature) the likelihood. At 0 only short trainings count, at infinity only the search. A cell that was
-    merely lucky in its own training is not expected to be so again.
+    merely lucky in its own training is not expected to be so again. Of `how.finalists` cells of which most is expected, the
+    one of the lowest loss in the finals is kept, where there are any: there the search has no say.
 
     Args:
         start: the decoded cell.
         shares: of the operations in the search, each above 0; empty counts them as equal.
         space: without what the search left out.
-        how: how many trainings follow those of the neighbours, and what the search weighs.
+        how: how many trainings follow those of the neighbours, what the search weighs, and how many cells come to the finals.
         judge: trains cells and tests them.
+        finals: the same, longer and from other weights; needed where there are finalists.
 
     Returns:
-        All trainings in their order, and the one of the cell kept once more.
+        All trainings in their order, finals last, and the one of the cell kept once more.
     """
     cells = [start, *neighbours(start, space)]
     trained = {cell.hash: ShortTraining(0, cell, *verdict) for cell, verdict in zip(cells, judge(cells), strict=True)}
@@ -142,7 +154,14 @@ def refine(start: Genotype, shares: Shares, space: Space, how: RefineConfig, jud
             near |= {n.hash: n for n in neighbours(cell, space)}
     losses, counts = outlook([one.genotype for one in trained.values()])
     result = [one._replace(expected=float(loss)) for one, loss in zip(trained.values(), losses, strict=True)]
-    return [*result, result[int(counts.argmin())]._replace(kept=True)]
+    if not how.finalists or finals is None:
+        return [*result, result[int(counts.argmin())]._replace(kept=True)]
+    best = [result[place].genotype for place in counts.argsort(stable=True)[: how.finalists].tolist()]
+    last = [
+        ShortTraining(number + 1, cell, *verdict, expected=verdict.loss, final=True)
+        for cell, verdict in zip(best, finals(best), strict=True)
+    ]
+    return [*result, *last, min(last, key=lambda one: one.loss)._replace(kept=True)]
 
 
 def operation_shares(found: Distributions, space: Space, images: int) -> dict[tuple[str, int, int, str], float]:

@@ -2,7 +2,7 @@
 
 Each seed is decoded by itself. The genotype kept is the one whose sub-network (supernet weights, batch norm on batch
 statistics) does best on the architecture half, or, where there are short trainings, the one of which they lead one to
-expect the lowest loss; ties go to the lowest seed. All are written down.
+expect the lowest loss, in the finals where there are any; ties go to the lowest seed. All are written down.
 """
 
 from collections import Counter
@@ -44,7 +44,7 @@ class Decoded(NamedTuple):
 
     @property
     def judged(self) -> float:
-        """By what seeds are compared: the accuracy of the sub-network, or, after short trainings, the expected loss, negated."""
+        """By what seeds are compared: the accuracy of the sub-network, or, after short trainings, the loss expected, negated."""
         return -self.trainings[-1].expected if self.trainings else self.subnetwork_accuracy
 
 
@@ -196,6 +196,7 @@ def _evidence(decoded: Decoded, space: Space, kept: bool) -> dict[str, Any]:
                 "loss": round(training.loss, 6),
                 "expected": round(training.expected, 6),
                 "accuracy": round(training.accuracy, 6),
+                "final": training.final,
                 "kept": training.kept,
             }
             for training in decoded.trainings

@@ -142,6 +142,32 @@ def test_without_more_trainings_the_best_of_the_neighbours_is_kept() -> None:
     assert shared(trainings[-1].genotype) == shared(START) + 1
 
 
+def test_the_finals_decide_between_the_best_and_there_the_search_has_no_say() -> None:
+    """The short trainings put the wanted cell first, the long ones a cell that is next to it."""
+    seen = list[Genotype]()
+
+    def late(cells: Sequence[Genotype]) -> list[Verdict]:
+        seen.extend(cells)
+        return [Verdict(0.5 - 0.1 * (cell != WANTED) * shared(cell), 0.7) for cell in cells]
+
+    how = HOW.model_copy(update={"finalists": 4})
+    shares = shares_of("nor_conv_1x1", 0.6)
+    without = refine(START, shares, SPACE, HOW, judge)
+    trainings = refine(START, shares, SPACE, how, judge, late)
+    assert trainings[: 19 + 16] == without[:-1]
+    assert [one.final for one in trainings] == [False] * (19 + 16) + [True] * 5
+    assert [one.genotype for one in trainings[-5:-1]] == seen
+    assert seen[0] == without[-1].genotype == WANTED
+    assert trainings[-1].kept
+    assert shared(trainings[-1].genotype) == 5
+    assert trainings[-1].expected == trainings[-1].loss == pytest.approx(0.0)
+
+
+def test_more_finalists_than_cells_are_all_cells() -> None:
+    trainings = refine(START, {}, SPACE, RefineConfig(trainings=0, finalists=50), judge, judge)
+    assert len(trainings) == 19 + 19 + 1
+
+
 def shares_of(favourite: str, share: float) -> Shares:
     ops = ("skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
     edges = START.cells["cell"].edges
@@ -177,20 +203,21 @@ def test_shares_count_every_operation_with_one_more_vote() -> None:
     assert shares["cell", 1, 3, third] == 1 / 100
 
 
+@pytest.mark.parametrize("kill_after", [5, 23])  # among the first, and in the finals
 def test_trainings_that_were_done_are_not_done_again_after_an_interruption(
-    digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kill_after: int, digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train, _, meta = digits
     search = SearchConfig(channels=2, cells=1, images=64, batch_size=16)
-    how = RefineConfig(trainings=3)
-    done = list[str]()
+    how = RefineConfig(trainings=3, epochs=2, finalists=2, final_epochs=5)
+    done = list[tuple[str, int, int]]()
 
     class Counted(ShortTrainings):
         def __call__(self, genotype: Genotype) -> Verdict:
-            if len(done) == 5:
-                done.append("killed")
+            if len(done) == kill_after:
+                done.append(("killed", 0, 0))
                 raise KeyboardInterrupt
-            done.append(genotype.hash)
+            done.append((genotype.hash, self.epochs, self.seed))
             return verdict(genotype)
 
     monkeypatch.setattr(module, "ShortTrainings", Counted)
@@ -200,8 +227,12 @@ def test_trainings_that_were_done_are_not_done_again_after_an_interruption(
     with pytest.raises(KeyboardInterrupt):
         refined(*arguments)
     trainings = refined(*arguments)
-    assert len(done) == len(set(done)) == (1 + 6 * 3) + 1 + 3
-    assert trainings == refine(START, {}, SPACE, how, judge)
+    assert len(done) == len(set(done)) == (1 + 6 * 3) + 1 + 3 + 2
+    done.remove(("killed", 0, 0))
+    assert [epochs for _, epochs, _ in done] == [2] * (19 + 3) + [5] * 2
+    assert len({seed for *_, seed in done[:-2]}) == len({seed for *_, seed in done[-2:]}) == 1
+    assert done[0][2] != done[-1][2]  # finals are from other weights
+    assert trainings == refine(START, {}, SPACE, how, judge, judge)
 
 
 @pytest.mark.parametrize(("samples", "first"), [(1, 0.3), (2, 0.5)])
