@@ -2,12 +2,14 @@
 
     python benchmarks/nb201_finalists.py --table TABLE --root CIFAR                      the same recipe, other weights
     python benchmarks/nb201_finalists.py --table TABLE --root CIFAR --set channels=16    twice as wide
+    python benchmarks/nb201_finalists.py --table TABLE --root CIFAR --set epochs=30      three times as long
     python benchmarks/nb201_finalists.py --table TABLE                                   what the rows say so far
 
 Of each seed, the --best cells of the lowest loss among all short trainings of the preset's recipe in benchmarks/nb201.csv are
 trained again, from other weights and in another order of the images. One row for each in benchmarks/nb201_finalists.csv; those that
-exist are skipped; as many are trained side by side as there are cores. Each loss, less its mean in its seed, is correlated with the table's validation column, likewise less its mean:
-a cell that was lucky once is not expected to be so again, and one that is good is. About half a minute of a core a training.
+exist are skipped; as many are trained side by side as there are cores. Each loss, less its mean in its seed, is correlated with
+the table's validation column, likewise less its mean: a cell that was lucky once is not expected to be so again, and one that is
+good is. About half a minute of a core a training.
 Below stands the same of more cells by their first loss, and by what the search itself says of them: the sum over the edges of
 the logarithm of the operation's share in it (`decode.refine.temperature` weighs it).
 """
