@@ -2,20 +2,26 @@
 
     python benchmarks/nb201_table.py --table nasbench201.csv.gz              validation accuracies, seed by seed: to choose by
     python benchmarks/nb201_table.py --table nasbench201.csv.gz --final      test accuracies too, and the paired differences
+    python benchmarks/nb201_table.py --table nasbench201.csv.gz --cost       what a step of each arm costs, at the preset's size
 
 A difference is that of MIDAS and an arm on the same seeds, with the 95 % interval of Student's t.
 """
 
 import argparse
 import json
+import os
 import statistics
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import rows
-from nb201_run import ROWS
+import torch
+from nb201_run import PRESET, ROWS
 
+from midas.bench.latency import cpu_name
 from midas.bench.nasbench201 import Table, find_table, load_table
+from midas.bench.steps import StepCase, arm_parameters, forward_macs, measure
 from midas.genotype import Genotype
 
 Group = dict[int, dict[str, str]]  # the rows of one (arm, configuration) by seed
@@ -31,11 +37,31 @@ def by_epoch(table: Table, row: dict[str, str], column: str) -> str:
     return " ".join(f"{value(table, arch, column):.1f}" for arch in json.loads(row["epochs"]))
 
 
+def cost(arms: Iterable[str]) -> Iterator[str]:
+    """Each arm's parameters, multiply-adds of a forward pass, time and memory of a step, beside those of static parameters."""
+    search = PRESET["search"]
+    shape = {key: search[key] for key in ("channels", "cells", "size")}
+    cases = [StepCase(arm, arm, search["patch_size"], "nasbench201", **shape) for arm in dict.fromkeys(["darts", *arms])]
+    torch.set_num_threads(os.cpu_count() or 1)
+    times = measure(cases, runs=15)
+    yield f"{cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}, batches of {cases[0].batch}\n"
+    yield "| arm | its parameters | forward, M multiply-adds an image | step, s | quartiles | over darts | peak MiB | over darts |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for case, seen in zip(cases, times, strict=True):
+        macs = forward_macs(case)[0] / case.batch / 1e6
+        peak, first = seen.memory or 0.0, times[0].memory or 1.0
+        yield (
+            f"| {case.arm} | {arm_parameters(case):,} | {macs:.2f} | {seen.median:.3f} | {seen.low:.3f} to {seen.high:.3f} "
+            f"| {seen.median / times[0].median:.2f} | {peak:.0f} | {peak / first:.2f} |"
+        )
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path)
     parser.add_argument("--final", action="store_true")
+    parser.add_argument("--cost", action="store_true")
     parser.add_argument(
         "--rule",
         choices=("refined", "vote", "mean", "mode", "joint"),
@@ -50,6 +76,9 @@ def main() -> None:
         if options.rule != "refined":  # these cells are of before the short trainings, whatever those were
             config.pop("decode.refine", None)
         groups[row["arm"], json.dumps(config)][int(row["seed"])] = row
+    if options.cost:
+        print("\n".join(cost(arm for arm, _ in groups)))
+        return
     column = "cifar10_test" if options.final else "cifar10_valid"
     accuracies = {
         key: {seed: value(table, row[options.rule] or row["vote"], column) for seed, row in group.items()}

@@ -152,6 +152,12 @@ def forward_macs(case: StepCase) -> tuple[int, Callable[[], None]]:
     return macs, step
 
 
+def arm_parameters(case: StepCase) -> int:
+    """How many parameters the architecture itself has in a search."""
+    _, arm = _build(case)
+    return 0 if arm is None else sum(parameter.numel() for parameter in arm.parameters())
+
+
 def table(cases: Sequence[StepCase], times: Sequence[StepTime]) -> str:
     """A Markdown table with ratios to the first case."""
     first = times[0]
