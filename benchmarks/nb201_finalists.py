@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import rows
 import torch
-from nb201_run import PRESET, ROWS, parse, preset_images, recipe, recipe_of
+from nb201_run import HELD, PRESET, ROWS, parse, preset_images, recipe, recipe_of
 from scipy.stats import pearsonr
 
 from midas.bench.nasbench201 import Table, find_table, load_table
@@ -58,9 +58,9 @@ class Row(NamedTuple):
 
 
 def finalists(best: int) -> list[tuple[int, str, float]]:
-    """(seed, arch string, loss) of the best cells of each seed by the preset's recipe."""
+    """(seed, arch string, loss) of MIDAS's best cells of each development seed by the preset's recipe."""
     found: dict[int, dict[str, float]] = defaultdict(dict)
-    for row in (row for row in rows.read(ROWS) if row["losses"]):
+    for row in (row for row in rows.read(ROWS) if row["losses"] and row["arm"] == "midas" and int(row["seed"]) < HELD):
         if recipe_of(row) == recipe(REFINE):
             found[int(row["seed"])] |= dict(json.loads(row["losses"]))
     return [
@@ -89,7 +89,7 @@ def train(jobs: list[tuple[int, str, float]], changed: str, root: str) -> None:
             verdicts = run(short, [Genotype.from_arch(arch) for arch, _ in cells])
             for number, ((arch, first), verdict) in enumerate(zip(cells, verdicts, strict=True), 1):
                 date = datetime.date.today().isoformat()
-                seconds = round((time.perf_counter() - start) / number * torch.get_num_threads())  # so far, a training
+                seconds = round((time.perf_counter() - start) / number * min(number, torch.get_num_threads()))  # so far
                 told = (round(verdict.loss, 6), round(verdict.accuracy, 4), seconds)
                 rows.append(FILE, Row(date, changed, seed, arch, first, *told))
 
@@ -128,7 +128,7 @@ def show_shares(table: Table, sizes: tuple[int, ...] = (6, 12, 20, 40)) -> None:
     shares = {
         int(row["seed"]): {(kind, a, b, op): share for kind, a, b, op, share in json.loads(row["shares"])}
         for row in rows.read(ROWS)
-        if (row["arm"], row["config"]) == ("midas", "{}")
+        if (row["arm"], row["config"]) == ("midas", "{}") and int(row["seed"]) < HELD
     }
     print("\n| best of each seed | cells | loss | shares in the search |\n|---|---|---|---|")
     for size in sizes:

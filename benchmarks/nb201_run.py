@@ -49,6 +49,7 @@ HERE = Path(__file__).parent
 ROWS = HERE / "nb201.csv"
 PRESET = yaml.safe_load((HERE.parent / "presets/nasbench201-cpu.yaml").read_text(encoding="utf-8"))
 CODE = [HERE.parent / "midas" / name for name in ("search", "nets", "spaces", "data")]  # short trainings depend on it
+HELD = 100  # seeds from here on are for the last check: nothing is chosen by them
 RULES: tuple[Rule, ...] = ("mean", "vote", "mode", "joint")
 Job = tuple[str, str, int]  # arm, configuration, seed
 
@@ -73,7 +74,7 @@ class Row(NamedTuple):
     epochs: str  # the cells after each epoch by mean, as JSON
     voted: str  # and by vote
     refined: str  # the cell after short trainings, empty where there were none
-    trainings: int  # how many there were
+    trainings: int  # how many there were, finals among them
     shares: str  # of the operations in the search, as JSON: [type of cell, source, target, operation, share], ...
     search_seconds: int  # of `seconds`, those before the short trainings
     losses: str  # of the short trainings in their order, as JSON: [arch string, loss in nats], ...
@@ -170,18 +171,23 @@ def searched_before(job: Job) -> dict[str, str] | None:
 
 
 def recipe(how: RefineConfig) -> dict[str, Any]:
-    """What decides a short training's loss; how many there are and what the search weighs do not."""
-    return how.model_dump(exclude={"trainings", "temperature", "finalists"})
+    """What decides a short training's loss; how many there are, what the search weighs, and the finals do not."""
+    return how.model_dump(exclude={"trainings", "temperature", "finalists", "final_epochs"})
 
 
 def recipe_of(row: dict[str, str]) -> dict[str, Any]:
-    """The `recipe` of a row that has losses. Its settings may name what `RefineConfig` no longer has (a rule that was tried)."""
+    """The `recipe` of a row that has losses."""
+    return recipe(refine_of(row))
+
+
+def refine_of(row: dict[str, str]) -> RefineConfig:
+    """The settings of a row's short trainings. They may name what `RefineConfig` no longer has (a rule that was tried)."""
     told = json.loads(row["config"]).get("decode.refine", PRESET["decode"]["refine"])
-    return recipe(RefineConfig(**{key: value for key, value in told.items() if key in RefineConfig.model_fields}))
+    return RefineConfig(**{key: value for key, value in told.items() if key in RefineConfig.model_fields})
 
 
 def trained_before(job: Job, how: RefineConfig, short: Checkpoint) -> None:
-    """Put the losses of all rows of this seed and recipe, whatever their arm, where short trainings look for them.
+    """Put the losses of all rows of this seed and recipe, whatever their arm, where short trainings and finals look for them.
 
     Rows of earlier code count, too: after a change of what a short training computes, begin another csv file.
     """
@@ -190,8 +196,8 @@ def trained_before(job: Job, how: RefineConfig, short: Checkpoint) -> None:
     for row in (row for row in rows.read(ROWS) if row["losses"] and int(row["seed"]) == job[2]):
         same = {**json.loads(row["config"]), "decode.refine": None} == searched
         if same and recipe_of(row) == recipe(how):
-            for name, column in (("", "losses"), ("final ", "finals")):
-                told = json.loads(row[column] or "[]")
+            finals = row["finals"] if refine_of(row).final_epochs == how.final_epochs else ""
+            for name, told in (("", json.loads(row["losses"])), ("final ", json.loads(finals or "[]"))):
                 state = {name + Genotype.from_arch(arch).hash: (loss, math.nan) for arch, loss in told} | state
     if state:
         short.save(state)

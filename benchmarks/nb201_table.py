@@ -17,13 +17,14 @@ from pathlib import Path
 
 import rows
 import torch
-from nb201_run import PRESET, ROWS
+from nb201_run import HELD, PRESET, ROWS
 
 from midas.bench.latency import cpu_name
 from midas.bench.nasbench201 import Table, find_table, load_table
 from midas.bench.steps import StepCase, arm_parameters, forward_macs, measure
 from midas.genotype import Genotype
 
+ARMS = ("midas", "darts", "drnas", "gdas", "beta-darts")  # that have architecture steps
 Group = dict[int, dict[str, str]]  # the rows of one (arm, configuration) by seed
 
 
@@ -40,8 +41,10 @@ def by_epoch(table: Table, row: dict[str, str], column: str) -> str:
 def cost(arms: Iterable[str]) -> Iterator[str]:
     """Each arm's parameters, multiply-adds of a forward pass, time and memory of a step, beside those of static parameters."""
     search = PRESET["search"]
-    shape = {key: search[key] for key in ("channels", "cells", "size")}
-    cases = [StepCase(arm, arm, search["patch_size"], "nasbench201", **shape) for arm in dict.fromkeys(["darts", *arms])]
+    shape = {key: search[key] for key in ("channels", "cells", "size")} | {"batch": search["batch_size"]}
+    cases = [
+        StepCase(arm, arm, search["patch_size"], "nasbench201", **shape) for arm in dict.fromkeys(["darts", *arms])
+    ]
     torch.set_num_threads(os.cpu_count() or 1)
     times = measure(cases, runs=15)
     yield f"{cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}, batches of {cases[0].batch}\n"
@@ -69,16 +72,17 @@ def main() -> None:
         help="the decode rule; refined is the cell after short trainings, by vote where there were none",
     )
     options = parser.parse_args()
-    table = load_table(find_table(options.table))
     groups: dict[tuple[str, str], Group] = defaultdict(dict)
     for row in rows.read(ROWS):
         config = json.loads(row["config"])
         if options.rule != "refined":  # these cells are of before the short trainings, whatever those were
             config.pop("decode.refine", None)
-        groups[row["arm"], json.dumps(config)][int(row["seed"])] = row
+        held = ", held seeds" * (int(row["seed"]) >= HELD)  # the last check stands by itself
+        groups[row["arm"] + held, json.dumps(config)][int(row["seed"])] = row
     if options.cost:
-        print("\n".join(cost(arm for arm, _ in groups)))
+        print("\n".join(cost(arm for arm, _ in groups if arm in ARMS)))
         return
+    table = load_table(find_table(options.table))
     column = "cifar10_test" if options.final else "cifar10_valid"
     accuracies = {
         key: {seed: value(table, row[options.rule] or row["vote"], column) for seed, row in group.items()}

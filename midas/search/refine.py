@@ -40,11 +40,12 @@ class ShortTraining(NamedTuple):
     """One of them.
 
     Attributes:
-        round: 0: the decoded cell and its neighbours.
+        round: 0: the decoded cell and its neighbours; the finals are the last one.
         genotype: the cell.
         loss: as in `Verdict`, in nats.
         accuracy: as there, in [0, 1].
-        expected: the loss that all trainings together lead one to expect of the cell, in nats; of a finalist its own.
+        expected: the loss that all trainings together lead one to expect of the cell, in nats; in the finals its own there,
+            lower because they are longer.
         final: whether it is the longer one of a finalist.
         kept: whether it is the cell that was kept.
     """
@@ -88,7 +89,9 @@ def refined(
     recipe = short_recipe(search, how, meta)
     depths, halves = how.cells or (search.cells,), Halves(train, recipe)
     trainings = ShortTrainings(space, recipe, depths, how.epochs, halves, meta, seed, device)
-    others = seeding.derive(seed, "refine", "finals")  # weights, and an order of the images, that no finalist was chosen by
+    others = seeding.derive(
+        seed, "refine", "finals"
+    )  # weights, and an order of the images, that no finalist was chosen by
     finals = replace(trainings, epochs=how.final_epochs, seed=others)
     total = 1 + len(neighbours(start, space)) + how.trainings + how.finalists
     with progress(f"refine seed {seed}", total, len(known)) as report, trainer(device) as run:
@@ -125,7 +128,7 @@ def refine(
         space: without what the search left out.
         how: how many trainings follow those of the neighbours, what the search weighs, and how many cells come to the finals.
         judge: trains cells and tests them.
-        finals: the same, longer and from other weights; needed where there are finalists.
+        finals: the same, longer and from other weights; None leaves the finals out.
 
     Returns:
         All trainings in their order, finals last, and the one of the cell kept once more.
@@ -158,7 +161,7 @@ def refine(
         return [*result, result[int(counts.argmin())]._replace(kept=True)]
     best = [result[place].genotype for place in counts.argsort(stable=True)[: how.finalists].tolist()]
     last = [
-        ShortTraining(number + 1, cell, *verdict, expected=verdict.loss, final=True)
+        ShortTraining(number, cell, *verdict, expected=verdict.loss, final=True)
         for cell, verdict in zip(best, finals(best), strict=True)
     ]
     return [*result, *last, min(last, key=lambda one: one.loss)._replace(kept=True)]

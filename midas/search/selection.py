@@ -177,7 +177,9 @@ def agreement(genotypes: Sequence[Genotype]) -> float:
 def _evidence(decoded: Decoded, space: Space, kept: bool) -> dict[str, Any]:
     """One seed's entry in `decode.json`."""
     found = distributions(decoded.samples)
-    by = "expectation from short trainings" if decoded.trainings else "sub-network on the architecture half"
+    by = "sub-network on the architecture half"
+    if decoded.trainings:
+        by = "loss in the finals" if decoded.trainings[-1].final else "expectation from short trainings"
     return {
         "seed": decoded.seed,
         "kept": kept,

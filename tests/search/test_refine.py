@@ -14,7 +14,7 @@ from midas.search import refine as module
 from midas.search.brief import ShortTrainings, Verdict
 from midas.search.config import RefineConfig, SearchConfig
 from midas.search.decode import NodeWeights
-from midas.search.refine import Shares, neighbours, operation_shares, refine, refined
+from midas.search.refine import Shares, log_share, neighbours, operation_shares, refine, refined
 from midas.search.selection import sample_shares
 from midas.spaces import get_space
 
@@ -143,24 +143,27 @@ def test_without_more_trainings_the_best_of_the_neighbours_is_kept() -> None:
 
 
 def test_the_finals_decide_between_the_best_and_there_the_search_has_no_say() -> None:
-    """The short trainings put the wanted cell first, the long ones a cell that is next to it."""
+    """The short trainings and the search put the wanted cell first, the finals by a hair another."""
     seen = list[Genotype]()
 
     def late(cells: Sequence[Genotype]) -> list[Verdict]:
         seen.extend(cells)
-        return [Verdict(0.5 - 0.1 * (cell != WANTED) * shared(cell), 0.7) for cell in cells]
+        return [Verdict(0.5 - 0.001 * (cell == cells[-1]), 0.7) for cell in cells]
 
     how = HOW.model_copy(update={"finalists": 4})
-    shares = shares_of("nor_conv_1x1", 0.6)
+    wanted = {("cell", edge.source, edge.target): edge.op for edge in WANTED.cells["cell"].edges}
+    shares = {key: 0.6 if wanted[key[:3]] == key[3] else 0.4 / 3 for key in shares_of("nor_conv_1x1", 0.6)}
     without = refine(START, shares, SPACE, HOW, judge)
     trainings = refine(START, shares, SPACE, how, judge, late)
     assert trainings[: 19 + 16] == without[:-1]
     assert [one.final for one in trainings] == [False] * (19 + 16) + [True] * 5
+    assert [one.round for one in trainings[-6:]] == [8, *[9] * 5]
     assert [one.genotype for one in trainings[-5:-1]] == seen
     assert seen[0] == without[-1].genotype == WANTED
-    assert trainings[-1].kept
-    assert shared(trainings[-1].genotype) == 5
-    assert trainings[-1].expected == trainings[-1].loss == pytest.approx(0.0)
+    assert trainings[-1] == trainings[-2]._replace(kept=True)
+    assert trainings[-1].expected == trainings[-1].loss == pytest.approx(0.499)
+    said = [HOW.temperature * log_share(cell, shares) for cell in (seen[0], seen[-1])]
+    assert said[0] - said[1] > 0.001  # with it the first would have won
 
 
 def test_more_finalists_than_cells_are_all_cells() -> None:
