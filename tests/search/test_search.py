@@ -12,7 +12,7 @@ from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint
 from midas.runs.errors import MidasError, ParamsError, TrainingDiverged
 from midas.search.bilevel import SearchResult, run_search
-from midas.search.config import DecodeConfig, SearchConfig
+from midas.search.config import DecodeConfig, RefineConfig, SearchConfig
 from midas.search.selection import decode_seed, select
 from midas.search.store import load_search, save_search
 from midas.spaces import get_space
@@ -132,6 +132,30 @@ def test_the_seed_kept_has_the_best_subnetwork_and_all_seeds_are_written_down(di
     first = evidence["seeds"][0]["distributions"]["normal"][1]
     assert sum(first["edges"][0]["operations"].values()) == pytest.approx(1, abs=1e-5)
     assert sum(pair["probability"] for pair in first["pairs"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_with_finals_the_seed_of_the_lowest_final_loss_is_kept_and_all_trainings_are_told(
+    digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, _, meta = digits
+    space = get_space("nasbench201")
+    config = SearchConfig(channels=2, cells=1, epochs=1, images=64, batch_size=16)
+    how = DecodeConfig(samples=16, refine=RefineConfig(trainings=2, epochs=1, finalists=2, final_epochs=3))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # short trainings in this process
+    decoded = []
+    for seed in (0, 1):
+        result = run_search(space, config, train, meta, seed)
+        decoded.append(decode_seed(seed, space, result.supernet, result.arm, config, how, train, meta))
+    chosen, evidence = select(decoded, space.without(config.exclude), how)
+    for one, entry in zip(decoded, evidence["seeds"], strict=True):
+        told = entry["short_trainings"]
+        finals = [row for row in told if row["final"] and not row["kept"]]
+        assert [len(told), len(finals)] == [19 + 2 + 2 + 1, 2]
+        assert one.judged == -min(one.loss for one in one.trainings if one.final)
+        assert told[-1] == {**min(finals, key=lambda row: row["loss"]), "kept": True}
+        assert one.genotype == one.trainings[-1].genotype
+        assert "loss in the finals" in entry["reason"]
+    assert chosen.judged == max(one.judged for one in decoded)
 
 
 def planted(digits: Data, seed: int, shuffled: bool) -> list[str]:
