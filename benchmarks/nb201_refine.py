@@ -85,20 +85,23 @@ def main() -> None:
     parser.add_argument("--temperatures", nargs="+", type=float, default=[RefineConfig().temperature])
     parser.add_argument("--finalists", nargs="+", type=int, default=[0, 6])
     parser.add_argument("--skip", type=float, default=0.046, help="nats that each skip connection gains")
+    parser.add_argument("--bar", type=float, default=91.1, help="validation accuracy; about 93.8 of test")
     parser.add_argument("--runs", type=int, default=40)
     options = parser.parse_args()
     table = load_table(find_table(options.table))
     print(
-        "| error, nats | trainings after the neighbours | finalists | temperature | start | kept | a tenth is at most |"
+        "| error, nats | trainings after the neighbours | finalists | temperature | start | kept | a tenth is at most "
+        f"| at least {options.bar} |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|")
     changed = (options.errors, options.trainings, options.finalists, options.temperatures)
     for error, trainings, finalists, temperature in itertools.product(*changed):
         how = RefineConfig(trainings=trainings, finalists=finalists, temperature=temperature)
         pairs = [simulate(table, how, error, options.skip, seed) for seed in range(options.runs)]
         starts, kept = ([pair[n] for pair in pairs] for n in (0, 1))
         tenth = sorted(kept)[math.ceil(len(kept) / 10) - 1]
-        figures = f"{statistics.mean(starts):.2f} | {statistics.mean(kept):.2f} | {tenth:.2f}"
+        reached = sum(k >= options.bar for k in kept) / len(kept)
+        figures = f"{statistics.mean(starts):.2f} | {statistics.mean(kept):.2f} | {tenth:.2f} | {reached:.0%}"
         print(f"| {error} | {trainings} | {finalists} | {temperature} | {figures} |", flush=True)
 
 
