@@ -69,18 +69,19 @@ def attended_sum(
         attend: the weights from the queries and keys, and whatever else it returns, all differentiable.
         maps: candidate maps, each [B, C, H, W].
         patch: the patch's side in pixels; None where one patch covers the map.
-        queries: what `attend` is given beside the keys.
+        queries: what `attend` is given beside the keys. One that is an element of `means` is the mean of that map, and its
+            gradient goes to the map at once.
         parameters: the leaves that `attend` depends on.
-        means: the patch means [B, Ph, Pw, C] of those maps that were pooled already; None for the others.
+        means: the patch means [B, Ph, Pw, C] of those maps that were pooled already; None for the others. They are values
+            alone: a mean's gradient is the map's.
 
     Returns:
         The sum [B, C, H, W] and then what `attend` returned.
     """
-    known = [mean for mean in means if mean is not None]
-    pooled = [mean is not None for mean in means]
+    pooled = [None if mean is None else mean.detach() for mean in means]
+    own = [next((e for e, mean in enumerate(means) if mean is query), None) for query in queries]
     return cast(
-        tuple[Tensor, ...],
-        _AttendedSum.apply(attend, patch, len(queries), pooled, *queries, *parameters, *known, *maps),
+        tuple[Tensor, ...], _AttendedSum.apply(attend, patch, pooled, own, len(maps), *maps, *queries, *parameters)
     )
 
 
@@ -109,17 +110,21 @@ class _AttendedSum(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, attend: Attend, patch: int | None, queries: int, pooled: Sequence[bool], *tensors: Tensor
+        ctx: Any,
+        attend: Attend,
+        patch: int | None,
+        means: Sequence[Tensor | None],
+        own: Sequence[int | None],
+        count: int,
+        *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
-        maps, rest = tensors[-len(pooled) :], tensors[: -len(pooled)]
-        split = len(rest) - sum(pooled)
-        known, parameters = iter(rest[split:]), rest[queries:split]
-        keys = pool_keys(maps, patch, [next(known) if done else None for done in pooled]).requires_grad_()
+        maps, queries, parameters = tensors[:count], tensors[count : count + len(own)], tensors[count + len(own) :]
+        keys = pool_keys(maps, patch, means).requires_grad_()
         with torch.enable_grad():
             # leaves of the small graph: it must not reach into what the queries were computed from
-            leaves = [q.detach().requires_grad_(q.requires_grad) for q in rest[:queries]]
+            leaves = [q.detach().requires_grad_(q.requires_grad) for q in queries]
             answers = tuple(attend(leaves, keys))
-        ctx.patch, ctx.pooled, ctx.answers = patch, pooled, answers
+        ctx.patch, ctx.own, ctx.answers = patch, own, answers
         ctx.leaves = [keys, *leaves, *parameters]
         ctx.save_for_backward(*maps)
         ctx.set_materialize_grads(False)
@@ -148,81 +153,83 @@ class _AttendedSum(torch.autograd.Function):
         )
         by_key, *others = [next(found) if leaf.requires_grad else None for leaf in ctx.leaves]
         assert by_key is not None, "every answer that needs a gradient follows from the keys"
-        by_mean = by_key.movedim(3, 0).unbind()
-        known = [k for k, done in zip(by_mean, ctx.pooled, strict=True) if done]
-        needed = ctx.needs_input_grad[-len(maps) :]
-        through = [None if done else k for k, done in zip(by_mean, ctx.pooled, strict=True)]
-        return (
-            None,
-            None,
-            None,
-            None,
-            *others,
-            *known,
-            *_map_gradients(gradient, maps, weights, through, ctx.patch, needed),
-        )
+        by_mean = by_key.movedim(3, 0)  # [E, B, Ph, Pw, C]
+        for number, e in enumerate(ctx.own):
+            if e is not None and (by_query := others[number]) is not None:
+                by_mean[e] += by_query
+                others[number] = None
+        through: list[Tensor] | list[None] = [None] * len(maps)
+        if any(needed := ctx.needs_input_grad[5 : 5 + len(maps)]):
+            through = _map_gradients(gradient, maps, weights, by_mean, ctx.patch)
+        used_maps = [f if need else None for f, need in zip(through, needed, strict=True)]
+        return None, None, None, None, None, *used_maps, *others
 
 
 def _map_gradients(
-    gradient: Tensor | None,
-    maps: Sequence[Tensor],
-    weights: Tensor,
-    by_mean: Sequence[Tensor | None],
-    patch: int | None,
-    needed: Sequence[bool],
-) -> list[Tensor | None]:
-    """Each map's gradient, through the sum (gradient times weight) and through its mean (spread), where it has one here."""
+    gradient: Tensor | None, maps: Sequence[Tensor], weights: Tensor, by_mean: Tensor, patch: int | None
+) -> list[Tensor]:
+    """Each map's gradient, through its mean (by_mean, [E, B, Ph, Pw, C], spread) and the sum (gradient times weight)."""
     size = (maps[0].shape[-2], maps[0].shape[-1])
-    area = areas(size, patch, weights)
-    rows = None if gradient is None or patch is None else patch_rows(gradient, patch)
-    pixels = by_pixel(weights, size, patch) if rows is None else by_run(weights)
-    result: list[Tensor | None] = []
-    for e, mean in enumerate(by_mean):
-        if not needed[e] or (gradient is None and mean is None):
-            result.append(None)
-            continue
-        if gradient is None:
-            assert mean is not None
-            result.append(as_map(mean / area, size, patch).expand_as(maps[e]))
-            continue
-        # into a map of its own, no view: autograd adds the next node's gradient to it in place
-        full = torch.empty_like(gradient)
-        if rows is None or patch is None:
-            if mean is None:
-                torch.mul(gradient, pixels[e], out=full)
-            else:
-                torch.addcmul(as_map(mean / area, size, patch), gradient, pixels[e], out=full)
-        elif mean is None:
-            torch.mul(rows, pixels[e], out=patch_rows(full, patch))
-        else:
-            wide = (mean / area)[:, :, None, :, None].expand(-1, -1, 1, -1, patch, -1).flatten(-2)
-            torch.addcmul(wide, rows, pixels[e], out=patch_rows(full, patch))  # wide: [B, Ph, 1, Pw, patch * C]
-        result.append(full)
-    return result
+    shares = by_mean / areas(size, patch, weights)
+    if gradient is None:
+        return [as_map(share, size, patch).expand_as(f) for share, f in zip(shares, maps, strict=True)]
+    rows = None if patch is None else patch_rows(gradient, patch)
+    if rows is None or patch is None:
+        added, factors = [as_map(share, size, patch) for share in shares], by_pixel(weights, size, patch)
+    else:
+        wide = shares.unsqueeze(3).unsqueeze(5).expand(-1, -1, -1, 1, -1, patch, -1).flatten(-2)
+        added, factors = list(wide), by_run(weights)  # [B, Ph, 1, Pw, patch * C], [B, Ph, 1, Pw, 1]
+    # into maps of their own, no views: autograd adds the next node's gradient to them in place
+    found = [torch.empty_like(gradient) for _ in maps]
+    for f, more, factor in zip(found, added, factors, strict=True):
+        place = f if rows is None or patch is None else patch_rows(f, patch)
+        torch.addcmul(more, gradient if rows is None else rows, factor, out=place)
+    return found
 
 
 def _weight_gradient(gradient: Tensor, maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> Tensor:
     """The sum over each patch and the channels of gradient times map: as weights, [B or 1, Ph, Pw, E]."""
-    product = torch.empty_like(gradient)
-    rows = None if patch is None else patch_rows(product, patch)  # a view of it
+    rows = None if patch is None else patch_rows(gradient, patch)
     if patch is None:
-        sums = [torch.mul(gradient, f, out=product).sum((1, 2, 3)) for f in maps]
-        per_sample = torch.stack(sums, dim=-1)[:, None, None]  # [B, 1, 1, E]
+        flat = _flat(gradient, gradient)
+        per_sample = torch.stack([_products(flat, _flat(f, gradient)) for f in maps], dim=-1)[:, None, None]
     elif rows is not None:
-        ones, flat = rows.new_ones(rows.shape[-1]), rows.flatten(0, 3)  # [B * Ph * patch * Pw, patch * C]
-        runs = []
-        for f in maps:
-            torch.mul(gradient, f, out=product)
-            runs.append(flat.mv(ones))
-        per_sample = torch.stack(runs, dim=-1).view(*rows.shape[:4], len(maps)).sum(2)
+        flat = rows.flatten(0, 3)  # [B * Ph * patch * Pw, patch * C]
+        sums = torch.stack([_products(flat, _flat(f, gradient).view_as(flat)) for f in maps])
+        per_sample = sums.view(len(maps), *rows.shape[:4]).sum(3).movedim(0, -1)
     else:
+        product = torch.empty_like(gradient)
         planes = torch.stack([torch.mul(gradient, f, out=product).sum(1) for f in maps], dim=1)  # [B, E, H, W]
         per_sample = patch_means(planes, patch)
         per_sample = per_sample * areas((planes.shape[-2], planes.shape[-1]), patch, per_sample)
     return per_sample.sum(0, keepdim=True) if len(weights) == 1 < len(per_sample) else per_sample
 
 
+def _flat(x: Tensor, like: Tensor) -> Tensor:
+    """A map [B, C, H, W] as [B, C * H * W] in the order in which `like` lies in memory."""
+    return (x.permute(0, 2, 3, 1) if _is_channels_last(like) else x).reshape(len(x), -1)
+
+
+def _products(one: Tensor, other: Tensor) -> Tensor:
+    """The inner products of the rows of two matrices [R, K]: [R].
+
+    On a CPU by the gradient that a group norm has by its scale where each row is a group of its own, of mean 0 and variance
+    1: the only operation of torch that multiplies and adds up in one pass.
+    """
+    rows, length = one.shape
+    if one.device.type != "cpu":
+        return cast(Tensor, torch.linalg.vecdot(one, other))
+    zeros, ones = one.new_zeros(1, rows), one.new_ones(1, rows)
+    found = torch.ops.aten.native_group_norm_backward(
+        one[None], other[None], zeros, ones, ones[0], 1, rows, length, rows, [False, True, False]
+    )
+    return cast(Tensor, found[1])
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last)
+
+
 def _like(gradient: Tensor, of: Tensor) -> Tensor:
     """The gradient in the memory layout of the maps: mixed layouts are many times slower."""
-    channels_last = of.is_contiguous(memory_format=torch.channels_last)
-    return gradient.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    return gradient.contiguous(memory_format=torch.channels_last if _is_channels_last(of) else torch.contiguous_format)
