@@ -94,10 +94,12 @@ def refined(
     )  # weights, and an order of the images, that no finalist was chosen by
     finals = replace(trainings, epochs=how.final_epochs, seed=others)
     total = 1 + len(neighbours(start, space)) + how.trainings + how.finalists
-    with progress(f"refine seed {seed}", total, len(known)) as report, trainer(device) as run:
+    with progress(f"refine seed {seed}", total) as report, trainer(device) as run:
 
         def judge(trainings: ShortTrainings, name: str, cells: Sequence[Genotype]) -> list[Verdict]:
             new = [cell for cell in cells if name + cell.hash not in known]
+            for _ in range(len(cells) - len(new)):
+                report.step()
             for cell, verdict in zip(new, run(trainings, new), strict=True):
                 known[name + cell.hash] = (verdict.loss, verdict.accuracy)
                 if checkpoint:
@@ -107,7 +109,7 @@ def refined(
 
         result = refine(start, shares, space, how, partial(judge, trainings, ""), partial(judge, finals, "final "))
         changed = int((_numbers([result[-1].genotype], space) != _numbers([start], space)).sum())
-        report.note(f"{len(known)} short trainings, {changed} operations changed")
+        report.note(f"{len(result) - 1} short trainings, {changed} operations changed")
     return result
 
 
