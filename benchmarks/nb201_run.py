@@ -154,9 +154,9 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
 
 
 def losses(trainings: Sequence[ShortTraining], final: bool) -> str:
-    """For a row."""
-    told = [one for one in trainings if not one.kept and one.final is final]
-    return json.dumps([[one.genotype.to_arch(), round(one.loss, 6)] for one in told])
+    """For a row; empty where there were none."""
+    told = [[one.genotype.to_arch(), round(one.loss, 6)] for one in trainings if not one.kept and one.final is final]
+    return json.dumps(told) if told else ""
 
 
 def searched_before(job: Job) -> dict[str, str] | None:

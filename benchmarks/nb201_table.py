@@ -4,7 +4,7 @@
     python benchmarks/nb201_table.py --table nasbench201.csv.gz --final      test accuracies too, and the paired differences
     python benchmarks/nb201_table.py --table nasbench201.csv.gz --cost       what a step of each arm costs, at the preset's size
 
-A difference is that of MIDAS and an arm on the same seeds, with the 95 % interval of Student's t.
+A difference is that of MIDAS and an arm, or of MIDAS's configurations, on the same seeds, with the 95 % interval of Student's t.
 """
 
 import argparse
@@ -109,6 +109,10 @@ def main() -> None:
         best = ", ".join(f"{k}: {table.best_of_random(k):.2f}" for k in (10, 50, 100, 500))
         print(f"\nThe best of k random cells by validation: {best}.")
         return
+    print("\n| MIDAS with | less the preset, paired, 95 % interval |\n|---|---|")
+    for (arm, config), found in accuracies.items():  # of the same short trainings, or all before them
+        if arm == "midas" and config != "{}" and "decode.refine" not in config:
+            print(f"| {config.strip('{}')} | {rows.difference(found, accuracies['midas', '{}'])} |")
     print("\nThe cell after each epoch, decoded by mean on 256 images:\n")
     for (arm, config), group in groups.items():
         for seed, row in sorted(group.items()):

@@ -13,6 +13,7 @@ supernet's weights.
 import argparse
 import datetime
 import hashlib
+import itertools
 import multiprocessing
 import os
 import time
@@ -147,11 +148,14 @@ def show(jobs: list[Job]) -> Iterator[str]:
             f"| {mean('search_seconds')}, {mean('seconds')} |"
         )
     for key in ("subnetwork_accuracy", "test_accuracy"):
-        yield f"\nMIDAS minus, {key}:"
-        for (space, arm), group in groups.items():
-            if arm != "midas" and (ours := groups.get((space, "midas"))):
-                one, other = ({seed: float(row[key]) for seed, row in g.items()} for g in (ours, group))
-                yield f"- {space}, {arm}: {rows.difference(one, other)}"
+        yield f"\n{key}, paired difference, 95 % interval:"
+        for space in dict.fromkeys(space for space, _ in groups):
+            for first, second in itertools.combinations(("midas", "darts-pairs", "darts"), 2):
+                if (space, first) in groups and (space, second) in groups:
+                    one, other = (
+                        {seed: float(row[key]) for seed, row in groups[space, arm].items()} for arm in (first, second)
+                    )
+                    yield f"- {space}, {first} minus {second}: {rows.difference(one, other)}"
 
 
 def main() -> None:

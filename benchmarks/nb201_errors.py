@@ -1,0 +1,107 @@
+"""How far short trainings and finals are from the table: regressions of their losses on it, over rows that exist.
+
+    python benchmarks/nb201_errors.py --table TABLE
+
+The losses are those of MIDAS's development seeds by the preset's recipe, in benchmarks/nb201.csv (short trainings, finals) and in
+benchmarks/nb201_finalists.csv (three times as long). A loss is taken to be a constant of its weights and images, so much a point
+that the cell has less than the best in the table's validation column, and so much a skip connection; what is left is the
+error. Of long trainings it is the logarithm that is taken: their losses are small and differ by factors. Where a cell was
+trained long twice in a seed, the two errors are correlated: what they share belongs to the cell and not to chance.
+benchmarks/nb201_refine.py simulates with figures like these.
+"""
+
+import argparse
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import numpy
+import rows
+from nb201_finalists import FILE, centred, finalists
+from nb201_run import HELD, ROWS
+from scipy.stats import pearsonr
+
+from midas.bench.nasbench201 import Table, find_table, load_table
+from midas.genotype import Genotype
+
+Training = tuple[str, str, float]  # which seed's weights and images, arch string, loss in nats
+
+
+def in_finals() -> list[Training]:
+    """The preset's finals."""
+    preset = [row for row in rows.read(ROWS) if (row["arm"], row["config"]) == ("midas", "{}")]
+    return [
+        (row["seed"], arch, loss)
+        for row in preset
+        if int(row["seed"]) < HELD
+        for arch, loss in json.loads(row["finals"])
+    ]
+
+
+def again() -> list[Training]:
+    """Trainings three times as long by benchmarks/nb201_finalists.py."""
+    long = (row for row in rows.read(FILE) if json.loads(row["changed"]) == {"epochs": 30})
+    return [(f"{row['seed']} again", row["arch"], float(row["loss"])) for row in long]
+
+
+def accuracy(table: Table, arch: str) -> float:
+    """In the validation column, in percent."""
+    return float(table.columns["cifar10_valid"][table.row(Genotype.from_arch(arch))])
+
+
+def regression(table: Table, trainings: list[Training], logarithm: bool) -> tuple[list[float], list[float]]:
+    """Nats a point below the best, nats a skip and the error's deviation; and the error of each training."""
+    best = max(table.columns["cifar10_valid"])
+    seeds = sorted({seed for seed, _, _ in trainings})
+    design = numpy.array(
+        [
+            [best - accuracy(table, arch), arch.count("skip_connect"), *(seed == s for s in seeds)]
+            for seed, arch, _ in trainings
+        ],
+        dtype=float,
+    )
+    losses = numpy.array([math.log(loss) if logarithm else loss for _, _, loss in trainings])
+    found, *_ = numpy.linalg.lstsq(design, losses)
+    errors = losses - design @ found
+    deviation = math.sqrt(float((errors**2).sum()) / (len(trainings) - len(found)))
+    return [float(found[0]), float(found[1]), deviation], errors.tolist()
+
+
+def within(table: Table, trainings: list[Training], least: float = 0.0) -> str:
+    """The correlation of loss and accuracy, each less its mean in its seed, over cells of at least so much."""
+    kept = [one for one in trainings if accuracy(table, one[1]) >= least]
+    seeds = [seed for seed, _, _ in kept]
+    judged = centred(seeds, [accuracy(table, arch) for _, arch, _ in kept])
+    return f"{-pearsonr(centred(seeds, [loss for _, _, loss in kept]), judged)[0]:.2f} ({len(kept)})"
+
+
+def main() -> None:
+    """Print Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=Path)
+    parser.add_argument("--least", type=float, default=90.0, help="validation accuracy of the cells that count")
+    options = parser.parse_args()
+    table = load_table(find_table(options.table))
+    short = [(str(seed), arch, loss) for seed, arch, loss in finalists(10**6)]
+    cases = (("10 epochs", short, False), ("30 epochs, logarithm", in_finals() + again(), True))
+    print("| trainings | of cells of | a point | a skip | error | error in points |\n|---|---|---|---|---|---|")
+    for name, trainings, logarithm in cases:
+        for least in (options.least, 0.0):
+            kept = [one for one in trainings if accuracy(table, one[1]) >= least]
+            (point, skip, error), _ = regression(table, kept, logarithm)
+            told = f"{point:.3f} | {skip:.3f} | {error:.3f} | {error / point:.2f}"
+            print(f"| {len(kept)} of {name} | at least {least:.0f} | {told} |")
+    _, errors = regression(table, in_finals() + again(), logarithm=True)
+    twice: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for (seed, arch, _), error in zip(in_finals() + again(), errors, strict=True):
+        twice[seed.removesuffix(" again"), arch].append(error)
+    pairs = [pair for pair in twice.values() if len(pair) == 2]
+    one, other = zip(*pairs, strict=True)
+    print(f"\nErrors of {len(pairs)} cells that were trained long twice: correlation {pearsonr(one, other)[0]:.2f}.")
+    by_loss = f"{within(table, in_finals())}, of cells of at least 90.1 {within(table, in_finals(), 90.1)}"
+    print(f"Loss and accuracy within the preset's finals: correlation {by_loss}.")
+
+
+if __name__ == "__main__":
+    main()
