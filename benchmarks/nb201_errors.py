@@ -51,7 +51,7 @@ def accuracy(table: Table, arch: str) -> float:
 
 
 def regression(table: Table, trainings: list[Training], logarithm: bool) -> tuple[list[float], list[float]]:
-    """Nats a point below the best, nats a skip and the error's deviation; and the error of each training."""
+    """Nats (or their logarithm) a point below the best and a skip, the error's deviation; and the error of each training."""
     best = max(table.columns["cifar10_valid"])
     seeds = sorted({seed for seed, _, _ in trainings})
     design = numpy.array(

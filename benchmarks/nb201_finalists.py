@@ -5,7 +5,7 @@
     python benchmarks/nb201_finalists.py --table TABLE --root CIFAR --set epochs=30      three times as long
     python benchmarks/nb201_finalists.py --table TABLE                                   what the rows say so far
 
-Of each seed, the --best cells of the lowest loss among all short trainings of the preset's recipe in benchmarks/nb201.csv are
+Of each seed, the --best cells of the lowest loss among all short trainings by the preset in benchmarks/nb201.csv are
 trained again, from other weights and in another order of the images. One row for each in benchmarks/nb201_finalists.csv; those that
 exist are skipped; as many are trained side by side as there are cores. Each loss, less its mean in its seed, is correlated with
 the table's validation column, likewise less its mean: a cell that was lucky once is not expected to be so again, and one that is
@@ -61,7 +61,9 @@ def finalists(best: int) -> list[tuple[int, str, float]]:
     """(seed, arch string, loss) of MIDAS's best cells of each development seed by the preset's recipe."""
     found: dict[int, dict[str, float]] = defaultdict(dict)
     for row in (row for row in rows.read(ROWS) if row["losses"] and row["arm"] == "midas" and int(row["seed"]) < HELD):
-        if recipe_of(row) == recipe(REFINE):
+        if {**json.loads(row["config"]), "decode.refine": None} == {"decode.refine": None} and recipe_of(row) == recipe(
+            REFINE
+        ):
             found[int(row["seed"])] |= dict(json.loads(row["losses"]))
     return [
         (seed, arch, losses[arch])

@@ -150,7 +150,9 @@ def show(jobs: list[Job]) -> Iterator[str]:
     for key in ("subnetwork_accuracy", "test_accuracy"):
         yield f"\n{key}, paired difference, 95 % interval:"
         for space in dict.fromkeys(space for space, _ in groups):
-            for first, second in itertools.combinations(("midas", "darts-pairs", "darts"), 2):
+            for first, second in itertools.combinations(
+                dict.fromkeys(["midas", "darts-pairs", *(arm for _, arm in groups)]), 2
+            ):
                 if (space, first) in groups and (space, second) in groups:
                     one, other = (
                         {seed: float(row[key]) for seed, row in groups[space, arm].items()} for arm in (first, second)

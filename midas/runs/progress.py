@@ -68,6 +68,13 @@ class Reporter:
             text = " ".join(f"{name} {value:.3f}" for name, value in values.items())
             self._bar.update(self._task, advance=1, values=text)
 
+    def skip(self, count: int) -> None:
+        """So many steps needed no work: they are done, and say nothing of the speed."""
+        self._done += count
+        self._first += count
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=self._done)
+
     def note(self, text: str, row: Mapping[str, Any] | None = None, judge: str = "") -> None:
         """Say something that stays: a line, with speed and time left in a log.
 

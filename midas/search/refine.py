@@ -98,8 +98,7 @@ def refined(
 
         def judge(trainings: ShortTrainings, name: str, cells: Sequence[Genotype]) -> list[Verdict]:
             new = [cell for cell in cells if name + cell.hash not in known]
-            for _ in range(len(cells) - len(new)):
-                report.step()
+            report.skip(len(cells) - len(new))
             for cell, verdict in zip(new, run(trainings, new), strict=True):
                 known[name + cell.hash] = (verdict.loss, verdict.accuracy)
                 if checkpoint:

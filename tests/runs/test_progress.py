@@ -51,6 +51,17 @@ def test_a_program_gets_one_json_object_a_note(
     assert "genotype" not in values[0], "numbers alone"
 
 
+def test_steps_that_needed_no_work_are_done_and_say_nothing_of_the_speed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIDAS_PROGRESS", "json")
+    with progress("refine", total=4) as report:
+        report.skip(3)
+        report.note("three were known")
+    row = json.loads(capsys.readouterr().out)
+    assert (row["done"], row["total"], row["steps_per_second"]) == (3, 4, 0.0)
+
+
 def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(capsys, "quiet", monkeypatch) == ""
 
