@@ -20,10 +20,10 @@ import numpy
 import rows
 from nb201_finalists import FILE, centred, finalists
 from nb201_run import HELD, ROWS
+from nb201_table import value
 from scipy.stats import pearsonr
 
 from midas.bench.nasbench201 import Table, find_table, load_table
-from midas.genotype import Genotype
 
 Training = tuple[str, str, float]  # which seed's weights and images, arch string, loss in nats
 
@@ -47,7 +47,7 @@ def again() -> list[Training]:
 
 def accuracy(table: Table, arch: str) -> float:
     """In the validation column, in percent."""
-    return float(table.columns["cifar10_valid"][table.row(Genotype.from_arch(arch))])
+    return value(table, arch, "cifar10_valid")
 
 
 def regression(table: Table, trainings: list[Training], logarithm: bool) -> tuple[list[float], list[float]]:
@@ -84,7 +84,9 @@ def main() -> None:
     options = parser.parse_args()
     table = load_table(find_table(options.table))
     short = [(str(seed), arch, loss) for seed, arch, loss in finalists(10**6)]
-    cases = (("10 epochs", short, False), ("30 epochs, logarithm", in_finals() + again(), True))
+    finals = in_finals()
+    late = finals + again()
+    cases = (("10 epochs", short, False), ("30 epochs, logarithm", late, True))
     print("| trainings | of cells of | a point | a skip | error | error in points |\n|---|---|---|---|---|---|")
     for name, trainings, logarithm in cases:
         for least in (options.least, 0.0):
@@ -92,14 +94,14 @@ def main() -> None:
             (point, skip, error), _ = regression(table, kept, logarithm)
             told = f"{point:.3f} | {skip:.3f} | {error:.3f} | {error / point:.2f}"
             print(f"| {len(kept)} of {name} | at least {least:.0f} | {told} |")
-    _, errors = regression(table, in_finals() + again(), logarithm=True)
+    _, errors = regression(table, late, logarithm=True)
     twice: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for (seed, arch, _), error in zip(in_finals() + again(), errors, strict=True):
+    for (seed, arch, _), error in zip(late, errors, strict=True):
         twice[seed.removesuffix(" again"), arch].append(error)
     pairs = [pair for pair in twice.values() if len(pair) == 2]
     one, other = zip(*pairs, strict=True)
     print(f"\nErrors of {len(pairs)} cells that were trained long twice: correlation {pearsonr(one, other)[0]:.2f}.")
-    by_loss = f"{within(table, in_finals())}, of cells of at least 90.1 {within(table, in_finals(), 90.1)}"
+    by_loss = f"{within(table, finals)}, of cells of at least 90.1 {within(table, finals, 90.1)}"
     print(f"Loss and accuracy within the preset's finals: correlation {by_loss}.")
 
 

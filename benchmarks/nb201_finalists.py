@@ -61,9 +61,8 @@ def finalists(best: int) -> list[tuple[int, str, float]]:
     """(seed, arch string, loss) of MIDAS's best cells of each development seed by the preset's recipe."""
     found: dict[int, dict[str, float]] = defaultdict(dict)
     for row in (row for row in rows.read(ROWS) if row["losses"] and row["arm"] == "midas" and int(row["seed"]) < HELD):
-        if {**json.loads(row["config"]), "decode.refine": None} == {"decode.refine": None} and recipe_of(row) == recipe(
-            REFINE
-        ):
+        preset_search = json.loads(row["config"]).keys() <= {"decode.refine"}
+        if preset_search and recipe_of(row) == recipe(REFINE):
             found[int(row["seed"])] |= dict(json.loads(row["losses"]))
     return [
         (seed, arch, losses[arch])

@@ -147,12 +147,13 @@ def show(jobs: list[Job]) -> Iterator[str]:
             f"| {mean('val_accuracy')} | {mean('test_accuracy')} | {each('test_accuracy')} "
             f"| {mean('search_seconds')}, {mean('seconds')} |"
         )
+    arms = dict.fromkeys(
+        ["midas", "darts-pairs", *(arm for _, arm in groups)]
+    )  # MIDAS's and the pair rule's stand first
     for key in ("subnetwork_accuracy", "test_accuracy"):
         yield f"\n{key}, paired difference, 95 % interval:"
         for space in dict.fromkeys(space for space, _ in groups):
-            for first, second in itertools.combinations(
-                dict.fromkeys(["midas", "darts-pairs", *(arm for _, arm in groups)]), 2
-            ):
+            for first, second in itertools.combinations(arms, 2):
                 if (space, first) in groups and (space, second) in groups:
                     one, other = (
                         {seed: float(row[key]) for seed, row in groups[space, arm].items()} for arm in (first, second)
