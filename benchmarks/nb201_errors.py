@@ -19,25 +19,24 @@ from pathlib import Path
 import numpy
 import rows
 from nb201_finalists import FILE, centred, finalists
-from nb201_run import HELD, ROWS, refine_of
+from nb201_run import HELD, ROWS
 from nb201_table import value
 from scipy.stats import pearsonr
 
 from midas.bench.nasbench201 import Table, find_table, load_table
-from midas.search.config import FinalConfig
 
 Training = tuple[str, str, float]  # which seed's weights and images, arch string, loss in nats
 
 
 def in_finals() -> list[Training]:
-    """MIDAS's finals three times as long on as many images, by the search of the preset."""
-    ours = (row for row in rows.read(ROWS) if row["arm"] == "midas" and int(row["seed"]) < HELD and row["finals"])
-    found = {}
-    for row in (row for row in ours if json.loads(row["config"]).keys() <= {"decode.refine"}):
-        for way, final in enumerate(refine_of(row).finals):
-            if final == FinalConfig(epochs=30):
-                found |= {(row["seed"], told[0]): told[1 + way] for told in json.loads(row["finals"])}
-    return [(seed, arch, loss) for (seed, arch), loss in found.items()]
+    """The preset's finals."""
+    preset = [row for row in rows.read(ROWS) if (row["arm"], row["config"]) == ("midas", "{}")]
+    return [
+        (row["seed"], arch, loss)
+        for row in preset
+        if int(row["seed"]) < HELD
+        for arch, loss in json.loads(row["finals"])
+    ]
 
 
 def again() -> list[Training]:

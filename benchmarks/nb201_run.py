@@ -78,7 +78,7 @@ class Row(NamedTuple):
     shares: str  # of the operations in the search, as JSON: [type of cell, source, target, operation, share], ...
     search_seconds: int  # of `seconds`, those before the short trainings
     losses: str  # of the short trainings in their order, as JSON: [arch string, loss in nats], ...
-    finals: str  # and of the finalists, a loss for each of decode.refine.finals: [arch string, loss, ...], ...
+    finals: str  # and of the finalists' longer ones
 
 
 def search(job: Job, root: str, threads: int, jobs: int) -> Row:
@@ -102,15 +102,15 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
         shares = {(kind, int(a), int(b), op): float(share) for kind, a, b, op, share in json.loads(known["shares"])}
         trained_before(job, how.refine, short)
         trainings = refined(cell, shares, space.without(config.exclude), config, how.refine, train, meta, seed, short)
+        short.clear()
         new = {"config": config_text, "refined": trainings[-1].genotype.to_arch(), "subnetwork_accuracy": ""}
         seconds = float(known["search_seconds"]) + time.perf_counter() - start
         counts = {
             "seconds": round(seconds),
             "trainings": sum(not t.kept for t in trainings),
-            "losses": short_losses(trainings),
-            "finals": final_losses(trainings, how.refine, short),
+            "losses": losses(trainings, final=False),
+            "finals": losses(trainings, final=True),
         }
-        short.clear()
         values: dict[str, Any] = {**known, "date": datetime.date.today().isoformat(), **new, **counts}
         return Row._make(values[field] for field in Row._fields)
     print_ = fingerprint({"job": list(job), "search": config.model_dump(), "data": meta.fingerprint}, [])
@@ -123,12 +123,14 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
         trained_before(job, how.refine, short)
     found = decode_seed(seed, space, result.supernet, result.arm, config, how, train, meta, short)
     seconds = time.perf_counter() - start
+    checkpoint.clear()
+    short.clear()
     cells = {rule: decode(found.samples, space.without(config.exclude), rule).to_arch() for rule in RULES}
     if arm == "random":
         start_cell = found.trainings[0].genotype if found.trainings else found.genotype
         cells = dict.fromkeys(RULES, start_cell.to_arch())
     shares = sample_shares(found.samples, space.without(config.exclude), how.rule, how.samples)
-    row = Row(
+    return Row(
         date=datetime.date.today().isoformat(),
         arm=arm,
         config=config_text,
@@ -146,26 +148,14 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
         trainings=sum(not training.kept for training in found.trainings),
         shares=json.dumps([[*key, round(share, 6)] for key, share in shares.items()]),
         search_seconds=round(search_seconds),
-        losses=short_losses(found.trainings),
-        finals=final_losses(found.trainings, how.refine, short) if how.refine else "",
+        losses=losses(found.trainings, final=False),
+        finals=losses(found.trainings, final=True),
     )
-    checkpoint.clear()
-    short.clear()
-    return row
 
 
-def short_losses(trainings: Sequence[ShortTraining]) -> str:
+def losses(trainings: Sequence[ShortTraining], final: bool) -> str:
     """For a row; empty where there were none."""
-    told = [[one.genotype.to_arch(), round(one.loss, 6)] for one in trainings if not one.kept and not one.final]
-    return json.dumps(told) if told else ""
-
-
-def final_losses(trainings: Sequence[ShortTraining], how: RefineConfig, short: Checkpoint) -> str:
-    """For a row: of each finalist the loss of each way it was trained in, as the checkpoint has them."""
-    known = short.load() or {}
-    cells = [one.genotype for one in trainings if one.final and not one.kept]
-    ways = range(len(how.finals))
-    told = [[cell.to_arch(), *(round(known[f"final {n} {cell.hash}"][0], 6) for n in ways)] for cell in cells]
+    told = [[one.genotype.to_arch(), round(one.loss, 6)] for one in trainings if not one.kept and one.final is final]
     return json.dumps(told) if told else ""
 
 
@@ -182,7 +172,7 @@ def searched_before(job: Job) -> dict[str, str] | None:
 
 def recipe(how: RefineConfig) -> dict[str, Any]:
     """What decides a short training's loss; how many there are, what the search weighs, and the finals do not."""
-    return how.model_dump(exclude={"trainings", "temperature", "finalists", "finals"})
+    return how.model_dump(exclude={"trainings", "temperature", "finalists", "final_epochs"})
 
 
 def recipe_of(row: dict[str, str]) -> dict[str, Any]:
@@ -206,11 +196,9 @@ def trained_before(job: Job, how: RefineConfig, short: Checkpoint) -> None:
     for row in (row for row in rows.read(ROWS) if row["losses"] and int(row["seed"]) == job[2]):
         same = {**json.loads(row["config"]), "decode.refine": None} == searched
         if same and recipe_of(row) == recipe(how):
-            told = [("", arch, loss) for arch, loss in json.loads(row["losses"])]
-            for arch, *lost in json.loads(row["finals"] or "[]"):
-                for final, loss in zip(refine_of(row).finals, lost, strict=True):
-                    told += [(f"final {n} ", arch, loss) for n, one in enumerate(how.finals) if one == final]
-            state = {name + Genotype.from_arch(arch).hash: (loss, math.nan) for name, arch, loss in told} | state
+            finals = row["finals"] if refine_of(row).final_epochs == how.final_epochs else ""
+            for name, told in (("", json.loads(row["losses"])), ("final ", json.loads(finals or "[]"))):
+                state = {name + Genotype.from_arch(arch).hash: (loss, math.nan) for arch, loss in told} | state
     if state:
         short.save(state)
 

@@ -60,15 +60,6 @@ class SearchConfig(BaseModel):
         return self
 
 
-class FinalConfig(BaseModel):
-    """How the finalists of short trainings are trained once more."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    epochs: int = Field(30, ge=1, le=10_000)
-    images: int | None = Field(None, ge=2)  # null: as many as in the short trainings
-
-
 class RefineConfig(BaseModel):
     """How a decoded cell is compared with cells near it by short trainings (`midas.search.refine`)."""
 
@@ -84,9 +75,9 @@ class RefineConfig(BaseModel):
     # beside those of the decoded cell and of all that differ in one operation; the time to choose grows with their cube
     trainings: int = Field(16, ge=0, le=5_000)
     temperature: NotNegative = 0.02  # nats of loss that weigh as much as e times the share in the search
-    finalists: int = Field(0, ge=0, le=1_000)  # so many of the best are trained again, and the best kept; 0: no finals
-    # each from other weights and in each of these ways; the geometric mean of the losses counts
-    finals: tuple[FinalConfig, ...] = Field((FinalConfig(),), min_length=1)
+    # so many of the best are trained again, from other weights and for so long, and the best of them is kept; 0: no finals
+    finalists: int = Field(0, ge=0, le=1_000)
+    final_epochs: int = Field(30, ge=1, le=10_000)
 
 
 class DecodeConfig(BaseModel):

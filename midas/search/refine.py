@@ -5,8 +5,7 @@ still be trained. Short trainings of whole networks do; DARTS itself trains the 
 best (arXiv 1806.09055, section 3.1). First come all cells that differ from the decoded one in one operation, then, one
 round after the other, those from which the trainings so far lead one to expect most (`midas.search.posterior`). What the
 search found keeps its weight: the shares that operations had in it count together with the losses. Last, the best may be
-trained again, longer and perhaps on more images: what is best among good cells is decided late in a training, and not by how it
-fits a few images alone. Every arm is refined alike.
+trained again, longer: what is best among good cells is decided late in a training. Every arm is refined alike.
 """
 
 import math
@@ -14,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -26,7 +24,7 @@ from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint
 from midas.runs.progress import progress
 from midas.search.brief import CPU, ShortTrainings, Verdict, short_recipe, trainer
-from midas.search.config import FinalConfig, RefineConfig, SearchConfig
+from midas.search.config import RefineConfig, SearchConfig
 from midas.search.decode import Distributions
 from midas.search.halves import Halves
 from midas.search.posterior import expected
@@ -44,7 +42,7 @@ class ShortTraining(NamedTuple):
     Attributes:
         round: 0: the decoded cell and its neighbours; the finals are the last one.
         genotype: the cell.
-        loss: as in `Verdict`, in nats; in the finals the geometric mean over `RefineConfig.finals`.
+        loss: as in `Verdict`, in nats.
         accuracy: as there, in [0, 1].
         expected: the loss that all trainings together lead one to expect of the cell, in nats; in the finals its own there,
             lower because they are longer.
@@ -88,11 +86,14 @@ def refined(
         device: that computes.
     """
     known: dict[str, tuple[float, float]] = dict((checkpoint.load() if checkpoint else None) or {})
-    recipe, depths = short_recipe(search, how, meta), how.cells or (search.cells,)
-    trainings = ShortTrainings(space, recipe, depths, how.epochs, Halves(train, recipe), meta, seed, device)
-    others = seeding.derive(seed, "refine", "finals")  # weights and orders that no finalist was chosen by
-    finals = [_final(trainings, final, train, others) for final in how.finals]
-    total = 1 + len(neighbours(start, space)) + how.trainings + how.finalists * len(finals)
+    recipe = short_recipe(search, how, meta)
+    depths, halves = how.cells or (search.cells,), Halves(train, recipe)
+    trainings = ShortTrainings(space, recipe, depths, how.epochs, halves, meta, seed, device)
+    others = seeding.derive(
+        seed, "refine", "finals"
+    )  # weights, and an order of the images, that no finalist was chosen by
+    finals = replace(trainings, epochs=how.final_epochs, seed=others)
+    total = 1 + len(neighbours(start, space)) + how.trainings + how.finalists
     with progress(f"refine seed {seed}", total) as report, trainer(device) as run:
 
         def judge(trainings: ShortTrainings, name: str, cells: Sequence[Genotype]) -> list[Verdict]:
@@ -105,27 +106,10 @@ def refined(
                 report.step(accuracy=verdict.accuracy, loss=verdict.loss)
             return [Verdict(*known[name + cell.hash]) for cell in cells]
 
-        def last(cells: Sequence[Genotype]) -> list[Verdict]:
-            ways = [judge(final, f"final {number} ", cells) for number, final in enumerate(finals)]
-            return [_together(verdicts) for verdicts in zip(*ways, strict=True)]
-
-        result = refine(start, shares, space, how, partial(judge, trainings, ""), last)
+        result = refine(start, shares, space, how, partial(judge, trainings, ""), partial(judge, finals, "final "))
         changed = int((_numbers([result[-1].genotype], space) != _numbers([start], space)).sum())
         report.note(f"{len(result) - 1} short trainings, {changed} operations changed")
     return result
-
-
-def _final(short: ShortTrainings, how: FinalConfig, train: Split, seed: int) -> ShortTrainings:
-    """Longer ones, of other weights and perhaps more images."""
-    recipe = short.recipe.model_copy(update={"images": how.images or short.recipe.images})
-    halves = short.halves if recipe == short.recipe else Halves(train, recipe)
-    return replace(short, recipe=recipe, epochs=how.epochs, halves=halves, seed=seed)
-
-
-def _together(verdicts: Sequence[Verdict]) -> Verdict:
-    """Of a finalist trained in several ways: the geometric mean of the losses, since each way has its own scale."""
-    logs = [math.log(max(one.loss, 1e-12)) for one in verdicts]
-    return Verdict(math.exp(fmean(logs)), fmean(one.accuracy for one in verdicts))
 
 
 def refine(
@@ -145,7 +129,7 @@ def refine(
         space: without what the search left out.
         how: how many trainings follow those of the neighbours, what the search weighs, and how many cells come to the finals.
         judge: trains cells and tests them.
-        finals: the same, longer and from other weights, perhaps in several ways; None leaves the finals out.
+        finals: the same, longer and from other weights; None leaves the finals out.
 
     Returns:
         All trainings in their order, finals last, and the one of the cell kept once more.

@@ -12,7 +12,7 @@ from midas.genotype import Genotype
 from midas.runs.checkpoint import Checkpoint
 from midas.search import refine as module
 from midas.search.brief import ShortTrainings, Verdict
-from midas.search.config import FinalConfig, RefineConfig, SearchConfig
+from midas.search.config import RefineConfig, SearchConfig
 from midas.search.decode import NodeWeights
 from midas.search.refine import Shares, log_share, neighbours, operation_shares, refine, refined
 from midas.search.selection import sample_shares
@@ -206,25 +206,23 @@ def test_shares_count_every_operation_with_one_more_vote() -> None:
     assert shares["cell", 1, 3, third] == 1 / 100
 
 
-@pytest.mark.parametrize("kill_after", [5, 23, 25])  # among the first, and in either of the finals
+@pytest.mark.parametrize("kill_after", [5, 23])  # among the first, and in the finals
 def test_trainings_that_were_done_are_not_done_again_after_an_interruption(
     kill_after: int, digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train, _, meta = digits
     search = SearchConfig(channels=2, cells=1, images=64, batch_size=16)
-    finals = (FinalConfig(epochs=5), FinalConfig(epochs=4, images=128))
-    how = RefineConfig(trainings=3, epochs=2, finalists=2, finals=finals)
-    done = list[tuple[str, int, int, int]]()
+    how = RefineConfig(trainings=3, epochs=2, finalists=2, final_epochs=5)
+    done = list[tuple[str, int, int]]()
 
     class Counted(ShortTrainings):
         def __call__(self, genotype: Genotype) -> Verdict:
             if len(done) == kill_after:
-                done.append(("killed", 0, 0, 0))
+                done.append(("killed", 0, 0))
                 raise KeyboardInterrupt
-            done.append((genotype.hash, self.epochs, self.seed, len(self.halves.weights)))
-            return verdict(genotype)._replace(loss=verdict(genotype).loss * factors[self.epochs])
+            done.append((genotype.hash, self.epochs, self.seed))
+            return verdict(genotype)
 
-    factors = {2: 1.0, 5: 0.25, 4: 4.0}
     monkeypatch.setattr(module, "ShortTrainings", Counted)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # in this process
     checkpoint = Checkpoint(tmp_path / "decode-0", "print")
@@ -232,16 +230,12 @@ def test_trainings_that_were_done_are_not_done_again_after_an_interruption(
     with pytest.raises(KeyboardInterrupt):
         refined(*arguments)
     trainings = refined(*arguments)
-    assert len(done) == len(set(done)) == (1 + 6 * 3) + 1 + 3 + 2 * 2
-    done.remove(("killed", 0, 0, 0))
-    assert [(epochs, images) for _, epochs, _, images in done] == [(2, 32)] * (19 + 3) + [(5, 32)] * 2 + [(4, 64)] * 2
-    assert [cell for cell, *_ in done[-4:-2]] == [cell for cell, *_ in done[-2:]]  # both finalists in both ways
-    assert len({seed for _, _, seed, _ in done[:-4]}) == len({seed for _, _, seed, _ in done[-4:]}) == 1
+    assert len(done) == len(set(done)) == (1 + 6 * 3) + 1 + 3 + 2
+    done.remove(("killed", 0, 0))
+    assert [epochs for _, epochs, _ in done] == [2] * (19 + 3) + [5] * 2
+    assert len({seed for *_, seed in done[:-2]}) == len({seed for *_, seed in done[-2:]}) == 1
     assert done[0][2] != done[-1][2]  # finals are from other weights
-    told = refine(START, {}, SPACE, how, judge, judge)
-    assert [one.genotype for one in trainings] == [one.genotype for one in told]
-    losses = [one.loss for one in told]  # the geometric mean of a quarter of it and four times it
-    assert [one.loss for one in trainings] == pytest.approx(losses)
+    assert trainings == refine(START, {}, SPACE, how, judge, judge)
 
 
 @pytest.mark.parametrize(("samples", "first"), [(1, 0.3), (2, 0.5)])

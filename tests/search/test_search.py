@@ -12,7 +12,7 @@ from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint
 from midas.runs.errors import MidasError, ParamsError, TrainingDiverged
 from midas.search.bilevel import SearchResult, run_search
-from midas.search.config import DecodeConfig, FinalConfig, RefineConfig, SearchConfig
+from midas.search.config import DecodeConfig, RefineConfig, SearchConfig
 from midas.search.selection import decode_seed, select
 from midas.search.store import load_search, save_search
 from midas.spaces import get_space
@@ -140,9 +140,7 @@ def test_with_finals_the_seed_of_the_lowest_final_loss_is_kept_and_all_trainings
     train, _, meta = digits
     space = get_space("nasbench201")
     config = SearchConfig(channels=2, cells=1, epochs=1, images=64, batch_size=16)
-    how = DecodeConfig(
-        samples=16, refine=RefineConfig(trainings=2, epochs=1, finalists=2, finals=(FinalConfig(epochs=3),))
-    )
+    how = DecodeConfig(samples=16, refine=RefineConfig(trainings=2, epochs=1, finalists=2, final_epochs=3))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # short trainings in this process
     decoded = []
     for seed in (0, 1):
