@@ -10,6 +10,9 @@ trained again, from other weights and in another order of the images. One row fo
 exist are skipped; as many are trained side by side as there are cores. Each loss, less its mean in its seed, is correlated with
 the table's validation column, likewise less its mean: a cell that was lucky once is not expected to be so again, and one that is
 good is. About half a minute of a core a training.
+Then, of two ways to train finalists (30 epochs; 15 on four times the images), the validation accuracy of the cell that each
+keeps, by itself and by the geometric mean of the losses: of those thirty cells, and of the finals of eight seeds that were once
+run in both ways (benchmarks/nb201_finals.csv, losses in nats).
 Below stands the same of more cells by their first loss, and by what the search itself says of them: the sum over the edges of
 the logarithm of the operation's share in it (`decode.refine.temperature` weighs it).
 """
@@ -21,6 +24,7 @@ import math
 import os
 import time
 from collections import defaultdict
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +44,8 @@ from midas.search.refine import log_share
 from midas.spaces import get_space
 
 FILE = Path(__file__).parent / "nb201_finalists.csv"
+FINALS = Path(__file__).parent / "nb201_finals.csv"
+FEW, MANY = {"epochs": 30}, {"images": 20000, "epochs": 15}
 OTHER = 1000  # added to the seed: weights and order that no training of that search had
 REFINE = RefineConfig(**PRESET["decode"]["refine"])
 
@@ -141,6 +147,28 @@ def show_shares(table: Table, sizes: tuple[int, ...] = (6, 12, 20, 40)) -> None:
         print(f"| {size} | {len(cells)} | {-pearsonr(losses, judged)[0]:.2f} | {pearsonr(said, judged)[0]:.2f} |")
 
 
+def both_ways() -> dict[tuple[str, str], tuple[float, float]]:
+    """(seed, arch string) of the cells trained again in both ways, to their losses."""
+    found = {(row["seed"], row["arch"], row["changed"]): float(row["loss"]) for row in rows.read(FILE)}
+    few, many = json.dumps(FEW), json.dumps(MANY)
+    cells = [(seed, arch) for seed, arch, changed in found if changed == many and (seed, arch, few) in found]
+    return {cell: (found[*cell, few], found[*cell, many]) for cell in cells}
+
+
+def show_kept(table: Table, title: str, losses: dict[tuple[str, str], tuple[float, float]]) -> None:
+    """Which cell of each seed each way keeps: its validation accuracy, as Markdown."""
+    print(f"\n{title}\n\n| seed | cells | best | few images | many | both |\n|---|---|---|---|---|---|")
+    columns, ways = [], (itemgetter(0), itemgetter(1), math.prod)  # the product has the order of the geometric mean
+    for seed in sorted({seed for seed, _ in losses}, key=int):
+        cells = {arch: told for (one, arch), told in losses.items() if one == seed}
+        judged = {arch: float(table.columns["cifar10_valid"][table.row(Genotype.from_arch(arch))]) for arch in cells}
+        kept = [min((way(told), arch) for arch, told in cells.items())[1] for way in ways]
+        columns.append([max(judged.values()), *(judged[arch] for arch in kept)])
+        print(f"| {seed} | {len(cells)} | {' | '.join(f'{value:.2f}' for value in columns[-1])} |")
+    means = (sum(column) / len(columns) for column in zip(*columns, strict=True))
+    print(f"| mean | | {' | '.join(f'{mean:.2f}' for mean in means)} |")
+
+
 def centred(seeds: list[str], values: list[float]) -> list[float]:
     """Each value less the mean of its seed's."""
     groups: dict[str, list[float]] = defaultdict(list)
@@ -162,6 +190,10 @@ def main() -> None:
         train(finalists(options.best), json.dumps(dict(parse(text) for text in options.set)), options.root)
     show(table, options.best)
     show_shares(table)
+    show_kept(table, "Of the cells trained again:", both_ways())
+    finals = {(row["seed"], row["arch"]): (float(row["few"]), float(row["many"])) for row in rows.read(FINALS)}
+    show_kept(table, "Of finals:", finals)
+    show_kept(table, "Of finals, development seeds:", {k: v for k, v in finals.items() if int(k[0]) < HELD})
 
 
 if __name__ == "__main__":
