@@ -11,13 +11,14 @@ from midas.data.pool import Pool
 from midas.runs.errors import DataError
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-_NAMES = ("train", "val", "test")
+_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}  # in any case
 
 
 def folder(root: Path) -> Pool:
     """An image folder.
 
-    With train/ beside val/ or test/, these are the splits: test/ is the test split, or val/ where there is no test/.
+    With train/ beside val/ (or valid/, validation/) or test/, these are the splits: test/ is the test split, or val/ where
+    there is no test/.
     Else the sub-folders of `root` are the classes. Hidden files and files that are no images by their suffix are passed
     over; symbolic links to files are followed.
 
@@ -61,12 +62,14 @@ def _parts(root: Path) -> dict[str, Path]:
             f"data.root: {root}: there is no such folder; put one sub-folder of images for each class there"
         )
     names = _subfolders(root)
-    given = [name for name in _NAMES if name in names]
-    if names and names == sorted(given) and "train" not in given:
+    given = [name for name in names if name.lower() in _NAMES]
+    parts = {_NAMES[name.lower()]: root / name for name in given}
+    if names and names == given and "train" not in parts:
         raise DataError(f"data.root: {root}: has {'/, '.join(given)}/ and no train/")
-    if "train" not in given or (len(given) == 1 and len(names) > 1):
+    if "train" not in parts or (len(given) == 1 and len(names) > 1):
         return {"train": root}
-    parts = {name: root / name for name in given}
+    if len(parts) < len(given):
+        raise DataError(f"data.root: {root}: {'/, '.join(given)}/ name a split twice; keep one folder for each")
     if "test" not in parts and "val" in parts:
         parts["test"] = parts.pop("val")
     return parts

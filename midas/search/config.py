@@ -18,7 +18,7 @@ class SearchConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     arm: Literal["midas", "darts", "darts-pairs", "drnas", "gdas", "beta-darts", "random"] = "midas"
-    second_order: bool = False  # DARTS's unrolled architecture gradient, four passes in place of one; for any arm
+    second_order: bool = False  # DARTS's unrolled architecture gradient, four passes in place of one
     random_cells: int = Field(100, ge=1)  # arm `random`: how many cells are compared
     genotype: str | None = None  # a genotype file, or an arch string, of a cell to take; nothing is searched then
     exclude: list[str] = ["none"]  # operations left out of the candidates, for every arm alike
@@ -57,6 +57,20 @@ class SearchConfig(BaseModel):
     def _divisible(self) -> "SearchConfig":
         if self.channels % self.partial:
             raise ValueError(f"partial ({self.partial}) must divide channels ({self.channels})")
+        return self
+
+    @model_validator(mode="after")
+    def _repeatable(self) -> "SearchConfig":
+        if self.second_order and self.arm in ("drnas", "gdas", "random"):
+            raise ValueError(
+                f"second_order compares passes with each other, and {self.arm} draws anew in each: set second_order to false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _searches(self) -> "SearchConfig":
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be below epochs ({self.epochs})")
         return self
 
 

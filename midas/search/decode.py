@@ -90,6 +90,11 @@ def distributions(samples: Samples, rule: Rule = "mean") -> Distributions:
     return _summed_up(samples, SUMMARIES["mean" if rule == "joint" else rule])
 
 
+def one_voice(samples: Samples) -> bool:
+    """Whether the weights are the same for all samples, as those of static arms are."""
+    return all(len(node.a) == 1 for cells in samples.values() for nodes in cells for node in nodes)
+
+
 def deviations(samples: Samples) -> Distributions:
     """The standard deviation over samples within each cell, the mean over the cells of a type."""
     return _summed_up(samples, lambda values: values.double().std(0, correction=0))
@@ -118,9 +123,10 @@ def decode(samples: Samples, space: Space, rule: Rule = "mean") -> Genotype:
     With pair probabilities the best pair of edges is kept, else (DARTS) the `keep` edges with the largest weight of an
     operation other than `none`; on each kept edge the best operation other than `none`. Where the space keeps all edges,
     `none` may be chosen. Ties go to the earlier candidate. The rule `joint` takes the edges and operations of a node that
-    are most probable together.
+    are most probable together. Where the weights are the same for all samples, `vote` is `mean`: a single vote does not say
+    how strong an edge is.
     """
-    found = distributions(samples, rule)
+    found = distributions(samples, "mean" if rule == "vote" and one_voice(samples) else rule)
     cells = {}
     for kind, nodes in found.items():
         edges = []

@@ -18,7 +18,7 @@ from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint
 from midas.search.arms import Arm, DiscreteArm, RandomArm, random_genotype
 from midas.search.config import DecodeConfig, SearchConfig
-from midas.search.decode import Distributions, Samples, decode, deviations, distributions, sample_weights
+from midas.search.decode import Distributions, Samples, decode, deviations, distributions, one_voice, sample_weights
 from midas.search.halves import Halves
 from midas.search.monitor import accuracy, decode_batches, indicators, one_line
 from midas.search.refine import ShortTraining, operation_shares, refined
@@ -92,8 +92,7 @@ def decode_seed(
 
 def sample_shares(samples: Samples, space: Space, rule: Rule, images: int) -> dict[tuple[str, int, int, str], float]:
     """`operation_shares` by the decode rule; of weights that are the same for all samples the mean, as one voice is no vote."""
-    one_voice = all(len(node.a) == 1 for cells in samples.values() for nodes in cells for node in nodes)
-    return operation_shares(distributions(samples, "mean" if one_voice else rule), space, images)
+    return operation_shares(distributions(samples, "mean" if one_voice(samples) else rule), space, images)
 
 
 def _best_random(

@@ -23,7 +23,8 @@ def unrolled_gradient(
     momentum: float,
     weight_decay: float,
 ) -> list[Tensor]:
-    """The gradient of valid_loss(w - lr * d, a) in a, where d is SGD's next direction of train_loss at (w, a).
+    """The gradient of valid_loss(w - lr * d, a) in a, where d is the next direction of train_loss at (w, a) of SGD
+    with momentum; as in DARTS without clipping, and without Nesterov's look ahead.
 
     Args:
         train_loss: the loss on a batch of the weights' half, at the current values of both kinds of parameters.

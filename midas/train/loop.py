@@ -127,7 +127,8 @@ def _patience_is_over(state: TrainState, config: TargetConfig) -> bool:
     """Whether as many epochs as `patience` have passed since the best one."""
     if config.patience is None or not state.history:
         return False
-    return len(state.history) - int(_best(state)["epoch"]) >= config.patience
+    first = max(state.history, key=lambda row: row["val_accuracy"])  # of equals: another as good is no better one
+    return len(state.history) - int(first["epoch"]) >= config.patience
 
 
 def _line(row: dict[str, Any], epochs: int) -> str:

@@ -152,6 +152,20 @@ def test_test_pictures_without_training_pictures(tmp_path):
     refused(tmp_path / "x", "has val/ and no train/")
 
 
+@pytest.mark.parametrize("name", ["val", "valid", "Validation"])
+def test_the_validation_folder_goes_by_any_of_its_usual_names(tmp_path, name):
+    for split in ("Train", name, "test"):
+        fill(tmp_path / "x" / split / "a", 2)
+        fill(tmp_path / "x" / split / "b", 2)
+    assert sorted(folder(tmp_path / "x").splits) == ["test", "train", "val"]
+
+
+def test_two_folders_for_one_split(tmp_path):
+    for split in ("train", "val", "valid"):
+        fill(tmp_path / "x" / split / "a", 2)
+    refused(tmp_path / "x", "train/, val/, valid/ name a split twice")
+
+
 def test_broken_images_are_counted_and_named(pets):
     cut = pets / "cat" / "000.jpg"
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])

@@ -7,8 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from midas.data.prepared import DataMeta, Split
+from midas.genotype import CellGenotype, Edge
 from midas.search.arms import NodeSite, random_genotype
-from midas.search.arms.discrete import RandomArm
+from midas.search.arms.discrete import DiscreteArm, RandomArm
 from midas.search.arms.drnas import DrnasArm
 from midas.search.arms.gdas import GdasArm
 from midas.search.arms.static import BetaDartsArm, DartsArm, DartsPairsArm
@@ -157,6 +158,31 @@ def test_partial_channels_of_a_node_are_the_sum_of_those_of_its_inputs_shuffled(
     states = [torch.randn(1, 4, 3, 3) for _ in range(2)]
     first = cell(list(states), arm)[0][:, :4]  # the first intermediate node
     assert torch.allclose(first[:, 1::2], states[0][:, 2:] + states[1][:, 2:])
+
+
+def test_edges_that_a_discrete_cell_does_not_keep_are_not_passed_by_either() -> None:
+    from midas.search.supernet import SearchCell
+
+    torch.manual_seed(0)
+    space = get_space("darts")
+    cell = SearchCell(space, 0, "normal", 4, partial=2)
+    edges = tuple(Edge("skip_connect", source, node) for node in range(2, 6) for source in (0, 1))
+    states = [torch.randn(1, 4, 3, 3) for _ in range(2)]
+    found = cell(list(states), DiscreteArm({"normal": CellGenotype(edges, space.concat)}))[0]
+    for node in range(4):  # each is the sum of the cell's inputs, on both halves of its channels
+        own = found[:, 4 * node : 4 * node + 4]
+        assert torch.allclose(own[:, 1::2], states[0][:, 2:] + states[1][:, 2:])
+
+
+@pytest.mark.parametrize("arm", ["drnas", "gdas", "random"])
+def test_an_arm_that_draws_in_each_pass_has_no_second_order(arm: str) -> None:
+    with pytest.raises(ValueError, match="set second_order to false"):
+        SearchConfig(arm=arm, second_order=True)
+
+
+def test_a_warm_up_must_leave_epochs_to_search() -> None:
+    with pytest.raises(ValueError, match=r"warmup_epochs \(5\) must be below epochs \(5\)"):
+        SearchConfig(epochs=5, warmup_epochs=5)
 
 
 def test_channels_that_cannot_be_parted_are_refused() -> None:

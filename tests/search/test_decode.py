@@ -242,6 +242,15 @@ def test_all_rules_agree_on_samples_that_agree(samples: int, seed: int) -> None:
     assert len({decode(cell(*nodes), SPACE, rule).hash for rule in rules}) == 1
 
 
+@given(st.integers(0, 1000))
+def test_all_rules_keep_the_strongest_edges_of_weights_that_are_the_same_for_all_samples(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    space = Space("toy", "darts", 2, {"normal": complete_edges(2, 3, OPS)}, (2, 3, 4), keep=2)
+    nodes = [NodeWeights(torch.softmax(torch.rand(1, n, 3, generator=generator), -1), None) for n in (2, 3, 4)]
+    rules: list[Rule] = ["mean", "vote", "mode", "joint"]
+    assert len({decode(cell(*nodes), space, rule).hash for rule in rules}) == 1
+
+
 def test_the_mode_is_where_most_samples_are() -> None:
     generator = torch.Generator().manual_seed(0)
     crowd, tail = 0.3 + 0.01 * torch.randn(70, generator=generator), 0.9 + 0.01 * torch.randn(30, generator=generator)

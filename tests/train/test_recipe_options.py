@@ -53,6 +53,14 @@ def test_patience_ends_a_training_that_does_not_get_better(monkeypatch: pytest.M
     assert result.metrics["best_epoch"] == 2
 
 
+def test_patience_does_not_wait_for_an_accuracy_that_is_only_reached_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    accuracies = iter([0.5, 0.7, 0.6, 0.7, 0.7])
+    monkeypatch.setattr(loop, "evaluate", lambda *_: (1.0, next(accuracies)))
+    result = run(epochs=5, patience=2)
+    assert [row["val_accuracy"] for row in result.history] == [0.5, 0.7, 0.6, 0.7]
+    assert result.metrics["best_epoch"] == 4
+
+
 def test_fine_tuning_starts_from_the_weights_of_a_file(tmp_path: Path) -> None:
     trained = run(epochs=1).best
     save_file({name: weight.contiguous() for name, weight in trained.items()}, tmp_path / "best.safetensors")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from midas.train.config import TargetConfig
-from midas.train.schedule import build_optimiser, build_scheduler, drop_path_at
+from midas.train.schedule import build_optimiser, build_scheduler, drop_path_at, size_at
 
 
 def rates(steps_per_epoch: int, **arguments: Any) -> list[float]:
@@ -27,6 +27,15 @@ def test_the_rate_of_every_step_of_the_600_epochs_is_the_cosine() -> None:
     total = 600 * steps_per_epoch
     expected = [0.025 * (1 + math.cos(math.pi * step / total)) / 2 for step in range(total)]
     assert rates(steps_per_epoch) == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize("size", [32, 33, 34, 42, 50, 64, 98, 225])
+def test_images_grow_to_their_full_size_whatever_it_is(size: int) -> None:
+    config = TargetConfig(epochs=9, start_size=16)
+    sides = [size_at(epoch, config, size) for epoch in range(9)]
+    assert sides == sorted(sides)
+    assert sides[0] == 16
+    assert sides[-4:] == [size] * 4
 
 
 def test_warm_up_rises_linearly_and_hands_over_to_the_cosine() -> None:

@@ -34,7 +34,7 @@ class DiscreteArm(Arm):
         a = maps[0].new_zeros(1, 1, 1, len(site.edges), most)
         for i, chosen in enumerate(self.wanted(site)):
             a[..., i, list(chosen)] = 1
-        return Choice(maps[0].new_ones(1, 1, 1, len(maps)), a)
+        return Choice(maps[0].new_ones(1, 1, 1, len(maps)), a, m=a.sum(-1))  # m: no bypass of edges that are not kept
 
     def mix(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[Tensor, Choice]:
         """See `Arm`: a plain sum, since every kept edge counts in full."""
