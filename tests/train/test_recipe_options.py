@@ -92,6 +92,9 @@ def test_a_dry_run_says_what_a_training_costs() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
+)  # by torch's tracing
 def test_compiled_cells_learn_the_same_but_for_rounding() -> None:
     plain, compiled = run(), run(compile=True)
     assert compiled.best.keys() == plain.best.keys()
