@@ -30,29 +30,14 @@ class MosaicAttention(nn.Module):
     """
 
     def __init__(
-        self,
-        channels: int,
-        inputs: int,
-        width: int,
-        normalise: bool,
-        separate: int | None = None,
-        zero: bool = False,
-        groups: Sequence[int] | None = None,
-        key: nn.Linear | None = None,
-        temperature: float = 1.0,
+        self, channels: int, inputs: int, width: int, normalise: bool, separate: int | None = None, zero: bool = False
     ) -> None:
         super().__init__()
         self.channels, self.width, self.normalise = channels, width, normalise
         self.query = nn.Linear(inputs * channels, width)
-        self.groups, self.temperature = groups, temperature
         # A bias of a shared projection would add the same constant to every logit of the node and cancel everywhere: there
         # is none. Of a projection of its own it is, with the query's, a static parameter.
-        many = separate or (max(groups) + 1 if groups else 1)
-        self.key = (
-            key
-            if key is not None
-            else nn.Linear(channels, width * many, bias=separate is not None or groups is not None)
-        )
+        self.key = nn.Linear(channels, width * (separate or 1), bias=separate is not None)
         if zero:  # the random query still gives the keys a gradient
             for parameter in self.key.parameters():
                 nn.init.zeros_(parameter)
@@ -69,17 +54,14 @@ class MosaicAttention(nn.Module):
         """
         pooled = torch.stack(list(inputs), dim=-2)  # [B, Ph, Pw, n, C]
         pooled = F.layer_norm(pooled, (self.channels,)) if self.normalise else pooled
-        query: Tensor = self.query(pooled.flatten(-2)) / (math.sqrt(self.width) * self.temperature)  # [B, Ph, Pw, d]
+        query: Tensor = self.query(pooled.flatten(-2)) / math.sqrt(self.width)  # [B, Ph, Pw, d]
         keys = candidates.movedim(3, 0)  # [E, B, Ph, Pw, C]
         # q . (W k) = (W^T q) . k: one projection of the query in place of one of each of the E keys
         if self.key.bias is None:
             logits = self._product(keys, (query @ self.key.weight)[None])
         else:
             own = self.key.weight.view(-1, self.width, self.channels)  # [E, d, C]
-            bias = self.key.bias.view(-1, self.width)
-            if self.groups:
-                own, bias = own[self.groups], bias[self.groups]
-            static = (query @ bias.T).movedim(-1, 0)
+            static = (query @ self.key.bias.view(-1, self.width).T).movedim(-1, 0)
             logits = self._product(keys, torch.einsum("bhwd,edc->ebhwc", query, own)) + static
         return logits.movedim(0, 3)
 

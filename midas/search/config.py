@@ -26,10 +26,6 @@ class SearchConfig(BaseModel):
     width: int = Field(16, ge=1, le=1024)  # of queries and keys
     normalise: bool = True  # layer-normalised queries and keys
     separate_keys: bool = False  # a key projection for each candidate in place of one for all of a node
-    shared_keys: Literal["node", "operation", "cell"] = "node"  # which candidates share a key projection
-    pooled: Literal["mean", "rms", "relu"] = "mean"  # the statistic of a patch that queries and keys are made of
-    temperature: Positive = 1.0  # logits are divided by it, beside sqrt(width)
-    detach_queries: bool = False  # whether a node's inputs receive no gradient through its query
     uniform_start: bool = False  # key projections start at 0, so that all candidates start alike
     detach_keys: bool = False  # whether candidate maps receive no gradient through their keys
     channels: int = Field(16, ge=1, le=512)

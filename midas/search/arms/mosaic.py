@@ -20,26 +20,19 @@ class MidasArm(Arm):
         super().__init__()
         self.patch, self.detach = config.patch_size, config.detach_keys
         self.rule = operations_only if space.keep is None else pairs_and_operations
-        self.statistic, self.detach_queries = config.pooled, config.detach_queries
-        self.attention = nn.ModuleDict()
-        shared: dict[int, nn.Linear] = {}
-        for site in sites:
-            names = [name for edge in site.edges for name in edge.candidates]
-            kinds = sorted(set(names))
-            groups = [kinds.index(name) for name in names] if config.shared_keys == "operation" else None
-            key = shared.get(site.cell) if config.shared_keys == "cell" else None
-            self.attention[site.name] = one = MosaicAttention(
-                site.channels,
-                len(site.edges),
-                config.width,
-                config.normalise,
-                len(names) if config.separate_keys else None,
-                config.uniform_start,
-                groups,
-                key,
-                config.temperature,
-            )
-            shared[site.cell] = one.key
+        self.attention = nn.ModuleDict(
+            {
+                site.name: MosaicAttention(
+                    site.channels,
+                    len(site.edges),
+                    config.width,
+                    config.normalise,
+                    sum(len(edge.candidates) for edge in site.edges) if config.separate_keys else None,
+                    config.uniform_start,
+                )
+                for site in sites
+            }
+        )
         self.pooled: dict[tuple[int, int | None], tuple[Tensor, Tensor]] = {}
 
     def begin_cell(self) -> None:
@@ -49,14 +42,13 @@ class MidasArm(Arm):
     def forward(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> Choice:
         """See `Arm`."""
         queries, patch = self._queries(inputs, maps)
-        queries = [q.detach() for q in queries] if self.detach_queries else queries
-        means = [self._means(f, patch) if mean is None else mean for f, mean in self._shared(site, maps, patch)]
+        means = [patch_means(f, patch) if mean is None else mean for f, mean in self._shared(site, maps, patch)]
         keys = stack_keys(means)
         return self._choose(site, queries, patch, keys.detach() if self.detach else keys)
 
     def mix(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[Tensor, Choice]:
         """See `Arm`: the same as there, with each map's gradient formed in one pass."""
-        if self.detach or self.detach_queries or self.statistic != "mean" or not torch.is_grad_enabled():
+        if self.detach or not torch.is_grad_enabled():
             return super().mix(site, inputs, maps)
         queries, patch = self._queries(inputs, maps)
         output, *found = attended_sum(
@@ -90,12 +82,5 @@ class MidasArm(Arm):
     def _pool(self, x: Tensor, patch: int | None) -> Tensor:
         """The patch means of an input; the input is kept with them, so that its identity stays its own."""
         if (id(x), patch) not in self.pooled:
-            self.pooled[id(x), patch] = (x, self._means(x, patch))
+            self.pooled[id(x), patch] = (x, patch_means(x, patch))
         return self.pooled[id(x), patch][1]
-
-    def _means(self, x: Tensor, patch: int | None) -> Tensor:
-        if self.statistic == "relu":
-            return patch_means(torch.relu(x), patch)
-        if self.statistic == "rms":
-            return (patch_means(x * x, patch) + 1e-6).sqrt()
-        return patch_means(x, patch)
