@@ -72,7 +72,7 @@ def _parts(root: Path) -> dict[str, Path]:
         raise DataError(f"data.root: {root}: {'/, '.join(given)}/ name a split twice; keep one folder for each")
     if "test" not in parts and "val" in parts:
         parts["test"] = parts.pop("val")
-    return parts
+    return {split: parts[split] for split in ("train", "val", "test") if split in parts}
 
 
 def _classes(part: Path) -> dict[str, list[Path]]:
