@@ -16,7 +16,8 @@ setup: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt versions.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {sys.version.split()[0]}; say make PYTHON=python3.11")'
-	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || \
+	{ echo "no virtual environment can be made; Debian and Ubuntu have it in a package: apt install python3-venv"; exit 1; }
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 

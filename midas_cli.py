@@ -35,13 +35,28 @@ class Stopped(BaseException):
 INTERRUPTED = 75  # what was done up to the last checkpoint is kept; run it again
 app = typer.Typer(
     name="midas",
-    help="From an image data set to a found, trained and verified ONNX classifier.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"max_content_width": 120},
     rich_markup_mode=None,  # boxes around the help would take longer to load than all the rest
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"midas-nas {version('midas-nas')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="With any command: a traceback of what fails.")] = False,
+) -> None:
+    """From an image data set to a found, trained and verified ONNX classifier."""
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

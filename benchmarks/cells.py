@@ -71,10 +71,10 @@ def parameters(genotype: Genotype) -> int:
         return count_parameters(initial_network(genotype, RECIPE, 10))
 
 
-def show(compared: dict[str, Genotype], seeds: list[int]) -> None:
+def show(compared: dict[str, Genotype], seeds: list[int], file: Path) -> None:
     """The table, as Markdown."""
     found: dict[str, dict[int, dict[str, str]]] = defaultdict(dict)
-    for row in rows.read(ROWS):
+    for row in rows.read(file):
         if (name := row["cell"]) in compared and row["hash"] == compared[name].hash and int(row["seed"]) in seeds:
             found[name][int(row["seed"])] = row
     print("| cell | parameters | multiply-adds | validation | test | each |\n|---|---|---|---|---|---|")
@@ -99,17 +99,20 @@ def main() -> None:
     parser.add_argument("--found", type=Path, required=True)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--rows", type=Path, default=ROWS, help="another file: what this project ran runs again")
     options = parser.parse_args()
     compared = cells(load_genotype(options.found))
     short_training_images(options.root)
-    done = {(row["cell"], row["hash"], int(row["seed"])) for row in rows.read(ROWS)}
-    jobs = [(name, cell, seed) for seed in options.seeds for name, cell in compared.items()]
-    jobs = [job for job in jobs if (job[0], job[1].hash, job[2]) not in done]
+    done = {(row["cell"], row["hash"], int(row["seed"])) for row in rows.read(options.rows)}
+    jobs = [(name, cell.hash, seed) for seed in options.seeds for name, cell in compared.items()]
+    left = rows.missing(options.rows, jobs, done)
     threads = max(1, (os.cpu_count() or 1) // options.jobs)
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(run, *job, options.root, threads) for job in jobs]):
-            rows.append(ROWS, future.result())
-    show(compared, options.seeds)
+        for future in as_completed(
+            [pool.submit(run, name, compared[name], seed, options.root, threads) for name, _, seed in left]
+        ):
+            rows.append(options.rows, future.result())
+    show(compared, options.seeds, options.rows)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@
 
 CIFAR is the folder that holds cifar-10-batches-py. The settings are those of presets/nasbench201-cpu.yaml; --set changes
 one of the search (epochs=8) or of the decoding ("decode.refine=null") and so makes another configuration. Rows that exist
-are skipped, so a run may be stopped and started again; what was begun is resumed from its last epoch or short training. Where
-a row has the same search, `shares` and another decode.refine, its cell is taken and only the short trainings are run. A cell's
-short training is the same for every arm, so the losses that rows of the same seed and recipe have are taken, too.
+are skipped (this project's own are shipped; --rows FILE begins another file), so a run may be stopped and started again; what
+was begun is resumed from its last epoch or short training. Where a row has the same search, `shares` and another decode.refine,
+its cell is taken and only the short trainings are run. A cell's short training is the same for every arm, so the losses that
+rows of the same seed and recipe have are taken, too.
 --jobs searches run side by side, each on cores / jobs threads; a row's seconds are those of the run that ended it, and of a
 whole seed only where it had nothing to take. Cells are decoded by every rule; where decode.refine is set, the preset's goes
 on to short trainings, and the sub-network's accuracy is that of their cell. The table of
@@ -21,7 +22,7 @@ import math
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,7 +82,7 @@ class Row(NamedTuple):
     finals: str  # and of the finalists' longer ones
 
 
-def search(job: Job, root: str, threads: int, jobs: int) -> Row:
+def search(job: Job, root: str, threads: int, jobs: int, file: Path) -> Row:
     """One search and its decoding; runs in a process of its own."""
     arm, config_text, seed = job
     torch.set_num_threads(threads)
@@ -94,13 +95,13 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
     folder = preset_images(root)
     train, meta = load_split(folder / "train.safetensors"), load_meta(folder / "meta.json")
     space, start = get_space("nasbench201"), time.perf_counter()
-    if how.refine and (known := searched_before(job)):
+    if how.refine and (known := searched_before(job, file)):
         cell = Genotype.from_arch(known[how.rule])
         told = {"cell": cell.hash, "seed": seed, "refine": how.refine.model_dump(), "search": config.model_dump()}
         print_ = fingerprint({**told, "data": meta.fingerprint}, CODE)
         short = Checkpoint(CACHE / "-".join(["refine", arm, str(seed), print_[:12]]), print_)
         shares = {(kind, int(a), int(b), op): float(share) for kind, a, b, op, share in json.loads(known["shares"])}
-        trained_before(job, how.refine, short)
+        trained_before(job, how.refine, short, file)
         trainings = refined(cell, shares, space.without(config.exclude), config, how.refine, train, meta, seed, short)
         short.clear()
         new = {"config": config_text, "refined": trainings[-1].genotype.to_arch(), "subnetwork_accuracy": ""}
@@ -120,7 +121,7 @@ def search(job: Job, root: str, threads: int, jobs: int) -> Row:
     print_ = fingerprint({"search": print_, "decode": how.model_dump()}, CODE)
     short = Checkpoint(CACHE / "-".join(["refine", arm, str(seed), print_[:12]]), print_)
     if how.refine:
-        trained_before(job, how.refine, short)
+        trained_before(job, how.refine, short, file)
     found = decode_seed(seed, space, result.supernet, result.arm, config, how, train, meta, short)
     seconds = time.perf_counter() - start
     checkpoint.clear()
@@ -159,13 +160,13 @@ def losses(trainings: Sequence[ShortTraining], final: bool) -> str:
     return json.dumps(told) if told else ""
 
 
-def searched_before(job: Job) -> dict[str, str] | None:
+def searched_before(job: Job, file: Path) -> dict[str, str] | None:
     """The last row of the same search that has its shares, whatever short trainings followed it."""
 
     def key(arm: str, config: str, seed: int) -> tuple[str, int, Any]:
         return arm, seed, {**json.loads(config), "decode.refine": None}
 
-    with_shares = (row for row in reversed(rows.read(ROWS)) if row["shares"])
+    with_shares = (row for row in reversed(rows.read(file)) if row["shares"])
     same = (row for row in with_shares if key(row["arm"], row["config"], int(row["seed"])) == key(*job))
     return next(same, None)
 
@@ -186,14 +187,14 @@ def refine_of(row: dict[str, str]) -> RefineConfig:
     return RefineConfig(**{key: value for key, value in told.items() if key in RefineConfig.model_fields})
 
 
-def trained_before(job: Job, how: RefineConfig, short: Checkpoint) -> None:
+def trained_before(job: Job, how: RefineConfig, short: Checkpoint, file: Path) -> None:
     """Put the losses of all rows of this seed and recipe, whatever their arm, where short trainings and finals look for them.
 
     Rows of earlier code count, too: after a change of what a short training computes, begin another csv file.
     """
     searched = {**json.loads(job[1]), "decode.refine": None}
     state = short.load() or {}
-    for row in (row for row in rows.read(ROWS) if row["losses"] and int(row["seed"]) == job[2]):
+    for row in (row for row in rows.read(file) if row["losses"] and int(row["seed"]) == job[2]):
         same = {**json.loads(row["config"]), "decode.refine": None} == searched
         if same and recipe_of(row) == recipe(how):
             finals = row["finals"] if refine_of(row).final_epochs == how.final_epochs else ""
@@ -208,12 +209,12 @@ def preset_images(root: str) -> Path:
     return prepared("data", DataConfig(**{**PRESET["data"], "root": root}))
 
 
-def wanted(options: argparse.Namespace) -> Iterator[Job]:
+def wanted(options: argparse.Namespace) -> list[Job]:
     """The jobs asked for that have no row yet, seed by seed."""
     config = json.dumps(dict(parse(text) for text in options.set), sort_keys=True)
-    done = {(row["arm"], row["config"], int(row["seed"])) for row in rows.read(ROWS)}
+    done = {(row["arm"], row["config"], int(row["seed"])) for row in rows.read(options.rows)}
     jobs = [(arm, config, seed) for seed in options.seeds for arm in options.arms]
-    yield from (job for job in jobs if job not in done)
+    return rows.missing(options.rows, jobs, done)
 
 
 def parse(text: str) -> tuple[str, Any]:
@@ -230,14 +231,17 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--rows", type=Path, default=ROWS, help="another file: what this project ran runs again")
     options = parser.parse_args()
     preset_images(options.root)
     threads = max(1, (os.cpu_count() or 1) // options.jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, context, end_with_parent) as pool:
-        futures = [pool.submit(search, job, options.root, threads, options.jobs) for job in wanted(options)]
+        futures = [
+            pool.submit(search, job, options.root, threads, options.jobs, options.rows) for job in wanted(options)
+        ]
         for future in as_completed(futures):
-            rows.append(ROWS, future.result())
+            rows.append(options.rows, future.result())
 
 
 if __name__ == "__main__":

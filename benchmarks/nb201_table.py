@@ -63,6 +63,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path)
+    parser.add_argument("--rows", type=Path, default=ROWS, help="what benchmarks/nb201_run.py --rows wrote")
     parser.add_argument("--final", action="store_true")
     parser.add_argument("--cost", action="store_true")
     parser.add_argument(
@@ -73,7 +74,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     groups: dict[tuple[str, str], Group] = defaultdict(dict)
-    for row in rows.read(ROWS):
+    for row in rows.read(options.rows):
         config = json.loads(row["config"])
         if options.rule != "refined":  # these cells are of before the short trainings, whatever those were
             config.pop("decode.refine", None)

@@ -3,20 +3,23 @@
 import csv
 import math
 import statistics
+from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-T_95 = {
-    1: 12.71,
-    2: 4.303,
-    3: 3.182,
-    4: 2.776,
-    5: 2.571,
-    6: 2.447,
-    7: 2.365,
-    8: 2.306,
-    9: 2.262,
-}  # by degrees of freedom
+from scipy.stats import t
+
+Job = TypeVar("Job")
+
+
+def missing(path: Path, jobs: Sequence[Job], done: Container[Job]) -> list[Job]:
+    """The jobs that have no row yet; where there is none of them, people are told why nothing runs."""
+    left = [job for job in jobs if job not in done]
+    if not left:
+        print(
+            f"nothing to do: {path} has a row for each of these {len(jobs)} jobs; --rows FILE runs them into another file"
+        )
+    return left
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -47,7 +50,7 @@ def difference(one: dict[int, float], other: dict[int, float]) -> str:
     pairs = [one[seed] - other[seed] for seed in sorted(set(one) & set(other))]
     if len(pairs) < 2:
         return "one seed in common"
-    half = T_95[len(pairs) - 1] * statistics.stdev(pairs) / math.sqrt(len(pairs))
+    half = float(t.ppf(0.975, len(pairs) - 1)) * statistics.stdev(pairs) / math.sqrt(len(pairs))
     low, high = statistics.mean(pairs) - half, statistics.mean(pairs) + half
     verdict = "better" if low > 0 else "worse" if high < 0 else "no difference shown"
     return f"{statistics.mean(pairs):+.2f} [{low:+.2f}, {high:+.2f}], {verdict}"

@@ -120,15 +120,15 @@ def edges(genotype: Genotype, kind: str) -> str:
     return " ".join(f"{edge.op}:{edge.source}-{edge.target}" for edge in genotype.cells[kind].edges)
 
 
-def finished() -> dict[Job, dict[str, str]]:
+def finished(file: Path) -> dict[Job, dict[str, str]]:
     """The rows of these settings."""
-    return {(row["space"], row["arm"], int(row["seed"])): row for row in rows.read(ROWS) if row["search"] == settings()}
+    return {(row["space"], row["arm"], int(row["seed"])): row for row in rows.read(file) if row["search"] == settings()}
 
 
-def show(jobs: list[Job]) -> Iterator[str]:
+def show(jobs: list[Job], file: Path) -> Iterator[str]:
     """The table, as Markdown, and the paired differences of each space's arms."""
     groups: dict[tuple[str, str], dict[int, dict[str, str]]] = defaultdict(dict)
-    for job, row in finished().items():
+    for job, row in finished(file).items():
         if job in jobs:
             groups[job[:2]][job[2]] = row
     yield "| space | arm | skips of 16 | noise | pools | sub-network | validation | test | each, test | search, training in s |"
@@ -169,13 +169,15 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=["midas", "darts"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--rows", type=Path, default=ROWS, help="another file: what this project ran runs again")
     options = parser.parse_args()
     short_training_images(options.root)
     jobs = [(space, arm, seed) for seed in options.seeds for space in options.spaces for arm in options.arms]
     with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn"), end_with_parent) as pool:
-        for future in as_completed([pool.submit(run, job, options.root) for job in jobs if job not in finished()]):
-            rows.append(ROWS, future.result())
-    print("\n".join(show(jobs)))
+        left = rows.missing(options.rows, jobs, finished(options.rows))
+        for future in as_completed([pool.submit(run, job, options.root) for job in left]):
+            rows.append(options.rows, future.result())
+    print("\n".join(show(jobs, options.rows)))
 
 
 if __name__ == "__main__":

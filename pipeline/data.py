@@ -39,9 +39,13 @@ def command() -> None:
 
 def _warn(duplicates: int, report: dict[str, Any]) -> None:
     """A line for each kind of fault that was found; report.json names the images."""
+    from midas.runs.errors import printable
+
     named = f"{DATA / 'report.json'} names them"
+    others = ", ".join(f"{count} {suffix}" for suffix, count in report["passed_over"].items())
     equal, ratio, unreadable = report["equal_images"], report["imbalance"], len(report["unreadable"])
     lines = {
+        f"files that are no images by their name were passed over: {printable(others)}": len(others),
         f"{unreadable} images cannot be read and were left out: {named}": unreadable,
         f"{duplicates} test images also stand in train or val, pixel for pixel: {named}": duplicates,
         f"{equal['train-val']} validation images also stand in train": equal["train-val"],

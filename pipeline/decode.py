@@ -16,7 +16,7 @@ def command() -> None:
     from midas.search.config import DecodeConfig, SearchConfig
     from midas.search.given import given_genotype
     from midas.search.selection import decode_seed, seed_rows, select, summary
-    from midas.search.store import load_search
+    from midas.search.store import load_search, steps_of
     from midas.spaces import get_space
     from pipeline import params, provenance, stage
 
@@ -44,7 +44,8 @@ def command() -> None:
     chosen, evidence = select(found, space.without(config.exclude), how)
     _save(chosen.genotype, provenance.collect(chosen.seed, meta.fingerprint))
     files.write_json(layout.GENOTYPE / "decode.json", evidence)
-    files.write_json(layout.GENOTYPE / "metrics.json", summary(chosen, evidence, config, train))
+    steps = steps_of(layout.SEARCH / f"seed-{chosen.seed}")
+    files.write_json(layout.GENOTYPE / "metrics.json", summary(chosen, evidence, steps))
     files.write_csv(layout.GENOTYPE / "seeds.csv", seed_rows(evidence, config))
     columns = {
         f"seed {one.seed}": {

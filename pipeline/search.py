@@ -21,6 +21,7 @@ def command(seed: Seed) -> None:
     space, config = get_space(params.value("space", str)), params.section("search", SearchConfig)
     inputs = [layout.DATA / "train.safetensors", layout.DATA / "meta.json"]
     train, meta = load_split(inputs[0]), load_meta(inputs[1])
+    stage.check_data(meta)
     checkpoint = stage.checkpoint("search", seed, {"space": space.name, "search": config.model_dump()}, inputs)
     folder = layout.SEARCH / f"seed-{seed}"
     with world.joined() as team:
@@ -35,7 +36,7 @@ def command(seed: Seed) -> None:
         "arm": config.arm,
         "space": space.name,
         "steps": last["step"],
-        "held-out accuracy": Fact(last["arch_accuracy"], ".1%"),
+        "held-out accuracy": None if last["arch_accuracy"] is None else Fact(last["arch_accuracy"], ".1%"),
         "skip connections": last["skips"],
         "margin": Fact(last["margin"], ".4f"),
     }

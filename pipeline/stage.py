@@ -6,8 +6,12 @@ from typing import Any
 
 import yaml
 
+from midas.data.config import DataConfig
+from midas.data.prepared import DataMeta
 from midas.runs.checkpoint import Checkpoint, fingerprint
-from pipeline.layout import CHECKPOINTS
+from midas.runs.errors import DataError
+from pipeline import params as parameters
+from pipeline.layout import CHECKPOINTS, DATA
 
 
 def code_of(stage: str) -> list[Path]:
@@ -15,6 +19,23 @@ def code_of(stage: str) -> list[Path]:
     definition = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
     deps = definition.get("do", definition)["deps"]
     return [Path(dep) for dep in deps if dep.startswith(("midas/", "pipeline/"))]
+
+
+def check_data(meta: DataMeta) -> None:
+    """Refuse prepared images of another source or size than params.yaml names, as after `midas init` of another preset.
+
+    Under `dvc repro` they are what it names; a stage that is run by hand reads what is there.
+
+    Raises:
+        DataError: they are of something else.
+    """
+    config = parameters.section("data", DataConfig)
+    if (meta.source, meta.size) != (config.source, config.size or meta.size):
+        size = f" at {config.size} pixels" if config.size else ""
+        raise DataError(
+            f"{DATA}: holds {meta.source} at {meta.size} pixels, and params.yaml asks for {config.source}{size}; run `dvc repro "
+            "data` first"
+        )
 
 
 def checkpoint(stage: str, item: str | int, params: Mapping[str, Any], data: Sequence[Path]) -> Checkpoint:

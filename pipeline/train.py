@@ -39,6 +39,7 @@ def command(
         *(layout.DATA / n for n in ("train.safetensors", "val.safetensors", "meta.json")),
     ]
     genotype, meta = load_genotype(inputs[0]), load_meta(inputs[3])
+    stage.check_data(meta)
     network = initial_network(genotype, config, len(meta.classes), meta.size, seed)
     images = load_split(inputs[1])
     if dry_run:

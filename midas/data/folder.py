@@ -1,6 +1,7 @@
 """A source that is a folder of image files: a sub-folder for each class, perhaps within train/, val/ and test/."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -10,7 +11,9 @@ from midas.data.pictures import FORMATS
 from midas.data.pool import Pool
 from midas.runs.errors import DataError
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
 _NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}  # in any case
 
 
@@ -19,14 +22,20 @@ def folder(root: Path) -> Pool:
 
     With train/ beside val/ (or valid/, validation/) or test/, these are the splits: test/ is the test split, or val/ where
     there is no test/.
-    Else the sub-folders of `root` are the classes. Hidden files and files that are no images by their suffix are passed
-    over; symbolic links to files are followed.
+    Else the sub-folders of `root` are the classes. Hidden files are passed over, and so are files that are no images by their
+    suffix, which are counted; symbolic links to files are followed.
 
     Raises:
         DataError: there is no such folder, no class folder or no image in it, or the splits' classes differ.
     """
     parts = _parts(root)
-    listed = {split: _classes(part) for split, part in parts.items()}
+    found = {split: _classes(part) for split, part in parts.items()}
+    listed = {
+        split: {name: [file for file in files if file.suffix.lower() in SUFFIXES] for name, files in classes.items()}
+        for split, classes in found.items()
+    }
+    everything = [file for classes in found.values() for files in classes.values() for file in files]
+    others = Counter(file.suffix.lower() or file.name for file in everything if file.suffix.lower() not in SUFFIXES)
     classes = list(listed["train"])
     for split, members in listed.items():
         if unlike := sorted(set(classes) ^ set(members)):
@@ -44,7 +53,7 @@ def folder(root: Path) -> Pool:
     }
     return Pool(
         f"data.root: {root}", tuple(classes), torch.tensor([label for _, label, _ in files]), splits,
-        lambda i: _open(paths[i]), lambda i: paths[i].relative_to(root).as_posix(),
+        lambda i: _open(paths[i]), lambda i: paths[i].relative_to(root).as_posix(), dict(others.most_common()),
     )  # fmt: skip
 
 
@@ -76,11 +85,11 @@ def _parts(root: Path) -> dict[str, Path]:
 
 
 def _classes(part: Path) -> dict[str, list[Path]]:
-    """The image files of each class folder, sorted by path."""
+    """The files of each class folder, sorted by path."""
     names = _subfolders(part)
     if not names:
         raise DataError(f"data.root: {part}: has no sub-folders; put one sub-folder of images for each class there")
-    return {name: _images(part / name) for name in names}
+    return {name: _files(part / name) for name in names}
 
 
 def _subfolders(path: Path) -> list[str]:
@@ -88,10 +97,10 @@ def _subfolders(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _images(path: Path) -> list[Path]:
-    """The visible image files at any depth below a folder, sorted."""
+def _files(path: Path) -> list[Path]:
+    """The visible files at any depth below a folder, sorted."""
     found = []
     for parent, folders, names in os.walk(path):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(file for file in found if file.suffix.lower() in SUFFIXES)
+    return sorted(found)

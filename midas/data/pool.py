@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ class Pool:
         splits: indices into the pool: ``train``, and ``test`` and ``val`` where the source has them.
         open: opens image i; any Pillow mode, any size.
         name: what error messages call image i.
+        passed_over: by suffix, how many files lay among the images and were none by it.
     """
 
     where: str
@@ -44,6 +45,7 @@ class Pool:
     splits: Mapping[str, Tensor]
     open: Callable[[int], Image.Image]
     name: Callable[[int], str]
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
     def without(self, images: Iterable[int]) -> "Pool":
         """The same pool, these images in none of its splits."""

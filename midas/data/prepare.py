@@ -49,6 +49,7 @@ def prepare(config: DataConfig, out: Path) -> DataMeta:
             unreadable |= {int(everything[position]): fault for position, fault in error.faults.items()}
             pool = pool.without(unreadable)
     report["unreadable"] = [{"image": pool.name(k), "fault": fault} for k, fault in unreadable.items()]
+    report["passed_over"] = dict(pool.passed_over)
     save_meta(out / "meta.json", meta)
     files.write_json(out / "report.json", report)
     return meta

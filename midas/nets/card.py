@@ -23,7 +23,7 @@ tags: [image-classification, timm, neural-architecture-search]
 # {name}
 
 An image classifier made by the MIDAS pipeline: its cells are of the search space `{space}`, found as the last section
-says, and the network was trained from scratch.
+says, and the network was trained {start}.
 
 | | |
 |---|---|
@@ -39,7 +39,7 @@ says, and the network was trained from scratch.
 
 ## Use it in timm
 ```python
-import midas  # registers the models
+import midas  # of the package midas-nas; registers the models
 import timm
 
 model = timm.create_model("local-dir:models/{name}", pretrained=True).eval()
@@ -47,8 +47,14 @@ transform = timm.data.create_transform(**timm.data.resolve_model_data_config(mod
 ```
 
 ## Use it without PyTorch
-`model.onnx` takes `image` (float32, N x 3 x {size} x {size}, normalised as above) and gives `logits` (N x {count}).
-Class names and preprocessing stand in its metadata. From the command line: `midas predict model.onnx picture.png`.
+```console
+pip install onnxruntime numpy Pillow
+python predict.py picture.png
+```
+
+`model.onnx` takes `image` and gives `logits` or `probabilities`, N x {count}. Whether images go in as pixels or as float32
+normalised as above (N x 3 x {size} x {size}, the default) stands in its metadata under `midas_input`, the class names under
+`midas_classes`.
 
 ## Where it comes from
 ```json
@@ -75,7 +81,9 @@ def model_card(
         provenance: printed as it is, e.g. hashes, seeds, versions.
     """
     shown = ", ".join(meta.classes[:SHOWN_CLASSES]) + (", ..." if len(meta.classes) > SHOWN_CLASSES else "")
+    start = provenance.get("training", {}).get("start_from")
     return _TEMPLATE.format(
+        start="from scratch" if start is None else f"on from the weights in `{_cell(Path(start).name)}`",
         name=name,
         space=genotype.space,
         count=len(meta.classes),

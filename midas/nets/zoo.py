@@ -57,7 +57,7 @@ def add(folder: Path, name: str | None = None, accuracy: dict[str, Any] | None =
     }
     cells[name] = {
         "origin": _origin(folder),
-        "licence": "Apache-2.0",
+        "licence": "Apache-2.0",  # of the cell as the zoo has it; weights stay with their owner
         "paper": "arXiv 2602.17700",
         "what": f"the cell of the model {folder.resolve().name}, found by this project's pipeline",
         "provenance": read_provenance(folder / CARD),

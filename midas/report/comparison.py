@@ -78,8 +78,9 @@ def _searches(sources: Sequence[Sources]) -> Any:
     for source in sources:
         kept = source.value(f"{GENOTYPE}/decode.json", "kept_seed")
         file = f"artifacts/search/seed-{kept}/history.csv"
-        if source.rows(file):
-            series[source.revision] = source.plotted(file, "epoch", "arch_accuracy")
+        plotted = source.plotted(file, "epoch", "arch_accuracy")
+        if plotted.points:
+            series[source.revision] = plotted
     label = "search: held-out accuracy of the kept seeds over epochs"
     return series and charts.lines(label, series, "epoch", "held-out accuracy, search", limits=(0, 1))
 

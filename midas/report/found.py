@@ -141,18 +141,21 @@ class SearchView:
     def indicators(self) -> list[Markup]:
         """Over epochs, for every seed: accuracy on the held-out half, discretisation gap, skips, margin, entropy."""
         return [
-            self._over_epochs("held-out accuracy", "arch_accuracy", limits=(0, 1)),
-            self._over_epochs("discretisation gap", "supernet_accuracy", minus="subnetwork_accuracy"),
-            *(self._over_epochs(text, column) for column, text in INDICATORS),
+            *self._over_epochs("held-out accuracy", "arch_accuracy", limits=(0, 1)),
+            *self._over_epochs("discretisation gap", "supernet_accuracy", minus="subnetwork_accuracy"),
+            *(chart for column, text in INDICATORS for chart in self._over_epochs(text, column)),
         ]
 
     def _over_epochs(
         self, text: str, column: str, minus: str = "", limits: tuple[float, float] | None = None
-    ) -> Markup:
-        series = {
+    ) -> list[Markup]:
+        """The chart, or none where no seed has such a number (random search: no held-out accuracy)."""
+        found = {
             f"seed {seed}": self.sources.plotted(self.history_file(seed), "epoch", column, minus) for seed in self.seeds
         }
-        return charts.lines(f"search: {text} over epochs", series, "epoch", text, limits=limits)
+        series = {name: plotted for name, plotted in found.items() if plotted.points}
+        label = f"search: {text} over epochs"
+        return [charts.lines(label, series, "epoch", text, limits=limits)] if series else []
 
     def analysed(self) -> list[dict[str, Any]]:
         """The entries of analysis.json, one for each seed; none where it was not run."""

@@ -80,7 +80,7 @@ class Sources:
         return rows
 
     def plotted(self, file: str, x: str, y: str, minus: str = "", **where: str) -> Plotted:
-        """The points that two columns of a CSV file give, over the rows that have these values.
+        """The points that two columns of a CSV file give, over the rows that have these values; a row without a number is none.
 
         Args:
             file: its name.
@@ -90,7 +90,9 @@ class Sources:
             where: values of other columns.
         """
         points = [
-            (float(row[x]), float(row[y]) - (float(row[minus]) if minus else 0.0)) for row in self.having(file, **where)
+            (float(row[x]), float(row[y]) - (float(row[minus]) if minus else 0.0))
+            for row in self.having(file, **where)
+            if row[y]  # e.g. what the architecture half says of epochs in which no architecture learns
         ]
         return Plotted(points, self._named(file), {"x": x, "y": y, **({"minus": minus} if minus else {})}, where)
 

@@ -80,18 +80,25 @@ def run_search(
     steps = engine.steps_per_epoch
     with progress(f"search seed {seed}", config.epochs * steps, first * steps, quiet=not world.writes) as report:
         for epoch in range(first, config.epochs):
-            if config.stop_at_skips and history and history[-1]["skips"] >= config.stop_at_skips:
+            if config.stop_at_skips and history and _collapsed(history[-1], config.stop_at_skips):
                 report.note(f"stopped after epoch {epoch}: {history[-1]['skips']} skips (search.stop_at_skips)")
                 break
             row = engine.epoch(epoch, report)
             history.append(row)
             if checkpoint and world.writes:
                 checkpoint.save(engine.state(history))
+            learned = row["arch_accuracy"]
+            held_out = "weights alone" if learned is None else f"held-out {learned:.3f}"
             report.note(
                 f"epoch {epoch + 1}/{config.epochs} loss {row['weight_loss']:.3f} accuracy {row['weight_accuracy']:.3f} | "
-                f"held-out {row['arch_accuracy']:.3f} | skips {row['skips']} "
+                f"{held_out} | skips {row['skips']} "
                 f"margin {row['margin']:.4f} gap {row['supernet_accuracy'] - row['subnetwork_accuracy']:.3f}",
                 row,
-                judge="arch_accuracy",
+                judge="" if learned is None else "arch_accuracy",
             )
     return SearchResult(supernet, arm, history)
+
+
+def _collapsed(row: dict[str, Any], limit: int) -> bool:
+    """Whether an epoch's cell has too many skips; before the architecture learns its cell is the toss of the first weights."""
+    return row["arch_accuracy"] is not None and row["skips"] >= limit

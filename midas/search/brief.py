@@ -20,7 +20,7 @@ from midas.data.augment import Augment
 from midas.data.batches import epoch_batches
 from midas.data.prepared import DataMeta
 from midas.genotype import Genotype
-from midas.runs import seeding
+from midas.runs import precision, seeding
 from midas.runs.processes import end_with_parent
 from midas.search.arms import DiscreteArm
 from midas.search.config import RefineConfig, SearchConfig
@@ -51,12 +51,13 @@ def short_recipe(search: SearchConfig, how: RefineConfig, meta: DataMeta) -> Sea
     """The search's recipe with the width, and the number and size of images, that short trainings take."""
     own = search.size or meta.size
     size = how.size or own
-    crops = {"pad": round(search.augment.pad * size / own)} if how.crops else {"pad": 0, "crop_scale": None}
+    augment, scale = search.augment, size / own
+    crops = {"pad": round(augment.pad * scale)} if how.crops else {"pad": 0, "crop_scale": None}
     changed = {
         "channels": how.channels or search.channels,
         "size": size,
         "images": how.images or search.images,
-        "augment": search.augment.model_copy(update=crops),
+        "augment": augment.model_copy(update={**crops, "cutout": round(augment.cutout * scale)}),
     }
     return search.model_copy(update=changed)
 
@@ -99,8 +100,10 @@ class ShortTrainings:
         augment = Augment(recipe.augment, self.meta.mean, self.meta.std)
         per_epoch, last = len(steps) // self.epochs, torch.zeros((), device=self.device)  # no step waits for the device
         for step, index in enumerate(steps):
-            logits, _ = network(augment(half.images[index].to(self.device), draws), arm)
-            loss = F.cross_entropy(logits, half.labels[index].to(self.device))
+            images, labels = augment(half.images[index].to(self.device), draws), half.labels[index].to(self.device)
+            with precision.lower(recipe.precision, self.device):
+                logits, _ = network(images, arm)
+                loss = F.cross_entropy(logits, labels)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)

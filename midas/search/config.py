@@ -68,6 +68,12 @@ class SearchConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _falls(self) -> "SearchConfig":
+        if self.min_learning_rate > self.learning_rate:
+            raise ValueError(f"min_learning_rate {self.min_learning_rate} is above learning_rate {self.learning_rate}")
+        return self
+
+    @model_validator(mode="after")
     def _searches(self) -> "SearchConfig":
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be below epochs ({self.epochs})")

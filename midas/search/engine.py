@@ -60,7 +60,8 @@ class Engine:
         self.steps_per_epoch = halves.steps_per_epoch
 
     def epoch(self, epoch: int, report: Reporter) -> dict[str, Any]:
-        """One pass over both halves; returns the history row."""
+        """One pass over both halves; returns the history row, in which `arch_loss` and `arch_accuracy` are None where the
+        architecture did not learn."""
         self._set_learning_rate(epoch)
         self.supernet.train()
         self.arm.train()
@@ -71,12 +72,13 @@ class Engine:
             epoch_batches(len(half), self._batch(half), seeding.derive(self.seed, name), epoch)
             for name, half in (("weights", self.halves.weights), ("architecture", self.halves.architecture))
         ]
+        learns = self.arch_optimiser if epoch >= self.config.warmup_epochs else None
         sums, none = torch.zeros(4), torch.zeros(2, device=self.world.device)
         for step in range(self.steps_per_epoch):
             batch, held_out_seen = self._images(self.halves.weights, orders[0][step], draws), none
-            if self.arch_optimiser and epoch >= self.config.warmup_epochs:
+            if learns is not None:
                 held_out = self._images(self.halves.architecture, orders[1][step], draws)
-                held_out_seen = self._architecture_step(self.arch_optimiser, held_out, batch)
+                held_out_seen = self._architecture_step(learns, held_out, batch)
             seen = torch.cat([self._weight_step(batch), held_out_seen]).cpu()  # read together: a GPU is waited for once
             loss, hits, arch_loss, _ = seen.tolist()
             if not math.isfinite(loss + arch_loss):
@@ -88,7 +90,8 @@ class Engine:
             report.step(loss=loss, accuracy=hits)
         monitored = monitor(self.space, self.supernet, self.arm, self.halves.architecture, self.meta, self.config)
         steps = (epoch + 1) * self.steps_per_epoch
-        return {"epoch": epoch + 1, "step": steps, **self._means(sums / self.steps_per_epoch), **monitored}
+        means = self._means(sums / self.steps_per_epoch, learns is not None)
+        return {"epoch": epoch + 1, "step": steps, **means, **monitored}
 
     def _check_parts(self) -> None:
         """Raise ParamsError where the batches cannot be divided."""
@@ -132,16 +135,21 @@ class Engine:
     def _unrolled(self, held_out: tuple[Tensor, Tensor], batch: tuple[Tensor, Tensor]) -> Tensor:
         """Leave the second-order gradient on the arm; the loss and accuracy, [2], are those at the moved weights."""
         seen: list[Tensor] = []
+        devices = [self.world.device] if self.world.device.type == "cuda" else []
+
+        def judged(on: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            with torch.random.fork_rng(devices):  # passes are compared with each other: `noise` is the same in each
+                return self._loss(on)
 
         def valid_loss() -> Tensor:
-            loss, hits = self._loss(held_out)
+            loss, hits = judged(held_out)
             seen.append(torch.stack([loss.detach(), hits.to(loss.dtype)]))
             penalty = self.arm.penalty()
             return loss if penalty is None else loss + penalty
 
         momenta = [self.weight_optimiser.state[w].get("momentum_buffer") for w in self.weights]
         gradients = unrolled_gradient(
-            lambda: self._loss(batch)[0],
+            lambda: judged(batch)[0],
             valid_loss,
             self.weights,
             self.architecture,
@@ -194,9 +202,11 @@ class Engine:
         for group in self.weight_optimiser.param_groups:
             group["lr"] = rate
 
-    def _means(self, means: Tensor) -> dict[str, float]:
+    def _means(self, means: Tensor, learned: bool) -> dict[str, float | None]:
         names = ("weight_loss", "weight_accuracy", "arch_loss", "arch_accuracy")
-        row = {name: round(value, 6) for name, value in zip(names, means.tolist(), strict=True)}
+        row: dict[str, float | None] = {n: round(value, 6) for n, value in zip(names, means.tolist(), strict=True)}
+        if not learned:
+            row |= dict.fromkeys(names[2:])
         return {"learning_rate": round(self.weight_optimiser.param_groups[0]["lr"], 8), **row}
 
     def state(self, history: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The two halves of the training set, as a search sees them: stratified, perhaps fewer, perhaps smaller images."""
+"""The two halves of the training set, as a search sees them: stratified, perhaps a part of them, perhaps smaller images."""
 
 import torch
 from torch.nn import functional as F
@@ -14,7 +14,8 @@ class Halves:
 
     Args:
         train: all training images.
-        config: `images` (how many are used) and `size` (averaged down to it).
+        config: `images` (how many are used: the first of each half in an order drawn once, whatever their classes) and `size`
+            (averaged down to it).
 
     The split is the same for every search seed, so that sub-networks of several seeds are compared on the same images.
     """

@@ -83,6 +83,7 @@ def decode_seed(
         shares = sample_shares(samples, space, how.rule, len(sample))
         trainings = refined(genotype, shares, space, config, how.refine, train, meta, seed, checkpoint, device)
         genotype = trainings[-1].genotype
+    seeding.seed_torch(how.seed, "decode", "accuracy")  # `noise` again: not after what short trainings left
     accuracies = (
         accuracy(supernet, DiscreteArm(genotype.cells), half, meta, how.batch_size),
         accuracy(supernet, arm, half, meta, how.batch_size),
@@ -123,14 +124,14 @@ def select(decoded: Sequence[Decoded], space: Space, how: DecodeConfig) -> tuple
     }
 
 
-def summary(chosen: Decoded, evidence: dict[str, Any], config: SearchConfig, train: Split) -> dict[str, Any]:
-    """The few numbers by which searches are compared (`metrics.json`, what `dvc metrics` shows)."""
+def summary(chosen: Decoded, evidence: dict[str, Any], steps: int) -> dict[str, Any]:
+    """The few numbers by which searches are compared (`metrics.json`, what `dvc metrics` shows); `steps` of the kept seed."""
     kept = next(entry for entry in evidence["seeds"] if entry["kept"])
     return {
         "seeds": len(evidence["seeds"]),
         "kept_seed": chosen.seed,
         "agreement": evidence["agreement"],
-        "steps": config.epochs * Halves(train, config).steps_per_epoch,
+        "steps": steps,
         **{name: kept[name] for name in EVIDENCE},
     }
 

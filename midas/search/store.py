@@ -1,5 +1,6 @@
 """A finished search on disk: one safetensors file with the supernet's and the arm's weights, and its history."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,20 @@ def save_history(folder: Path, history: Sequence[dict[str, Any]]) -> None:
     files.write_csv(
         folder / "weights.csv", [{"epoch": row["epoch"], **weight} for row in history for weight in row["weights"]]
     )
+
+
+def steps_of(folder: Path) -> int:
+    """How many steps a search made, by its history.csv: fewer than it was told where it stopped early.
+
+    Raises:
+        MidasError: there is no history, or no epoch in it.
+    """
+    path = folder / "history.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as table:
+            return int([row["step"] for row in csv.DictReader(table)][-1])
+    except (OSError, IndexError, KeyError, ValueError) as error:
+        raise MidasError(f"{path}: holds no history of a search; run the search stage of this seed again") from error
 
 
 def load_search(path: Path, space: Space, config: SearchConfig, num_classes: int) -> tuple[Supernet, Arm]:

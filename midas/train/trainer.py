@@ -40,6 +40,11 @@ class Trainer:
                 f"{title}: batch_size {config.batch_size} cannot be divided among {world.size} processes with accumulate "
                 f"{config.accumulate}; make it a multiple of {self.parts}, {2 * self.parts} or more"
             )
+        if (config.mixup or config.cutmix) and config.batch_size // self.parts % 2:
+            raise ParamsError(
+                f"{title}: mixup and cutmix pair images, and a part of the batch is {config.batch_size // self.parts} of them "
+                f"(batch_size {config.batch_size}, {world.size} processes, accumulate {config.accumulate}); make it even"
+            )
         if config.sync_batch_norm and world.device.type == "cpu":
             raise ParamsError(
                 f"{title}: sync_batch_norm is for GPUs, and this process computes on a CPU; leave it out: the statistics of "

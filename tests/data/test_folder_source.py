@@ -57,6 +57,19 @@ def fill(path, n, side=None, first=0):
     return path
 
 
+def test_files_that_are_no_images_by_their_name_are_counted(tmp_path):
+    for name in ("a", "b"):
+        fill(tmp_path / name, 4, 8)
+        for other in ("one.HEIC", "two.heic", "notes.txt", ".hidden", "LICENSE"):
+            (tmp_path / name / other).write_bytes(b"x")
+    picture("RGB", 8, 8, 9).save(tmp_path / "a/photo.jfif", "JPEG")
+    pool = folder(tmp_path)
+    assert pool.passed_over == {".heic": 4, ".txt": 2, "LICENSE": 2}
+    assert len(pool.labels) == 9
+    prepare(DataConfig(source="folder", root=str(tmp_path)), tmp_path / "out")
+    assert json.loads((tmp_path / "out/report.json").read_text())["passed_over"] == pool.passed_over
+
+
 @pytest.fixture
 def pets(tmp_path):
     root = tmp_path / "pets"

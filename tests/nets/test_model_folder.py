@@ -43,6 +43,18 @@ def write(folder: Path) -> torch.nn.Module:
     return network.eval().to(memory_format=torch.contiguous_format)  # as timm loads it
 
 
+def test_the_card_says_what_a_training_started_from() -> None:
+    network = build_trained(GENOTYPE, build_network(GENOTYPE, num_classes=3, **SIZE).state_dict(), META, **SIZE)
+    metrics = {"best_val_accuracy": 0.75, "best_epoch": 2, "epochs": 3}
+    cards = [
+        model_card("bugs", network, GENOTYPE, META, metrics, {"training": {"start_from": start}})
+        for start in (None, "elsewhere/model.safetensors")
+    ]
+    assert "was trained from scratch." in cards[0]
+    assert "was trained on from the weights in `model.safetensors`." in cards[1]
+    assert "elsewhere" not in cards[1].partition("## Where it comes from")[0]
+
+
 def test_timm_loads_the_folder_to_the_same_logits(tmp_path: Path) -> None:
     network = write(tmp_path / "bugs")
     model = timm.create_model(f"local-dir:{tmp_path / 'bugs'}", pretrained=True).eval()

@@ -40,6 +40,8 @@ def expected(root: Path, attributes: dict[str, str]) -> Points:
     """The points that the named columns give."""
     minus, points = attributes.get("data-minus"), []
     for row in rows_of(root, attributes):
+        if not row[attributes["data-y"]]:
+            continue  # not measured in that epoch
         y = float(row[attributes["data-y"]]) - (float(row[minus]) if minus else 0.0)
         points.append((float(row[attributes["data-x"]]), y))
     return points

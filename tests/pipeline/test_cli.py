@@ -53,6 +53,19 @@ def test_help_answers_in_about_the_time_that_typer_takes_to_load(tmp_path: Path)
     assert min(own for own, _ in times) <= 3 * min(typer for _, typer in times)
 
 
+def test_the_version_and_the_way_to_a_traceback_are_told(tmp_path: Path) -> None:
+    assert midas("--version", cwd=tmp_path).stdout.split()[0] == "midas-nas"
+    assert "--debug" in midas("--help", cwd=tmp_path).stdout
+
+
+def test_a_stage_by_hand_refuses_the_images_of_another_preset(clone: Path, digits_folder: Path) -> None:
+    shutil.copytree(digits_folder, clone / "artifacts/data")
+    assert midas("init", "cifar10-cpu", cwd=clone).returncode == 0
+    refused = midas("search", "0", cwd=clone)
+    assert refused.returncode == 1
+    assert "holds digits at 8 pixels, and params.yaml asks for cifar10" in refused.stderr
+
+
 def test_init_writes_a_preset_and_will_not_overwrite_edits(clone: Path) -> None:
     assert midas("init", "folder", cwd=clone).returncode == 0
     assert (clone / "params.yaml").read_bytes() == (ROOT / "presets/folder.yaml").read_bytes()

@@ -1,9 +1,11 @@
 """Each arm does what its paper says, and all fit the same engine."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from midas.data.prepared import DataMeta, Split
@@ -15,7 +17,9 @@ from midas.search.arms.gdas import GdasArm
 from midas.search.arms.static import BetaDartsArm, DartsArm, DartsPairsArm
 from midas.search.bilevel import build_search, run_search
 from midas.search.config import DecodeConfig, SearchConfig
+from midas.search.engine import Engine
 from midas.search.selection import decode_seed
+from midas.search.store import save_history, steps_of
 from midas.search.topology import pair_marginals
 from midas.spaces import get_space
 from midas.spaces.space import EdgeSpec
@@ -180,6 +184,11 @@ def test_an_arm_that_draws_in_each_pass_has_no_second_order(arm: str) -> None:
         SearchConfig(arm=arm, second_order=True)
 
 
+def test_no_learning_rate_rises() -> None:
+    with pytest.raises(ValueError, match=r"min_learning_rate 0.1 is above learning_rate 0.05"):
+        SearchConfig(learning_rate=0.05, min_learning_rate=0.1)
+
+
 def test_a_warm_up_must_leave_epochs_to_search() -> None:
     with pytest.raises(ValueError, match=r"warmup_epochs \(5\) must be below epochs \(5\)"):
         SearchConfig(epochs=5, warmup_epochs=5)
@@ -197,6 +206,44 @@ def test_a_search_that_collapses_to_skips_may_end_early(digits: Data) -> None:
     result = run_search(get_space("rdarts-s2"), config, train, meta, seed=0)
     assert len(result.history) == 1
     assert result.history[0]["skips"] == 16
+
+
+@pytest.mark.parametrize(
+    ("changed", "learned"), [({"warmup_epochs": 1}, [False, True]), ({"arm": "random"}, [False] * 3)]
+)
+def test_what_no_architecture_learned_has_no_accuracy_and_is_no_collapse(
+    changed: dict[str, Any], learned: list[bool], digits: Data, tmp_path: Path
+) -> None:
+    train, _, meta = digits
+    options: dict[str, Any] = {"exclude": ["sep_conv_3x3"], "channels": 2, "cells": 3, "epochs": 3, "images": 40}
+    config = SearchConfig(**{**options, **changed}, batch_size=20, stop_at_skips=2, monitor_images=20)
+    result = run_search(get_space("rdarts-s2"), config, train, meta, seed=0)
+    assert [row["arch_accuracy"] is not None for row in result.history] == learned
+    assert [row["arch_loss"] is not None for row in result.history] == learned
+    save_history(tmp_path, result.history)
+    assert steps_of(tmp_path) == len(learned), "the steps that were made, not those that were asked for"
+
+
+def test_the_passes_of_second_order_see_the_same_noise(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, _, meta = digits
+    config = SearchConfig(
+        arm="darts", second_order=True, channels=2, cells=3, epochs=1, images=40, batch_size=20, monitor_images=20
+    )
+    seen: list[tuple[Tensor, Tensor]] = []
+    loss = Engine._loss
+
+    def watched(engine: Engine, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        seen.append((batch[0], torch.get_rng_state()))
+        return loss(engine, batch)
+
+    monkeypatch.setattr(Engine, "_loss", watched)
+    run_search(get_space("rdarts-s4"), config, train, meta, seed=0)
+    first, _, second, third, _ = (
+        seen  # the weights' batch thrice, between them the held-out one; then the weights' step
+    )
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    assert torch.equal(first[1], third[1])
 
 
 @pytest.mark.parametrize("arm", ARMS)

@@ -14,12 +14,14 @@ from torch import nn
 from midas.nets.complexity import count_macs, count_parameters
 from midas.runs.checkpoint import Checkpoint
 from midas.runs.errors import MidasError, ParamsError
+from midas.runs.world import World
 from midas.train import loop
 from midas.train.config import TargetConfig
 from midas.train.cost import estimate
 from midas.train.mixing import Mix
 from midas.train.start import initial_network
 from midas.train.state import new_state
+from midas.train.trainer import Trainer
 
 
 def config(**changes: Any) -> TargetConfig:
@@ -37,6 +39,14 @@ def test_mixing_gives_label_distributions_that_follow_from_the_step() -> None:
 def test_without_mixing_batches_are_left_alone() -> None:
     images, labels = torch.rand(4, 3, 8, 8), torch.arange(4) % 2
     assert Mix(config(), 2)(images, labels, 0, 0, 0) == (images, labels)
+
+
+def test_mixing_pairs_the_images_of_each_processes_part() -> None:
+    options, train = config(mixup=0.2, batch_size=12, auxiliary_weight=0), TRAIN
+    network = initial_network(GENOTYPE, options, 2, META.size)
+    Trainer(new_state(network, options), options, train, META, "two", World(0, 2))
+    with pytest.raises(ParamsError, match="a part of the batch is 3 of them"):
+        Trainer(new_state(network, options), options, train, META, "four", World(0, 4))
 
 
 def test_a_mixed_training_learns_and_is_the_same_every_time() -> None:
