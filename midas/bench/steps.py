@@ -58,13 +58,15 @@ class StepCase:
 
 @dataclass(frozen=True)
 class StepTime:
-    """Seconds of a step over the runs; its peak memory in MiB above what the imports take (None: not measured), and the
+    """Seconds of a step over the runs; its time over the first case's in the same round, which what slows the machine for
+    longer than a round cannot change; its peak memory in MiB above what the imports take (None: not measured), and the
     estimate of it.
     """
 
     median: float
     low: float  # the lower quartile
     high: float  # the upper quartile
+    ratio: tuple[float, float, float] = (1.0, 1.0, 1.0)  # median and quartiles over the rounds
     memory: float | None = None
     estimate: float | None = None
 
@@ -107,7 +109,7 @@ def measure(cases: Sequence[StepCase], runs: int, memory: bool = True) -> list[S
             if run:
                 seen.append(time.perf_counter() - start)
     peaks = [(peak_memory(case), estimated_memory(case)) if memory else (None, None) for case in cases]
-    return [_summary(seen, *peak) for seen, peak in zip(times, peaks, strict=True)]
+    return [_summary(seen, times[0], *peak) for seen, peak in zip(times, peaks, strict=True)]
 
 
 def peak_memory(case: StepCase) -> float:
@@ -162,16 +164,16 @@ def table(cases: Sequence[StepCase], times: Sequence[StepTime]) -> str:
     """A Markdown table with ratios to the first case."""
     first = times[0]
     lines = [
-        "| case | median s | quartiles | ratio | peak MiB | ratio | estimated MiB |",
-        "|---|---|---|---|---|---|---|",
+        "| case | median s | quartiles | ratio | quartiles | peak MiB | ratio | estimated MiB |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for case, seen in zip(cases, times, strict=True):
         peak = "" if seen.memory is None else f"{seen.memory:.0f}"
         share = "" if seen.memory is None or not first.memory else f"{seen.memory / first.memory:.2f}"
         guess = "" if seen.estimate is None else f"{seen.estimate:.0f}"
-        spread = f"{seen.low:.3f} to {seen.high:.3f}"
+        spread, (ratio, low, high) = f"{seen.low:.3f} to {seen.high:.3f}", seen.ratio
         lines.append(
-            f"| {case.name} | {seen.median:.3f} | {spread} | {seen.median / first.median:.2f} | {peak} | {share} | {guess} |"
+            f"| {case.name} | {seen.median:.3f} | {spread} | {ratio:.2f} | {low:.2f} to {high:.2f} | {peak} | {share} | {guess} |"
         )
     return "\n".join(lines)
 
@@ -221,9 +223,13 @@ def _build(case: StepCase) -> tuple[nn.Module, Arm | None]:
     return build_search(get_space(case.space).without(config.exclude), config, num_classes=10, seed=0)
 
 
-def _summary(seen: list[float], peak: float | None, estimate: float | None) -> StepTime:
-    low, _, high = statistics.quantiles(seen, n=4) if len(seen) > 1 else (seen[0],) * 3
-    return StepTime(statistics.median(seen), low, high, peak, estimate)
+def _summary(seen: list[float], first: list[float], peak: float | None, estimate: float | None) -> StepTime:
+    ratios = [own / base for own, base in zip(seen, first, strict=True)]
+    (low, median, high), (least, ratio, most) = (
+        statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else (values[0],) * 3
+        for values in (seen, ratios)
+    )
+    return StepTime(median, low, high, (ratio, least, most), peak, estimate)
 
 
 def _own_peak(case: StepCase) -> float:

@@ -5,7 +5,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from midas.bench.steps import StepCase, forward_macs, measure, table
+from midas.bench.steps import StepCase, _summary, forward_macs, measure, table
 from midas.genotype import Genotype
 from midas.nets.build import build_network
 from midas.nets.complexity import count_macs
@@ -24,9 +24,17 @@ def test_a_larger_case_takes_longer_and_more_memory() -> None:
     assert small.memory is not None
     assert large.memory is not None
     assert large.memory > small.memory + 10
-    ratios = re.findall(r"\| ([\d.]+) \| \d+ \| ([\d.]+) \|", table(cases, [small, large]))
+    ratios = re.findall(r"\| ([\d.]+) \| [\d.]+ to [\d.]+ \| \d+ \| ([\d.]+) \|", table(cases, [small, large]))
     assert ratios[0] == ("1.00", "1.00")
     assert all(float(ratio) > 1 for ratio in ratios[1])
+
+
+def test_a_ratio_is_of_the_same_round() -> None:
+    """A machine that is three times slower in some rounds changes seconds and no ratio."""
+    slow = [1.0, 3.0, 1.0, 3.0]
+    found = _summary([2 * second for second in slow], slow, None, None)
+    assert (found.median, found.ratio) == (4.0, (2.0, 2.0, 2.0))
+    assert "| 2.00 | 2.00 to 2.00 |" in table([StepCase("x")], [found])
 
 
 def test_multiply_adds_are_those_of_the_whole_batch() -> None:

@@ -9,15 +9,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from midas.data.prepared import DataMeta, Split
-from midas.genotype import CellGenotype, Edge
+from midas.genotype import CellGenotype, Edge, Genotype
 from midas.search.arms import NodeSite, random_genotype
 from midas.search.arms.discrete import DiscreteArm, RandomArm
 from midas.search.arms.drnas import DrnasArm
 from midas.search.arms.gdas import GdasArm
 from midas.search.arms.static import BetaDartsArm, DartsArm, DartsPairsArm
 from midas.search.bilevel import build_search, run_search
-from midas.search.config import DecodeConfig, SearchConfig
+from midas.search.config import DecodeConfig, RefineConfig, SearchConfig
 from midas.search.engine import Engine
+from midas.search.refine import ShortTraining
 from midas.search.selection import decode_seed
 from midas.search.store import save_history, steps_of
 from midas.search.topology import pair_marginals
@@ -222,6 +223,29 @@ def test_what_no_architecture_learned_has_no_accuracy_and_is_no_collapse(
     assert [row["arch_loss"] is not None for row in result.history] == learned
     save_history(tmp_path, result.history)
     assert steps_of(tmp_path) == len(learned), "the steps that were made, not those that were asked for"
+
+
+def test_noise_is_judged_alike_whatever_was_drawn_since(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short trainings draw before a cell is judged, and a resumed decode, which has their results, does not."""
+    train, _, meta = digits
+    space = get_space("rdarts-s4")
+    config = SearchConfig(arm="darts", channels=2, cells=3, images=80, batch_size=20)
+    supernet, arm = build_search(space, config, len(meta.classes), seed=0)
+    edges = tuple(Edge("noise", source, node) for node in range(2, 6) for source in (0, 1))
+    cell = CellGenotype(edges, space.concat)
+    noisy = Genotype("rdarts-s4", {"normal": cell, "reduce": cell})
+    found = []
+    for draws in (0, 7):
+
+        def after(*_: Any, draws: int = draws) -> list[ShortTraining]:
+            torch.rand(draws)
+            return [ShortTraining(0, noisy, 1.0, 1.0, 0.5, True)]
+
+        monkeypatch.setattr("midas.search.selection.refined", after)
+        how = DecodeConfig(samples=20, batch_size=20, refine=RefineConfig())
+        decoded = decode_seed(0, space, supernet, arm, config, how, train, meta)
+        found.append((decoded.subnetwork_accuracy, decoded.supernet_accuracy))
+    assert found[0] == found[1]
 
 
 def test_the_passes_of_second_order_see_the_same_noise(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:

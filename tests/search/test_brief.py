@@ -53,6 +53,14 @@ def test_a_training_that_diverges_counts_as_a_guess(digits: Data) -> None:
         assert wild(POINTWISE).loss == pytest.approx(math.log(len(run.meta.classes)))
 
 
+def test_short_trainings_compute_with_the_precision_of_the_search(digits: Data) -> None:
+    run = trainings(digits, epochs=1)
+    lower = replace(run, recipe=run.recipe.model_copy(update={"precision": "bfloat16"}))
+    exact, rounded = run(POINTWISE).loss, lower(POINTWISE).loss
+    assert rounded != exact
+    assert rounded == pytest.approx(exact, rel=0.05)
+
+
 def test_the_mean_over_networks_of_several_depths_counts(digits: Data) -> None:
     run = trainings(digits, epochs=1)
     one, two, both = (replace(run, depths=depths)(POINTWISE) for depths in ((1,), (2,), (1, 2)))
