@@ -24,7 +24,9 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow's decoders for them, and no others
 METADATA = ("midas_classes", "midas_input", "midas_genotype_hash", "midas_version")
 MAX_SCALED = 2**26  # pixels of a scaled image before its crop
