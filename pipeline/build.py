@@ -20,7 +20,7 @@ def command(target: Target) -> None:
     from pipeline import params
 
     config, seeds = params.section(f"targets.{target}", TargetConfig), params.training_seeds()
-    genotype = load_genotype(layout.GENOTYPE / "genotype.json")
+    genotype = load_genotype(layout.written(layout.GENOTYPE / "genotype.json", "decode"))
     provenance = files.read_json(layout.GENOTYPE / "provenance.json")
     meta = load_meta(layout.DATA / "meta.json")
     trained = {seed: _metrics(target, seed) for seed in seeds}

@@ -15,6 +15,15 @@ MODELS = Path("models")  # one deployable folder a target
 CHECKPOINTS = Path(".checkpoints")  # git-ignored, outside every stage's outs
 
 
+def written(path: Path, by: str = "") -> Path:
+    """A file that a stage writes; raises MidasError, which says what to run, before it has."""
+    if path.is_file():
+        return path
+    from midas.runs.errors import MidasError  # here: what starts a stage must not wait for torch
+
+    raise MidasError(f"{path}: there is no such file; run `{f'dvc repro {by}'.strip()}` first")
+
+
 def training(target: str, seed: int) -> Path:
     """The folder of one training."""
     return TRAIN / target / f"seed-{seed}"

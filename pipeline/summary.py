@@ -13,7 +13,8 @@ def command() -> None:
     from midas.runs.summary import Fact, summarise
     from pipeline import params, versions
 
-    targets, found = params.value("targets", dict[str, Any]), files.read_json(layout.GENOTYPE / "metrics.json")
+    targets = params.value("targets", dict[str, Any])
+    found = files.read_json(layout.written(layout.GENOTYPE / "metrics.json"))
     if found["seeds"]:
         facts = {
             "steps a seed": found["steps"],
@@ -44,7 +45,7 @@ def _facts(target: str) -> dict[str, Any]:
     from midas.runs.summary import Fact
 
     folder = layout.MODELS / target
-    tested = files.read_json(layout.EVALUATE / target / "metrics.json")
+    tested = files.read_json(layout.written(layout.EVALUATE / target / "metrics.json"))
     trained, parity = files.read_json(layout.BUILD / target / "metrics.json"), files.read_json(folder / "parity.json")
     first = _latency(folder, parity)["results"][0]
     return {

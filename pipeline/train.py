@@ -35,7 +35,7 @@ def command(
     seeding.deterministic()
     config = params.section(f"targets.{target}", TargetConfig)
     inputs = [
-        layout.GENOTYPE / "genotype.json",
+        layout.written(layout.GENOTYPE / "genotype.json", "decode"),
         *(layout.DATA / n for n in ("train.safetensors", "val.safetensors", "meta.json")),
     ]
     genotype, meta = load_genotype(inputs[0]), load_meta(inputs[3])

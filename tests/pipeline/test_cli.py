@@ -58,6 +58,17 @@ def test_the_version_and_the_way_to_a_traceback_are_told(tmp_path: Path) -> None
     assert "--debug" in midas("--help", cwd=tmp_path).stdout
 
 
+@pytest.mark.parametrize(
+    ("command", "first"),
+    [("summary", "dvc repro"), ("build digits", "dvc repro decode"), ("train digits 0", "dvc repro decode")],
+)
+def test_what_must_run_before_is_named(command: str, first: str, clone: Path) -> None:
+    refused = midas(*command.split(), cwd=clone)
+    assert refused.returncode == 1
+    assert f"there is no such file; run `{first}` first" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
 def test_a_stage_by_hand_refuses_the_images_of_another_preset(clone: Path, digits_folder: Path) -> None:
     shutil.copytree(digits_folder, clone / "artifacts/data")
     assert midas("init", "cifar10-cpu", cwd=clone).returncode == 0
