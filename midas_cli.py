@@ -53,7 +53,10 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    # here for the help: `main` takes it out of the arguments, wherever it stands
     debug: Annotated[bool, typer.Option("--debug", help="With any command: a traceback of what fails.")] = False,
 ) -> None:
     """From an image data set to a found, trained and verified ONNX classifier."""

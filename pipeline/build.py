@@ -51,12 +51,8 @@ def command(target: Target) -> None:
 def _metrics(target: str, seed: int) -> Any:
     """What came out of one training."""
     from midas.runs import files
-    from midas.runs.errors import MidasError
 
-    path = layout.training(target, seed) / "metrics.json"
-    if not path.is_file():
-        raise MidasError(f"{path}: there is no such file; run `midas train {target} {seed}` first")
-    return files.read_json(path)
+    return files.read_json(layout.written(layout.training(target, seed) / "metrics.json", f"train@{target}-{seed}"))
 
 
 def _spread(accuracy: dict[str, float | None]) -> str:

@@ -42,11 +42,11 @@ def test_without_mixing_batches_are_left_alone() -> None:
 
 
 def test_mixing_pairs_the_images_of_each_processes_part() -> None:
-    options, train = config(mixup=0.2, batch_size=12, auxiliary_weight=0), TRAIN
+    options = config(mixup=0.2, batch_size=12, auxiliary_weight=0)
     network = initial_network(GENOTYPE, options, 2, META.size)
-    Trainer(new_state(network, options), options, train, META, "two", World(0, 2))
+    Trainer(new_state(network, options), options, TRAIN, META, "two", World(0, 2))
     with pytest.raises(ParamsError, match="a part of the batch is 3 of them"):
-        Trainer(new_state(network, options), options, train, META, "four", World(0, 4))
+        Trainer(new_state(network, options), options, TRAIN, META, "four", World(0, 4))
 
 
 def test_a_mixed_training_learns_and_is_the_same_every_time() -> None:
