@@ -29,6 +29,8 @@ from torch.nn import functional as F
 from midas.bench.latency import cpu_name
 from midas.nets.auxiliary import AuxiliaryHead
 from midas.nets.build import build_network
+from midas.runs import precision
+from midas.runs.replay import recorded
 from midas.search.bilevel import build_search
 from midas.search.config import SearchConfig
 from midas.search.supernet import SearchCell
@@ -123,24 +125,49 @@ def race(
     options: argparse.Namespace,
 ) -> str:
     """Median time of a step of each, in turns."""
-    images = torch.randn(options.batch, 3, 32, 32)
-    labels = torch.randint(0, 10, (options.batch,))
-    entries = []
-    for (module, network), layout in ((theirs, torch.contiguous_format), (ours, torch.channels_last)):
-        entries.append(
-            (network, images.contiguous(memory_format=layout), torch.optim.SGD(module.parameters(), 0.025, 0.9))
-        )
+    device = torch.device(options.device)
+    images = torch.randn(options.batch, 3, 32, 32, device=device)
+    labels = torch.randint(0, 10, (options.batch,), device=device)
+    steps = [
+        stepper(theirs, images, labels, "float32", graphs=False),
+        stepper(ours, images.contiguous(memory_format=torch.channels_last), labels, options.precision, options.graphs),
+    ]
     seen: list[list[float]] = [[], []]
-    for run in range(options.runs + 1):
-        for (network, x, optimiser), times in zip(entries, seen, strict=True):
+    for run in range(options.runs + 3):
+        for step, times in zip(steps, seen, strict=True):
             start = time.perf_counter()
-            optimiser.zero_grad()
-            F.cross_entropy(network(x), labels).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            if run:
+            step()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if run >= 3:
                 times.append(time.perf_counter() - start)
     peer, own = (statistics.median(times) for times in seen)
-    return f"theirs {peer:.2f} s, ours {own:.2f} s, ratio {own / peer:.2f} (batch {options.batch}, {options.runs} runs)"
+    ratio = f"ratio {own / peer:.2f} (batch {options.batch}, {options.runs} runs)"
+    return f"theirs {1000 * peer:.1f} ms, ours {1000 * own:.1f} ms, {ratio}"
+
+
+def stepper(
+    runner: Runner, images: Tensor, labels: Tensor, lower: precision.Precision, graphs: bool
+) -> Callable[[], None]:
+    """A step of a network: forward, backward, SGD."""
+    module, network = runner[0].to(images.device), runner[1]
+    parameters = list(module.parameters())
+    optimiser = torch.optim.SGD(parameters, 0.025, 0.9)
+
+    def run(x: Tensor, y: Tensor) -> Tensor:
+        with precision.lower(lower, x.device):
+            loss = F.cross_entropy(network(x), y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    passed = recorded(run, parameters, images.device, graphs)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        passed(images, labels)
+        optimiser.step()
+
+    return step
 
 
 def supernet_report(name: str, network: type, primitives: list[str], options: argparse.Namespace) -> None:
@@ -166,6 +193,9 @@ def supernet_report(name: str, network: type, primitives: list[str], options: ar
     theirs, supernet, arm, pairs = pair(torch.float64)
     print(f"{name}, supernet: {compare(logits_of(theirs), lambda x: supernet(x, arm)[0], pairs, 32)}")
     theirs, supernet, arm, _ = pair(torch.float32)
+    arm.to(options.device)
+    for alpha in (theirs.alphas_normal, theirs.alphas_reduce):  # `to` does not know them
+        alpha.data = alpha.data.to(options.device)
     print(f"{name}, supernet: {race((theirs, logits_of(theirs)), (supernet, lambda x: supernet(x, arm)[0]), options)}")
 
 
@@ -213,15 +243,17 @@ def main() -> None:
     parser.add_argument("--darts", type=Path, help="checkout of quark0/darts")
     parser.add_argument("--confopt", type=Path, help="checkout of automl/ConfigurableOptimizer")
     parser.add_argument("--compile", action="store_true", help="time NetworkCIFAR with our cells compiled, too")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where steps are timed")
+    parser.add_argument("--precision", default="float32", help="ours; theirs is float32 (tf32, bfloat16)")
+    parser.add_argument("--graphs", action="store_true", help="ours replayed as CUDA graphs, as the stages do on a GPU")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    if not torch.cuda.is_available():
-        Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
-        nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
+    Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
+    nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     print(f"{cpu_name()}, {options.threads} threads, torch {torch.__version__}")
     if options.darts:
         folder = options.darts / "cnn"

@@ -3,6 +3,7 @@
     python benchmarks/step_time.py                  all tables, about 20 minutes on two idle cores
     python benchmarks/step_time.py a b --runs 5     (a) the DARTS supernet, (b) NAS-Bench-201's, N5 and as in
                                                     nasbench201-cpu, (c) DARTS_V2 in training, (d) resolution and patches
+    python benchmarks/step_time.py --device cuda --precision bfloat16 --runs 50
 
 Cases are interleaved in one process; ratios are to the first case of a table. The last line of a table compares the
 multiply-adds per second of the supernet's forward pass with those of a large convolution on the same cores.
@@ -12,6 +13,7 @@ import argparse
 import math
 import os
 import time
+from dataclasses import replace
 
 import torch
 
@@ -67,17 +69,26 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=["float32", "tf32", "bfloat16"], default="float32")
+    parser.add_argument("--no-graphs", action="store_true", help="on a GPU: start every kernel by itself")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"{cpu_name()}, {options.threads} threads, torch {torch.__version__}, {options.runs} runs")
+    gpu = f"{torch.cuda.get_device_name()}, {options.precision}, " if options.device == "cuda" else ""
+    print(f"{gpu}{cpu_name()}, {options.threads} threads, torch {torch.__version__}, {options.runs} runs")
+    where = {"device": options.device, "precision": options.precision, "cuda_graphs": not options.no_graphs}
     for name in options.tables:
-        for title, cases in TABLES[name]:
+        for title, listed in TABLES[name]:
+            cases = [replace(case, **where) for case in listed]
             times = measure(cases, options.runs, memory=not options.no_memory)
             print(f"\n### {title}\n{table(cases, times)}")
             macs, step = forward_macs(cases[0])
             start = time.perf_counter()
             step()
-            reached, possible = macs / (time.perf_counter() - start), convolution_speed()
+            reached, possible = (
+                macs / (time.perf_counter() - start),
+                convolution_speed(5, options.device, options.precision),
+            )
             print(
                 f"\nForward {reached / 1e9:.1f}, large convolution {possible / 1e9:.1f} GMAC/s: {reached / possible:.0%}."
             )

@@ -24,7 +24,10 @@ from midas.nets.build import build_network
 from midas.nets.complexity import count_macs
 from midas.nets.network import MidasNet
 from midas.nets.registry import ZOO
+from midas.runs import precision
 from midas.runs.memory import keep_freed
+from midas.runs.precision import Precision
+from midas.runs.replay import recorded
 from midas.search.arms import Arm
 from midas.search.bilevel import build_search
 from midas.search.config import SearchConfig
@@ -54,6 +57,9 @@ class StepCase:
     batch: int = 64
     checkpointing: bool = False
     compile: bool = False  # of a training
+    device: str = "cpu"
+    precision: Precision = "float32"
+    cuda_graphs: bool = True  # as the stages do: a pass is recorded and replayed on a GPU
 
 
 @dataclass(frozen=True)
@@ -74,20 +80,31 @@ class StepTime:
 def build_step(case: StepCase) -> Callable[[], None]:
     """The step as a function. A search step is an architecture step and a weight step, as in `midas.search.engine`."""
     torch.manual_seed(0)
-    images = torch.randn(case.batch, 3, case.size, case.size).to(memory_format=torch.channels_last)
-    labels = torch.randint(0, 10, (case.batch,))
+    device = torch.device(case.device)
+    images, labels = _images(case).to(device), torch.randint(0, 10, (case.batch,)).to(device)
     network, arm = _build(case)
-    sgd = torch.optim.SGD(network.parameters(), 0.025, momentum=0.9, weight_decay=3e-4)
-    if arm is None:
-        return partial(_descend, network, (), sgd, lambda: F.cross_entropy(network(images), labels))
-    adam = torch.optim.Adam(arm.parameters(), 3e-4, betas=(0.5, 0.999))
+    fused = device.type == "cuda" or None
+    sgd = torch.optim.SGD(network.parameters(), 0.025, momentum=0.9, weight_decay=3e-4, fused=fused)
 
-    def loss() -> Tensor:
-        return F.cross_entropy(network(images, arm)[0], labels)
+    def run(x: Tensor, y: Tensor) -> Tensor:
+        with precision.lower(case.precision, device):
+            loss = F.cross_entropy(network(x) if arm is None else network(x, arm)[0], y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def pass_of(learner: nn.Module) -> Callable[[], Tensor]:
+        alike = case.cuda_graphs and not case.compile and not case.checkpointing and (arm is None or arm.repeats)
+        return partial(recorded(run, list(learner.parameters()), device, alike), images, labels)
+
+    by_weights = pass_of(network)
+    if arm is None:
+        return partial(_descend, network, (), sgd, by_weights)
+    adam = torch.optim.Adam(arm.parameters(), 3e-4, betas=(0.5, 0.999), fused=fused)
+    by_arm = pass_of(arm)
 
     def step() -> None:
-        _descend(arm, [network], adam, loss)
-        _descend(network, [arm], sgd, loss)
+        _descend(arm, [network], adam, by_arm)
+        _descend(network, [arm], sgd, by_weights)
 
     return step
 
@@ -97,23 +114,25 @@ def measure(cases: Sequence[StepCase], runs: int, memory: bool = True) -> list[S
 
     Args:
         cases: what is measured.
-        runs: how often each is timed, after one run that warms up.
+        runs: how often each is timed, after one run that warms up, or two on a GPU, where the second records.
         memory: whether each also runs twice in a process of its own for its peak memory.
     """
     steps = [build_step(case) for case in cases]
     times: list[list[float]] = [[] for _ in cases]
-    for run in range(runs + 1):
+    warm = 2 if cases[0].device == "cuda" else 1
+    for run in range(runs + warm):
         for step, seen in zip(steps, times, strict=True):
             start = time.perf_counter()
             step()
-            if run:
+            _wait(cases[0].device)
+            if run >= warm:
                 seen.append(time.perf_counter() - start)
     peaks = [(peak_memory(case), estimated_memory(case)) if memory else (None, None) for case in cases]
     return [_summary(seen, times[0], *peak) for seen, peak in zip(times, peaks, strict=True)]
 
 
 def peak_memory(case: StepCase) -> float:
-    """MiB of resident memory that two steps take above what the process had after its imports."""
+    """MiB of resident memory, or of a GPU's, that two steps take above what the process had after its imports."""
     code = f"from midas.bench import steps; print(steps._own_peak(steps.StepCase(**{asdict(case)!r})))"
     return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 
@@ -127,28 +146,33 @@ def estimated_memory(case: StepCase) -> float:
     return train_bytes(new_state(cast(MidasNet, network), config), config, case.size, case.batch) / _MIB
 
 
-def convolution_speed(runs: int = 5) -> float:
-    """Multiply-adds per second of a large convolution (64 x 256 x 32 x 32, 3x3), forward: what the cores can do."""
-    conv = nn.Conv2d(256, 256, 3, padding=1).to(memory_format=torch.channels_last)
-    images = torch.randn(16, 256, 32, 32).to(memory_format=torch.channels_last)
+def convolution_speed(runs: int = 5, device: str = "cpu", precision_: Precision = "float32") -> float:
+    """Multiply-adds per second of a large convolution (16 x 256 x 32 x 32, 3x3; 512 images on a GPU), forward: what the device
+    can do.
+    """
+    conv = nn.Conv2d(256, 256, 3, padding=1, device=device).to(memory_format=torch.channels_last)
+    count = 16 if device == "cpu" else 512
+    images = torch.randn(count, 256, 32, 32, device=device).to(memory_format=torch.channels_last)
     seen = []
-    with torch.no_grad():
+    with torch.no_grad(), precision.lower(precision_, torch.device(device)):
         for _ in range(runs + 1):
             start = time.perf_counter()
             conv(images)
+            _wait(device)
             seen.append(time.perf_counter() - start)
     return images.shape[0] * 32 * 32 * conv.weight.numel() / min(seen[1:])
 
 
 def forward_macs(case: StepCase) -> tuple[int, Callable[[], None]]:
     """Multiply-adds of a forward pass of the whole batch (convolutions and linear layers), and that pass."""
-    images = torch.randn(case.batch, 3, case.size, case.size).to(memory_format=torch.channels_last)
+    images, device = _images(case).to(case.device), torch.device(case.device)
     network = _Forward(case).eval()
     macs = count_macs(network, (3, case.size, case.size)) * case.batch
 
     def step() -> None:
-        with torch.inference_mode():
+        with torch.inference_mode(), precision.lower(case.precision, device):
             network(images)
+        _wait(case.device)
 
     step()
     return macs, step
@@ -171,9 +195,11 @@ def table(cases: Sequence[StepCase], times: Sequence[StepTime]) -> str:
         peak = "" if seen.memory is None else f"{seen.memory:.0f}"
         share = "" if seen.memory is None or not first.memory else f"{seen.memory / first.memory:.2f}"
         guess = "" if seen.estimate is None else f"{seen.estimate:.0f}"
-        spread, (ratio, low, high) = f"{seen.low:.3f} to {seen.high:.3f}", seen.ratio
+        digits = 3 if first.median > 0.1 else 5
+        spread, (ratio, low, high) = f"{seen.low:.{digits}f} to {seen.high:.{digits}f}", seen.ratio
         lines.append(
-            f"| {case.name} | {seen.median:.3f} | {spread} | {ratio:.2f} | {low:.2f} to {high:.2f} | {peak} | {share} | {guess} |"
+            f"| {case.name} | {seen.median:.{digits}f} | {spread} | {ratio:.2f} | {low:.2f} to {high:.2f} | {peak} | {share} "
+            f"| {guess} |"
         )
     return "\n".join(lines)
 
@@ -192,13 +218,13 @@ class _Forward(nn.Module):
 
 
 def _descend(
-    learner: nn.Module, fixed: Sequence[nn.Module], optimiser: torch.optim.Optimizer, loss: Callable[[], Tensor]
+    learner: nn.Module, fixed: Sequence[nn.Module], optimiser: torch.optim.Optimizer, run: Callable[[], Tensor]
 ) -> None:
-    """One step of an optimiser on one module, the others held fixed."""
+    """One step of an optimiser on one module, the others held fixed; `run` leaves the gradient."""
     learner.requires_grad_(True).zero_grad()
     for module in fixed:
         module.requires_grad_(False)
-    loss().backward()  # type: ignore[no-untyped-call]
+    run()
     nn.utils.clip_grad_norm_(learner.parameters(), 5.0)
     optimiser.step()
 
@@ -212,7 +238,7 @@ def _build(case: StepCase) -> tuple[nn.Module, Arm | None]:
         if case.compile:
             for cell in network.cells:
                 cell.compile()
-        return network.train().to(memory_format=torch.channels_last), None
+        return network.train().to(torch.device(case.device)).to(memory_format=torch.channels_last), None
     config = SearchConfig(
         arm=case.arm,
         patch_size=case.patch,
@@ -220,7 +246,18 @@ def _build(case: StepCase) -> tuple[nn.Module, Arm | None]:
         cells=case.cells,
         checkpointing=case.checkpointing,
     )
-    return build_search(get_space(case.space).without(config.exclude), config, num_classes=10, seed=0)
+    supernet, arm = build_search(get_space(case.space).without(config.exclude), config, num_classes=10, seed=0)
+    return supernet.to(case.device), arm.to(case.device)
+
+
+def _images(case: StepCase) -> Tensor:
+    return torch.randn(case.batch, 3, case.size, case.size).to(memory_format=torch.channels_last)
+
+
+def _wait(device: str) -> None:
+    """Until a GPU has done what it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 def _summary(seen: list[float], first: list[float], peak: float | None, estimate: float | None) -> StepTime:
@@ -234,6 +271,11 @@ def _summary(seen: list[float], first: list[float], peak: float | None, estimate
 
 def _own_peak(case: StepCase) -> float:
     """Of this process, which keeps freed memory where the stage would: see `peak_memory`."""
+    if case.device == "cuda":
+        step = build_step(case)
+        step()
+        step()
+        return int(torch.cuda.max_memory_allocated()) / _MIB
     if case.cell is not None:
         keep_freed()
     if _STATUS.is_file():

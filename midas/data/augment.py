@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
+from midas.runs.transfer import send
+
 if TYPE_CHECKING:
     from midas.data.picturewise import Pictures
 
@@ -71,7 +73,7 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
         float32 [B, 3, H, W] in channels_last memory, on the images' device.
     """
     pixels = images.to(torch.float32, memory_format=torch.channels_last)
-    centre, spread = (torch.tensor(value, device=images.device).view(1, 3, 1, 1) for value in (mean, std))
+    centre, spread = (send(torch.tensor(value).view(1, 3, 1, 1), images.device) for value in (mean, std))
     return pixels.div_(255).sub_(centre).div_(spread)
 
 
@@ -113,7 +115,7 @@ class Augment:
 
                 self.pictures = Pictures(self.config, images.shape[-1], self.mean)
             images = self.pictures(images, draws.picture)
-        draws = Draws(*(draw.to(images.device) for draw in draws))
+        draws = Draws(*(send(draw, images.device) for draw in draws))
         if self.config.pad or self.config.flip:
             images = self._crop(images, draws)
         result = normalise(images, self.mean, self.std)

@@ -1,6 +1,7 @@
 """Randomness without state: every draw follows from (seed, purpose, step), so a resumed run needs no saved generator."""
 
 import hashlib
+import os
 
 import torch
 
@@ -27,5 +28,6 @@ def deterministic() -> None:
     New memory is not filled first, as torch would then do: nothing here reads what it has not written, and the filling took up
     to a twelfth of a short training's time.
     """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for; read before its first use
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property its stub lacks

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from midas.data.augment import Augment
@@ -22,6 +22,8 @@ from midas.data.prepared import DataMeta
 from midas.genotype import Genotype
 from midas.runs import precision, seeding
 from midas.runs.processes import end_with_parent
+from midas.runs.replay import recorded
+from midas.runs.transfer import send
 from midas.search.arms import DiscreteArm
 from midas.search.config import RefineConfig, SearchConfig
 from midas.search.halves import Halves
@@ -98,19 +100,24 @@ class ShortTrainings:
         steps = [index for epoch in range(self.epochs) for index in epoch_batches(len(half), batch, order, epoch)]
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, len(steps), recipe.min_learning_rate)
         augment = Augment(recipe.augment, self.meta.mean, self.meta.std)
+
+        def descend(images: Tensor, labels: Tensor) -> Tensor:
+            with precision.lower(recipe.precision, self.device):
+                loss = F.cross_entropy(network(images, arm)[0], labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss.detach()
+
+        run = recorded(descend, list(network.parameters()), self.device, recipe.cuda_graphs)
         per_epoch, last = len(steps) // self.epochs, torch.zeros((), device=self.device)  # no step waits for the device
         for step, index in enumerate(steps):
-            images, labels = augment(half.images[index].to(self.device), draws), half.labels[index].to(self.device)
-            with precision.lower(recipe.precision, self.device):
-                logits, _ = network(images, arm)
-                loss = F.cross_entropy(logits, labels)
+            own, labels = (send(x[index], self.device) for x in (half.images, half.labels))
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss = run(augment(own, draws), labels)
             nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
             optimiser.step()
             schedule.step()
             if step >= len(steps) - per_epoch:
-                last += loss.detach()
+                last += loss
         mean, guess = float(last) / per_epoch, math.log(len(self.meta.classes))
         return Verdict(min(mean, guess) if math.isfinite(mean) else guess, self._accuracy(network, arm))
 

@@ -4,7 +4,6 @@ Source: DARTS, arXiv 1806.09055, section 2.3 with xi = 0, as METHOD.md section 2
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,6 +16,8 @@ from midas.data.prepared import DataMeta, Split
 from midas.runs import precision, seeding
 from midas.runs.errors import ParamsError, TrainingDiverged
 from midas.runs.progress import Reporter
+from midas.runs.replay import Pass, forget, recorded
+from midas.runs.transfer import send
 from midas.runs.world import World
 from midas.search.arms import Arm
 from midas.search.config import SearchConfig
@@ -28,6 +29,7 @@ from midas.search.weights import weight_optimiser
 from midas.spaces.space import Space
 
 Batch = list[tuple[Tensor, Tensor]]  # images [b, 3, H, W] and labels [b] of each part that this process runs
+READ_EVERY = 20  # steps of a GPU between two readings of its losses: the host must run ahead of it
 
 
 class Engine:
@@ -53,11 +55,26 @@ class Engine:
         self.weight_optimiser = weight_optimiser(self.weights, config)
         decay = config.arch_weight_decay if arm.decays else 0.0
         self.arch_optimiser = (
-            torch.optim.Adam(self.architecture, config.arch_learning_rate, betas=(0.5, 0.999), weight_decay=decay)
+            torch.optim.Adam(
+                self.architecture,
+                config.arch_learning_rate,
+                betas=(0.5, 0.999),
+                weight_decay=decay,
+                fused=self.on_gpu or None,
+            )
             if self.architecture
             else None  # random search learns no architecture
         )
         self.steps_per_epoch = halves.steps_per_epoch
+        divided = config.accumulate > 1 or config.checkpointing or config.second_order
+        alike = config.cuda_graphs and arm.repeats and not divided
+        self.weight_pass = recorded(self._pass, self.weights, world.device, alike)
+        self.architecture_pass = recorded(self._penalised_pass, self.architecture, world.device, alike)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it computes on an NVIDIA GPU."""
+        return self.world.device.type == "cuda"
 
     def epoch(self, epoch: int, report: Reporter) -> dict[str, Any]:
         """One pass over both halves; returns the history row, in which `arch_loss` and `arch_accuracy` are None where the
@@ -73,25 +90,33 @@ class Engine:
             for name, half in (("weights", self.halves.weights), ("architecture", self.halves.architecture))
         ]
         learns = self.arch_optimiser if epoch >= self.config.warmup_epochs else None
-        sums, none = torch.zeros(4), torch.zeros(2, device=self.world.device)
+        forget(self.architecture_pass)  # an arm's penalty may grow with the progress
+        sums, none, unread = torch.zeros(4), torch.zeros(2, device=self.world.device), []
         for step in range(self.steps_per_epoch):
             batch, held_out_seen = self._images(self.halves.weights, orders[0][step], draws), none
             if learns is not None:
                 held_out = self._images(self.halves.architecture, orders[1][step], draws)
                 held_out_seen = self._architecture_step(learns, held_out, batch)
-            seen = torch.cat([self._weight_step(batch), held_out_seen]).cpu()  # read together: a GPU is waited for once
-            loss, hits, arch_loss, _ = seen.tolist()
-            if not math.isfinite(loss + arch_loss):
-                raise TrainingDiverged(
-                    f"search seed {self.seed}: the loss is not a number at epoch {epoch + 1}, step {step + 1}; the checkpoint of "
-                    f"epoch {epoch} is kept; lower search.learning_rate ({self.config.learning_rate})"
-                )
-            sums += seen
-            report.step(loss=loss, accuracy=hits)
+            unread.append(torch.cat([self._weight_step(batch), held_out_seen]))
+            if len(unread) == (READ_EVERY if self.on_gpu else 1) or step + 1 == self.steps_per_epoch:
+                sums += self._read(unread, epoch, step + 1, report)
+                unread = []
         monitored = monitor(self.space, self.supernet, self.arm, self.halves.architecture, self.meta, self.config)
         steps = (epoch + 1) * self.steps_per_epoch
         means = self._means(sums / self.steps_per_epoch, learns is not None)
         return {"epoch": epoch + 1, "step": steps, **means, **monitored}
+
+    def _read(self, unread: list[Tensor], epoch: int, steps: int, report: Reporter) -> Tensor:
+        """Report the last of `steps` steps of an epoch; their sum, [4]. Raises TrainingDiverged where one is no number."""
+        seen = torch.stack(unread).cpu()
+        for number, (loss, hits, arch_loss, _) in enumerate(seen.tolist(), steps - len(seen) + 1):
+            if not math.isfinite(loss + arch_loss):
+                raise TrainingDiverged(
+                    f"search seed {self.seed}: the loss is not a number at epoch {epoch + 1}, step {number}; the checkpoint of "
+                    f"epoch {epoch} is kept; lower search.learning_rate ({self.config.learning_rate})"
+                )
+            report.step(loss=loss, accuracy=hits)
+        return seen.sum(0)
 
     def _check_parts(self) -> None:
         """Raise ParamsError where the batches cannot be divided."""
@@ -113,29 +138,33 @@ class Engine:
         if self.config.second_order:
             seen = self._unrolled(held_out[0], batch[0])
         else:
-            seen = self._backward(held_out, self.architecture, self.arm.penalty)
+            seen = self._backward(held_out, self.architecture_pass, self.architecture)
         optimiser.step()
         return seen
 
-    def _backward(
-        self, batch: Batch, parameters: list[nn.Parameter], penalty: Callable[[], Tensor | None] = lambda: None
-    ) -> Tensor:
+    def _backward(self, batch: Batch, run: Pass, parameters: list[nn.Parameter]) -> Tensor:
         """Leave the gradient of the whole batch, over all processes, on the parameters; the mean loss and accuracy, [2]."""
-        seen = []
-        for part in batch:
-            loss, hits = self._loss(part)
-            more = penalty()
-            ((loss if more is None else loss + more) / len(batch)).backward()  # type: ignore[no-untyped-call]
-            seen.append(torch.stack([loss.detach(), hits.to(loss.dtype)]))
+        seen = [run(images, labels) for images, labels in batch]
         self.world.average([p.grad for p in parameters if p.grad is not None])
         mean = torch.stack(seen).mean(0)
         self.world.average([mean])
         return mean
 
+    def _pass(self, images: Tensor, labels: Tensor, penalty: Tensor | None = None) -> Tensor:
+        """Add a part's share of the batch's gradient to whatever requires one; the part's loss and accuracy, [2]."""
+        loss, hits = self._loss((images, labels))
+        whole = loss if penalty is None else loss + penalty
+        (whole / self.parts).backward()  # type: ignore[no-untyped-call]
+        return torch.stack([loss.detach(), hits.to(loss.dtype)])
+
+    def _penalised_pass(self, images: Tensor, labels: Tensor) -> Tensor:
+        """`_pass` with what the arm adds to its loss."""
+        return self._pass(images, labels, self.arm.penalty())
+
     def _unrolled(self, held_out: tuple[Tensor, Tensor], batch: tuple[Tensor, Tensor]) -> Tensor:
         """Leave the second-order gradient on the arm; the loss and accuracy, [2], are those at the moved weights."""
         seen: list[Tensor] = []
-        devices = [self.world.device] if self.world.device.type == "cuda" else []
+        devices = [self.world.device] if self.on_gpu else []
 
         def judged(on: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             with torch.random.fork_rng(devices):  # passes are compared with each other: `noise` is the same in each
@@ -166,7 +195,7 @@ class Engine:
         """SGD on the weights alone; returns loss and accuracy, [2]. A weight whose candidate was not drawn stays."""
         self.supernet.requires_grad_(True).zero_grad()
         self.arm.requires_grad_(False)
-        seen = self._backward(batch, self.weights)
+        seen = self._backward(batch, self.weight_pass, self.weights)
         nn.utils.clip_grad_norm_(self.weights, self.config.clip)
         self.weight_optimiser.step()
         return seen
@@ -186,7 +215,7 @@ class Engine:
         length, batch = len(index) // parts, []
         for part in range(self.world.rank * self.parts, (self.world.rank + 1) * self.parts):
             place = slice(part * length, (part + 1) * length)
-            own, labels = (x[index[place]].to(weight.device) for x in (half.images, half.labels))
+            own, labels = (send(x[index[place]], weight.device) for x in (half.images, half.labels))
             images = self.augment.apply(own, Draws(*(draw[..., place] for draw in drawn)))
             batch.append((images.to(weight.dtype), labels))
         return batch

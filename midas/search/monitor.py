@@ -10,6 +10,7 @@ from midas.data.augment import normalise
 from midas.data.batches import sequential_batches
 from midas.data.prepared import DataMeta, Split
 from midas.genotype import Genotype
+from midas.runs.transfer import send
 from midas.search.arms import Arm, DiscreteArm
 from midas.search.config import SearchConfig
 from midas.search.decode import Distributions, decode, distributions, sample_weights
@@ -102,7 +103,7 @@ def accuracy(supernet: Supernet, arm: Arm, half: Split, meta: DataMeta, batch_si
     was_training, _, device = arm.training, arm.eval(), next(supernet.parameters()).device
     hits = 0
     for index in _batches(len(half), batch_size):
-        images, labels = (x[index].to(device) for x in (half.images, half.labels))
+        images, labels = (send(x[index], device) for x in (half.images, half.labels))
         logits, _ = supernet(normalise(images, meta.mean, meta.std), arm)
         hits += int((logits.argmax(1) == labels).sum())
     arm.train(was_training)

@@ -94,5 +94,10 @@ def areas(size: tuple[int, int], patch: int | None, like: Tensor) -> Tensor:
     """The number of pixels in each patch, [1, Ph, Pw, 1]."""
     if patch is None:
         return like.new_full((1, 1, 1, 1), size[0] * size[1])
-    sides = [torch.tensor([min(patch, side - start) for start in range(0, side, patch)]) for side in size]
-    return torch.outer(*sides).to(like)[None, :, :, None]
+    sides = []
+    for side in size:  # filled where they are used: nothing is copied there
+        full, rest = divmod(side, patch)
+        sides.append(like.new_full((full + (rest > 0),), patch))
+        if rest:
+            sides[-1][-1:].fill_(rest)
+    return torch.outer(*sides)[None, :, :, None]

@@ -18,12 +18,12 @@ def pairs(n: int) -> tuple[tuple[int, int], ...]:
 
 
 @cache
-def incidence(n: int) -> Tensor:
-    """[pairs, n]: 1 where the pair holds the edge."""
-    matrix = torch.zeros(len(pairs(n)), n, dtype=torch.float64)
+def incidence(n: int, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Tensor:
+    """[pairs, n]: 1 where the pair holds the edge. Kept, so that it is brought to a device once."""
+    matrix = torch.zeros(len(pairs(n)), n, dtype=dtype)
     for row, (i, k) in enumerate(pairs(n)):
         matrix[row, i] = matrix[row, k] = 1
-    return matrix
+    return matrix.to(device)
 
 
 def pair_marginals(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,7 +43,7 @@ def pair_marginals(scores: Tensor) -> tuple[Tensor, Tensor]:
     if n <= 2:
         # no choice: exact ones, and no gradient where the formula's is zero
         return torch.ones_like(scores[..., :1]), torch.ones_like(scores)
-    matrix = incidence(n).to(scores)
+    matrix = incidence(n, scores.dtype, scores.device)
     columns = scores.movedim(-1, 0)  # pairs and edges first: a softmax over a short last axis is slow
     pi = torch.softmax(matrix @ columns.reshape(n, -1), dim=0)  # [n, ...] -> [pairs, M]
     m = matrix.T @ pi  # [n, M]

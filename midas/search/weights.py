@@ -9,7 +9,13 @@ from midas.search.config import SearchConfig
 
 
 def weight_optimiser(weights: Iterable[nn.Parameter], config: SearchConfig) -> torch.optim.SGD:
-    """The optimiser of `weights` at the search's largest learning rate; a schedule is the caller's."""
+    """The optimiser of `weights` at the search's largest learning rate; a schedule is the caller's. On a GPU it is one kernel."""
+    learned = list(weights)
     return torch.optim.SGD(
-        weights, config.learning_rate, config.momentum, nesterov=config.nesterov, weight_decay=config.weight_decay
+        learned,
+        config.learning_rate,
+        config.momentum,
+        nesterov=config.nesterov,
+        weight_decay=config.weight_decay,
+        fused=all(weight.is_cuda for weight in learned) or None,
     )

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from midas.data.augment import normalise
 from midas.data.batches import sequential_batches
 from midas.data.prepared import DataMeta, Split
+from midas.runs.transfer import send
 from midas.runs.world import World
 
 BATCH = 256  # images at a time: bounds memory, changes nothing else
@@ -22,8 +23,8 @@ def evaluate(network: nn.Module, split: Split, meta: DataMeta, world: World | No
     network.eval()
     sums = torch.zeros(2, dtype=torch.float64, device=weight.device)  # loss, hits
     for index in sequential_batches(len(split), BATCH)[world.rank :: world.size]:
-        labels = split.labels[index].to(weight.device)
-        images = normalise(split.images[index].to(weight.device), meta.mean, meta.std).to(weight.dtype)
+        labels = send(split.labels[index], weight.device)
+        images = normalise(send(split.images[index], weight.device), meta.mean, meta.std).to(weight.dtype)
         logits = network(images)
         sums[0] += F.cross_entropy(logits, labels, reduction="sum")
         sums[1] += (logits.argmax(1) == labels).sum()

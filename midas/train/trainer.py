@@ -18,6 +18,8 @@ from midas.data.prepared import DataMeta, Split
 from midas.runs import interrupt, precision, seeding
 from midas.runs.errors import ParamsError, TrainingDiverged
 from midas.runs.progress import Reporter
+from midas.runs.replay import forget, recorded
+from midas.runs.transfer import send
 from midas.runs.world import World
 from midas.train.config import TargetConfig
 from midas.train.mixing import Mix
@@ -56,6 +58,10 @@ class Trainer:
         self.mix = Mix(config, len(meta.classes), state.seed)
         self.criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
         self.steps_per_epoch = len(self._batches(0))
+        divided = self.parts > 1 or config.checkpointing or config.compile
+        self.run = recorded(
+            self._pass, list(state.parameters()), world.device, alike=config.cuda_graphs and not divided
+        )
         self.scheduler = build_scheduler(state.optimiser, config, self.steps_per_epoch)
 
     def _batches(self, epoch: int) -> list[Tensor]:
@@ -68,6 +74,7 @@ class Trainer:
         """The rest of a pass over the training images: the row of the history without validation, None if interrupted."""
         state, saved = self.state, time.monotonic()
         state.network.set_drop_path(drop_path_at(epoch, self.config))
+        forget(self.run)
         state.network.train()
         for step, index in list(enumerate(self._batches(epoch)))[state.step :]:
             loss, seen = self.step(epoch, step, index, interruption)
@@ -97,12 +104,11 @@ class Trainer:
         seen = torch.zeros(5, dtype=torch.float64, device=self.world.device)
         for part, images, labels in self._own_parts(epoch, step, index):
             seeding.seed_torch(state.seed, "train", epoch, step, part)  # drop path draws from here
-            loss, total, hits = self._loss(images, labels, (epoch, step, part))
-            (total / config.accumulate).backward()  # type: ignore[no-untyped-call]
-            seen[0] += loss.detach() * len(labels)
+            loss, total, hits = self.run(*self.mix(images, labels, epoch, step, part), labels)
+            seen[0] += loss * len(labels)
             seen[1] += hits
             seen[2] += len(labels)
-            seen[3] += total.detach()
+            seen[3] += total
         seen[4] = float(interruption is not None and interruption.number is not None)
         loss_sum, right, images_seen, whole, stopped = self.world.add(seen).tolist()
         if not math.isfinite(whole):
@@ -126,25 +132,32 @@ class Trainer:
         size, length = size_at(epoch, self.config, shape[-1]), len(index) // self.parts
         for part in range(self.world.rank * self.config.accumulate, (self.world.rank + 1) * self.config.accumulate):
             place = slice(part * length, (part + 1) * length)
-            own = self.train.images[index[place]].to(weight.device)
+            own = send(self.train.images[index[place]], weight.device)
             images = self.augment.apply(own, Draws(*(draw[..., place] for draw in draws))).to(weight.dtype)
             if size < shape[-1]:
                 images = F.interpolate(images, size=size, mode="bilinear", antialias=True)
-            yield part, images, self.train.labels[index[place]].to(weight.device)
+            yield part, images, send(self.train.labels[index[place]], weight.device)
 
-    def _loss(self, images: Tensor, labels: Tensor, draw: tuple[int, int, int]) -> tuple[Tensor, Tensor, Tensor]:
-        """The main loss, the loss with the auxiliary head's share, and how many images were classified correctly."""
-        images, wanted = self.mix(images, labels, *draw)
-        criterion = self.criterion if wanted is labels else F.cross_entropy  # mixed labels are smoothed already
+    def _pass(self, images: Tensor, wanted: Tensor, labels: Tensor) -> Tensor:
+        """Add a part's share of the batch's gradient to the weights.
+
+        Returns:
+            [3]: the main loss, the loss with the auxiliary head's share, and how many images were classified correctly.
+        """
+        criterion = (
+            F.cross_entropy if wanted.is_floating_point() else self.criterion
+        )  # mixed labels are smoothed already
         with precision.lower(self.config.precision, self.world.device):
             features, auxiliary_features = self.state.network.forward_cells(images)
             logits = self.state.network.forward_head(features)
             loss: Tensor = criterion(logits, wanted)
             hits = (logits.detach().argmax(1) == labels).sum()
-            if self.state.auxiliary is None:
-                return loss, loss, hits
-            auxiliary = criterion(self.state.auxiliary(auxiliary_features), wanted)
-            return loss, loss + self.config.auxiliary_weight * auxiliary, hits
+            total = loss
+            if self.state.auxiliary is not None:
+                auxiliary = criterion(self.state.auxiliary(auxiliary_features), wanted)
+                total = loss + self.config.auxiliary_weight * auxiliary
+        (total / self.config.accumulate).backward()  # type: ignore[no-untyped-call]
+        return torch.stack([loss.detach(), total.detach(), hits.float()])
 
     def _diverged(self, epoch: int, step: int) -> str:
         """What a person reads when the loss is no number any more."""

@@ -70,6 +70,7 @@ class Arm(nn.Module):
     """The interface, with the answers of an arm that draws nothing and regularises nothing."""
 
     decays = True  # whether the optimiser's weight decay acts on its parameters
+    repeats = True  # whether every pass in training runs the same kernels, so that they can be recorded
 
     def begin_pass(self) -> None:
         """Called before each forward pass of the supernet: here an arm draws what it draws, from torch's generator."""

@@ -19,7 +19,7 @@ class DrnasArm(DartsArm):
     """
 
     ANCHOR = 1e-3
-    decays = False
+    decays = repeats = False  # torch looks at a Dirichlet distribution's parameters on the host
 
     def __init__(self, sites: Sequence[NodeSite]) -> None:
         super().__init__(sites)

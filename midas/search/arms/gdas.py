@@ -16,6 +16,7 @@ class GdasArm(DartsArm):
     The temperature falls linearly from 10 to 0.1 over the search. Decoding reads the softmax of the parameters.
     """
 
+    repeats = False
     HOTTEST, COLDEST = 10.0, 0.1
 
     def __init__(self, sites: Sequence[NodeSite]) -> None:
