@@ -245,7 +245,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="time NetworkCIFAR with our cells compiled, too")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where steps are timed")
     parser.add_argument("--precision", default="float32", help="ours; theirs is float32 (tf32, bfloat16)")
-    parser.add_argument("--graphs", action="store_true", help="ours replayed as CUDA graphs, as the stages do on a GPU")
+    parser.add_argument("--graphs", action="store_true", help="on a GPU: ours is recorded and replayed")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())

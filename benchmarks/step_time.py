@@ -71,12 +71,12 @@ def main() -> None:
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=["float32", "tf32", "bfloat16"], default="float32")
-    parser.add_argument("--no-graphs", action="store_true", help="on a GPU: start every kernel by itself")
+    parser.add_argument("--graphs", action="store_true", help="on a GPU: passes are recorded and replayed")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     gpu = f"{torch.cuda.get_device_name()}, {options.precision}, " if options.device == "cuda" else ""
     print(f"{gpu}{cpu_name()}, {options.threads} threads, torch {torch.__version__}, {options.runs} runs")
-    where = {"device": options.device, "precision": options.precision, "cuda_graphs": not options.no_graphs}
+    where = {"device": options.device, "precision": options.precision, "cuda_graphs": options.graphs}
     for name in options.tables:
         for title, listed in TABLES[name]:
             cases = [replace(case, **where) for case in listed]

@@ -59,7 +59,7 @@ class StepCase:
     compile: bool = False  # of a training
     device: str = "cpu"
     precision: Precision = "float32"
-    cuda_graphs: bool = True  # as the stages do: a pass is recorded and replayed on a GPU
+    cuda_graphs: bool = False  # on a GPU
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class SearchConfig(BaseModel):
         1, ge=1, le=1024
     )  # a batch runs in so many parts: less memory, batch norm sees a part at a time
     checkpointing: bool = False  # keep the cells' inputs alone and compute the rest again: less memory, more time
-    cuda_graphs: bool = True  # on a GPU: record a step's kernels and replay them, where every step has the same
+    cuda_graphs: bool = False  # on a GPU: record a step's kernels and replay them, where every step has the same
     precision: Precision = "float32"  # tf32, bfloat16: for GPUs that have it
     warmup_epochs: int = Field(0, ge=0)  # epochs in which only the weights learn
     learning_rate: Positive = 0.025

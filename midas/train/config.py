@@ -29,8 +29,8 @@ class TargetConfig(BaseModel):
         precision: ``float32``; ``tf32`` or ``bfloat16`` (autocast; weights stay float32) are for GPUs that have it.
         compile: the cells by torch.compile: minutes at the start, faster steps from there on, another rounding. It needs a C++
             compiler, on GPUs Triton.
-        cuda_graphs: on a GPU a step's kernels are recorded once and replayed, where every step has the same: faster, the same
-            numbers. Not of a batch in parts, nor with `checkpointing`, `compile` or several processes.
+        cuda_graphs: on a GPU a step's kernels are recorded once and replayed. Means nothing for a batch in parts, with
+            `checkpointing` or `compile`, for several processes, and on a CPU.
         optimiser: ``sgd``, or ``adamw``, for which `momentum` and `nesterov` mean nothing.
         schedule: ``cosine``, from the learning rate to its minimum after a linear warm-up of `warmup_epochs`;
             ``linear``, likewise in a straight line; ``onecycle``, cosine with a warm-up of 30 % of the steps.
@@ -58,7 +58,7 @@ class TargetConfig(BaseModel):
     checkpointing: bool = False
     precision: Precision = "float32"
     compile: bool = False
-    cuda_graphs: bool = True
+    cuda_graphs: bool = False
     optimiser: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.025
     min_learning_rate: NotNegative = 0.0

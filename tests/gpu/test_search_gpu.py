@@ -132,7 +132,7 @@ def test_decoding_and_short_trainings_run_on_a_gpu() -> None:
 @pytest.mark.parametrize("space", ["darts", "nasbench201"])
 @pytest.mark.parametrize("arm", ["midas", "darts"])
 def test_the_memory_of_a_step_is_estimated(arm: str, space: str) -> None:
-    config, chosen = recipe(arm=arm, channels=16, batch_size=128, cuda_graphs=False), get_space(space).without(["none"])
+    config, chosen = recipe(arm=arm, channels=16, batch_size=128), get_space(space).without(["none"])
     supernet, built = build_search(chosen, config, 2, seed=0)
     supernet.to(GPU.device), built.to(GPU.device)
     expected = search_bytes(supernet, built, 16, 128)

@@ -97,7 +97,7 @@ def test_what_a_training_costs_is_said_before() -> None:
 
 
 def test_the_memory_of_a_step_is_estimated() -> None:
-    config = recipe(channels=16, cells=8, batch_size=128, cuda_graphs=False)
+    config = recipe(channels=16, cells=8, batch_size=128)
     state = new_state(initial_network(CELL, config, 2).to(GPU.device), config)
     expected = train_bytes(state, config, 32, 128)
     trainer = Trainer(state, config, split(), META, "gpu", GPU)

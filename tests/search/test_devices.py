@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from midas.data.prepared import DataMeta, Split
 from midas.runs.world import World
@@ -16,6 +18,7 @@ from midas.search.config import SearchConfig
 from midas.search.decode import sample_weights
 from midas.search.engine import Engine
 from midas.search.halves import Halves
+from midas.search.mixture import _map_gradients, _weight_gradient
 from midas.spaces import get_space
 
 GPU = torch.device("cuda", 0)
@@ -31,6 +34,21 @@ def split() -> Split:
 def recipe(**changes) -> SearchConfig:
     small = {"channels": 4, "cells": 3, "epochs": 1, "batch_size": 16, "patch_size": 2, "monitor_images": 16}
     return SearchConfig(**{**small, "augment": {"pad": 1, "flip": True, "cutout": 2}, **changes})
+
+
+class Crossings(TorchDispatchMode):
+    """Notes every operation that brings a tensor to another device, or a number out of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        devices = {x.device for x in tree_leaves((args, kwargs, result)) if isinstance(x, torch.Tensor) and x.dim()}
+        if len(devices) > 1 or func is torch.ops.aten._local_scalar_dense.default:
+            self.seen.append(str(func))
+        return result
 
 
 def moved(module: nn.Module, device: torch.device) -> nn.Module:
@@ -57,7 +75,11 @@ def test_a_loss_is_computed_on_the_device_of_its_world(arm: str, space_name: str
         draws, index = torch.Generator().manual_seed(0), torch.arange(16)
         for half in (halves.weights, halves.architecture):
             (part,) = engine._images(half, index, draws)
-            assert {x.device for x in (*part, *engine._loss(part))} == {world.device}
+            engine._loss(part)  # what is kept on the device is brought there once
+            with Crossings() as crossings:
+                loss = engine._loss(part)
+            assert {x.device for x in (*part, *loss)} == {world.device}
+            assert crossings.seen == []  # a pass that waits for nobody can be recorded as a CUDA graph
         return engine
 
     losses(World())  # what is made once for all searches is made here, of tensors that are no fakes
@@ -77,3 +99,17 @@ def test_fewer_bits_change_a_search_a_little(arm: str) -> None:
     assert rows[0] == rows[1]  # a CPU does not know tf32
     assert rows[0] == pytest.approx(rows[2], rel=0.1)
     assert rows[0] != rows[2]
+
+
+@pytest.mark.parametrize("patch", [None, 4, 3])
+def test_the_gradient_of_a_mixture_is_formed_where_the_maps_are(patch: int | None) -> None:
+    with FakeTensorMode():
+        maps = [torch.empty(2, 4, 8, 8, device=GPU).to(memory_format=torch.channels_last) for _ in range(3)]
+        side = 1 if patch is None else -(-8 // patch)
+        weights = torch.empty(2, side, side, 3, device=GPU)
+        by_mean = torch.empty(3, 2, side, side, 4, device=GPU)
+        with Crossings() as crossings:
+            found = _map_gradients(maps[0], maps, weights, by_mean, patch, [True] * 3)
+            found.append(_weight_gradient(maps[0], maps, weights, patch))
+        assert [x.device for x in found if x is not None] == [GPU] * 4
+        assert crossings.seen == []
