@@ -45,9 +45,12 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        print(f"midas-nas {version('midas-nas')}")
+        try:
+            print(f"midas-nas {version('midas-nas')}")
+        except PackageNotFoundError:  # a clone that is run where it lies
+            print("midas-nas, not installed")
         raise typer.Exit
 
 

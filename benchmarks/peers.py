@@ -30,7 +30,7 @@ from midas.bench.latency import cpu_name
 from midas.nets.auxiliary import AuxiliaryHead
 from midas.nets.build import build_network
 from midas.runs import precision
-from midas.runs.replay import recorded
+from midas.runs.replay import runner
 from midas.search.bilevel import build_search
 from midas.search.config import SearchConfig
 from midas.search.supernet import SearchCell
@@ -147,10 +147,10 @@ def race(
 
 
 def stepper(
-    runner: Runner, images: Tensor, labels: Tensor, lower: precision.Precision, graphs: bool
+    trained: Runner, images: Tensor, labels: Tensor, lower: precision.Precision, graphs: bool
 ) -> Callable[[], None]:
     """A step of a network: forward, backward, SGD."""
-    module, network = runner[0].to(images.device), runner[1]
+    module, network = trained[0].to(images.device), trained[1]
     parameters = list(module.parameters())
     optimiser = torch.optim.SGD(parameters, 0.025, 0.9)
 
@@ -160,11 +160,11 @@ def stepper(
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    passed = recorded(run, parameters, images.device, graphs)
+    recorder = runner(parameters, images.device, graphs)
 
     def step() -> None:
         optimiser.zero_grad()
-        passed(images, labels)
+        recorder(run, images, labels)
         optimiser.step()
 
     return step

@@ -27,7 +27,7 @@ from midas.nets.registry import ZOO
 from midas.runs import precision
 from midas.runs.memory import keep_freed
 from midas.runs.precision import Precision
-from midas.runs.replay import recorded
+from midas.runs.replay import runner
 from midas.search.arms import Arm
 from midas.search.bilevel import build_search
 from midas.search.config import SearchConfig
@@ -94,7 +94,7 @@ def build_step(case: StepCase) -> Callable[[], None]:
 
     def pass_of(learner: nn.Module) -> Callable[[], Tensor]:
         alike = case.cuda_graphs and not case.compile and not case.checkpointing and (arm is None or arm.repeats)
-        return partial(recorded(run, list(learner.parameters()), device, alike), images, labels)
+        return partial(runner(list(learner.parameters()), device, alike), run, images, labels)
 
     by_weights = pass_of(network)
     if arm is None:
@@ -275,7 +275,7 @@ def _own_peak(case: StepCase) -> float:
         step = build_step(case)
         step()
         step()
-        return int(torch.cuda.max_memory_allocated()) / _MIB
+        return int(torch.cuda.max_memory_reserved() if case.cuda_graphs else torch.cuda.max_memory_allocated()) / _MIB
     if case.cell is not None:
         keep_freed()
     if _STATUS.is_file():

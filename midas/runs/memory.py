@@ -56,8 +56,8 @@ def kept_bytes(forward: Callable[[], Tensor], parameters: Iterable[Tensor], agai
     def pack(tensor: Tensor) -> Tensor:
         address = tensor.untyped_storage().data_ptr()
         if address not in known:
-            kept[address] = tensor
-        return tensor
+            kept[address] = tensor.detach()
+        return tensor.detach()  # a tensor that knows where it came from would keep the pass alive for good
 
     def before(*_: Any) -> None:
         nonlocal outside

@@ -3,72 +3,93 @@ takes the host longer than the GPU takes to run it. A graph starts them all at o
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 Pass = Callable[..., Tensor]  # from tensors to a tensor; it leaves gradients on parameters that had none
+Runner = Callable[..., Tensor]  # runs a pass, its first argument, on the others
 
 
-def recorded(run: Pass, parameters: Sequence[nn.Parameter], device: torch.device, alike: bool) -> Pass:
-    """The pass as it is; on a GPU, and where all its runs are `alike` in what they do, one that is recorded and replayed."""
-    return Replay(run, parameters) if device.type == "cuda" and alike else run
+def runner(parameters: Sequence[nn.Parameter], device: torch.device, alike: bool) -> Runner:
+    """What runs a pass as it is; on a GPU, where all its runs are `alike` in what they do, a `Replay`."""
+    return Replay(parameters, device) if device.type == "cuda" and alike else _plainly
 
 
-def forget(run: Pass) -> None:
-    """Record anew at the next call: something that the pass reads beside its arguments and parameters has changed."""
+def forget(run: Runner) -> None:
+    """Record anew: something that the pass reads beside its arguments and parameters has changed."""
     if isinstance(run, Replay):
-        run.graph = None
+        run.shapes = []
+
+
+def _plainly(run: Pass, *inputs: Tensor) -> Tensor:
+    return run(*inputs)
 
 
 class Replay:
-    """A forward and backward pass that is recorded once and then replayed: the same kernels on other inputs.
+    """Runs a forward and backward pass that is recorded once and then replayed: the same kernels on other inputs.
 
-    The first call runs the pass as it is, for what is set up at a first use, and the second records it. So does a call
-    with inputs of another shape. Random draws go on from torch's generator as they would in the pass itself.
+    With inputs of new shapes the pass is first run as it is, for what is set up at a first use, and recorded at the next call.
+    Random draws go on from torch's generator as they would in the pass itself. All that are recorded share their memory: a
+    pass's gradients hold until the next one of any runs.
 
     Args:
-        run: the pass.
-        parameters: those that it may leave gradients on.
+        parameters: those that the pass may leave gradients on.
+        device: the GPU.
     """
 
-    def __init__(self, run: Pass, parameters: Sequence[nn.Parameter]) -> None:
-        self.run, self.parameters = run, list(parameters)
-        self.stream: Any = None  # made at the first call
+    def __init__(self, parameters: Sequence[nn.Parameter], device: torch.device) -> None:
+        self.parameters, self.device = list(parameters), device
+        self.shapes: list[torch.Size] = []
         self.graph: torch.cuda.CUDAGraph | None = None
         self.inputs: list[Tensor] = []
         self.gradients: list[Tensor | None] = []
         self.output = torch.empty(0)
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
+    def __call__(self, run: Pass, *inputs: Tensor) -> Tensor:
         """What `run` returns, and its gradients on the parameters."""
-        if self.stream is None:
-            return self._aside(inputs)
-        if self.graph is None or [x.shape for x in self.inputs] != [x.shape for x in inputs]:
-            self._record(inputs)
-        assert self.graph is not None
-        for place, new in zip(self.inputs, inputs, strict=True):
-            place.copy_(new)
-        self.graph.replay()
+        shapes = [x.shape for x in inputs]
+        with torch.cuda.device(self.device):
+            if shapes != self.shapes:
+                self.graph, self.shapes = None, shapes
+                return self._aside(run, inputs)
+            if self.graph is None:
+                self._record(run, inputs)
+            assert self.graph is not None
+            for place, new in zip(self.inputs, inputs, strict=True):
+                place.copy_(new)
+            self.graph.replay()
         for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
             parameter.grad = gradient
         return self.output.clone()
 
-    def _aside(self, inputs: Sequence[Tensor]) -> Tensor:
+    def _aside(self, run: Pass, inputs: Sequence[Tensor]) -> Tensor:
         """As it is, on the stream that it will be recorded on: libraries set themselves up for each stream."""
-        self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream):
-            output = self.run(*inputs)
-        torch.cuda.current_stream().wait_stream(self.stream)
+        stream, here = _stream(self.device), torch.cuda.current_stream()
+        stream.wait_stream(here)
+        with torch.cuda.stream(stream):
+            output = run(*inputs)
+        here.wait_stream(stream)
         return output
 
-    def _record(self, inputs: Sequence[Tensor]) -> None:
+    def _record(self, run: Pass, inputs: Sequence[Tensor]) -> None:
         """Write the kernels down; nothing is computed here."""
-        self.graph, self.gradients, self.output = None, [], torch.empty(0)  # the memory of a former one is free again
-        self.inputs = [x.clone() for x in inputs]
+        self.inputs, self.gradients = [x.clone() for x in inputs], []
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self.stream):
-            self.output = self.run(*self.inputs)
+        with torch.cuda.graph(graph, pool=_pool(self.device), stream=_stream(self.device)):
+            self.output = run(*self.inputs)
         self.graph, self.gradients = graph, [parameter.grad for parameter in self.parameters]
+
+
+@cache
+def _stream(device: torch.device) -> Any:
+    """One for all, since cuBLAS keeps memory for each stream."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+@cache
+def _pool(device: torch.device) -> Any:
+    """Where recorded passes keep what they compute: they run one after the other."""
+    return torch.cuda.graph_pool_handle()

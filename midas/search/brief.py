@@ -22,7 +22,7 @@ from midas.data.prepared import DataMeta
 from midas.genotype import Genotype
 from midas.runs import precision, seeding
 from midas.runs.processes import end_with_parent
-from midas.runs.replay import recorded
+from midas.runs.replay import runner
 from midas.runs.transfer import send
 from midas.search.arms import DiscreteArm
 from midas.search.config import RefineConfig, SearchConfig
@@ -107,12 +107,12 @@ class ShortTrainings:
             loss.backward()  # type: ignore[no-untyped-call]
             return loss.detach()
 
-        run = recorded(descend, list(network.parameters()), self.device, recipe.cuda_graphs)
+        run = runner(list(network.parameters()), self.device, recipe.cuda_graphs)
         per_epoch, last = len(steps) // self.epochs, torch.zeros((), device=self.device)  # no step waits for the device
         for step, index in enumerate(steps):
             own, labels = (send(x[index], self.device) for x in (half.images, half.labels))
             optimiser.zero_grad()
-            loss = run(augment(own, draws), labels)
+            loss = run(descend, augment(own, draws), labels)
             nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
             optimiser.step()
             schedule.step()

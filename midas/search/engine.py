@@ -16,7 +16,7 @@ from midas.data.prepared import DataMeta, Split
 from midas.runs import precision, seeding
 from midas.runs.errors import ParamsError, TrainingDiverged
 from midas.runs.progress import Reporter
-from midas.runs.replay import Pass, forget, recorded
+from midas.runs.replay import Pass, Runner, forget, runner
 from midas.runs.transfer import send
 from midas.runs.world import World
 from midas.search.arms import Arm
@@ -68,8 +68,8 @@ class Engine:
         self.steps_per_epoch = halves.steps_per_epoch
         divided = config.accumulate > 1 or config.checkpointing or config.second_order
         alike = config.cuda_graphs and arm.repeats and not divided
-        self.weight_pass = recorded(self._pass, self.weights, world.device, alike)
-        self.architecture_pass = recorded(self._penalised_pass, self.architecture, world.device, alike)
+        self.by_weights = runner(self.weights, world.device, alike)
+        self.by_architecture = runner(self.architecture, world.device, alike)
 
     @property
     def on_gpu(self) -> bool:
@@ -90,7 +90,7 @@ class Engine:
             for name, half in (("weights", self.halves.weights), ("architecture", self.halves.architecture))
         ]
         learns = self.arch_optimiser if epoch >= self.config.warmup_epochs else None
-        forget(self.architecture_pass)  # an arm's penalty may grow with the progress
+        forget(self.by_architecture)  # an arm's penalty may grow with the progress
         sums, none, unread = torch.zeros(4), torch.zeros(2, device=self.world.device), []
         for step in range(self.steps_per_epoch):
             batch, held_out_seen = self._images(self.halves.weights, orders[0][step], draws), none
@@ -138,13 +138,13 @@ class Engine:
         if self.config.second_order:
             seen = self._unrolled(held_out[0], batch[0])
         else:
-            seen = self._backward(held_out, self.architecture_pass, self.architecture)
+            seen = self._backward(held_out, self.by_architecture, self._penalised_pass, self.architecture)
         optimiser.step()
         return seen
 
-    def _backward(self, batch: Batch, run: Pass, parameters: list[nn.Parameter]) -> Tensor:
+    def _backward(self, batch: Batch, run: Runner, one: Pass, parameters: list[nn.Parameter]) -> Tensor:
         """Leave the gradient of the whole batch, over all processes, on the parameters; the mean loss and accuracy, [2]."""
-        seen = [run(images, labels) for images, labels in batch]
+        seen = [run(one, images, labels) for images, labels in batch]
         self.world.average([p.grad for p in parameters if p.grad is not None])
         mean = torch.stack(seen).mean(0)
         self.world.average([mean])
@@ -195,7 +195,7 @@ class Engine:
         """SGD on the weights alone; returns loss and accuracy, [2]. A weight whose candidate was not drawn stays."""
         self.supernet.requires_grad_(True).zero_grad()
         self.arm.requires_grad_(False)
-        seen = self._backward(batch, self.weight_pass, self.weights)
+        seen = self._backward(batch, self.by_weights, self._pass, self.weights)
         nn.utils.clip_grad_norm_(self.weights, self.config.clip)
         self.weight_optimiser.step()
         return seen

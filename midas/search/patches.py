@@ -40,6 +40,8 @@ def pool_keys(maps: Sequence[Tensor], patch: int | None, means: Sequence[Tensor 
     for key, f, mean in zip(keys, maps, means, strict=True):
         if mean is not None:
             key.copy_(mean)
+        elif f.is_cuda:
+            key.copy_(patch_means(f, patch))
         elif patch is None:
             torch.mean(f, (2, 3), out=key[:, 0, 0])
         else:

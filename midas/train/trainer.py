@@ -18,7 +18,7 @@ from midas.data.prepared import DataMeta, Split
 from midas.runs import interrupt, precision, seeding
 from midas.runs.errors import ParamsError, TrainingDiverged
 from midas.runs.progress import Reporter
-from midas.runs.replay import forget, recorded
+from midas.runs.replay import forget, runner
 from midas.runs.transfer import send
 from midas.runs.world import World
 from midas.train.config import TargetConfig
@@ -59,9 +59,7 @@ class Trainer:
         self.criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
         self.steps_per_epoch = len(self._batches(0))
         divided = self.parts > 1 or config.checkpointing or config.compile
-        self.run = recorded(
-            self._pass, list(state.parameters()), world.device, alike=config.cuda_graphs and not divided
-        )
+        self.run = runner(list(state.parameters()), world.device, config.cuda_graphs and not divided)
         self.scheduler = build_scheduler(state.optimiser, config, self.steps_per_epoch)
 
     def _batches(self, epoch: int) -> list[Tensor]:
@@ -74,7 +72,8 @@ class Trainer:
         """The rest of a pass over the training images: the row of the history without validation, None if interrupted."""
         state, saved = self.state, time.monotonic()
         state.network.set_drop_path(drop_path_at(epoch, self.config))
-        forget(self.run)
+        if self.config.drop_path:  # it changes from epoch to epoch
+            forget(self.run)
         state.network.train()
         for step, index in list(enumerate(self._batches(epoch)))[state.step :]:
             loss, seen = self.step(epoch, step, index, interruption)
@@ -104,7 +103,7 @@ class Trainer:
         seen = torch.zeros(5, dtype=torch.float64, device=self.world.device)
         for part, images, labels in self._own_parts(epoch, step, index):
             seeding.seed_torch(state.seed, "train", epoch, step, part)  # drop path draws from here
-            loss, total, hits = self.run(*self.mix(images, labels, epoch, step, part), labels)
+            loss, total, hits = self.run(self._pass, *self.mix(images, labels, epoch, step, part), labels)
             seen[0] += loss * len(labels)
             seen[1] += hits
             seen[2] += len(labels)

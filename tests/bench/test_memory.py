@@ -1,8 +1,10 @@
 """The memory of a step is known before it runs, and a run that would not fit is refused."""
 
+import gc
 import platform
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -90,3 +92,21 @@ def test_a_search_that_would_not_fit_is_refused_with_what_to_change(monkeypatch:
         MidasError, match=r"takes about .* GiB of memory and 0.0 are free; make search.batch_size \(32\)"
     ):
         run_search(get_space("darts"), SearchConfig(channels=2, cells=3, batch_size=32), train, meta, seed=0)
+
+
+def test_a_pass_that_was_counted_is_gone_afterwards() -> None:
+    class Witness:
+        pass
+
+    x, w, alive = torch.ones(10, 100), torch.ones(100, 100, requires_grad=True), []
+
+    def forward() -> torch.Tensor:
+        witness = Witness()
+        product = (x @ w).exp()
+        product.grad_fn.register_hook(lambda *_: None if witness else None)  # held by the node itself
+        alive.append(weakref.ref(witness))
+        return product.sum()
+
+    memory.kept_bytes(forward, [w])
+    gc.collect()
+    assert alive[0]() is None

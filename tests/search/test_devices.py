@@ -13,12 +13,14 @@ from torch.utils._pytree import tree_leaves
 
 from midas.data.prepared import DataMeta, Split
 from midas.runs.world import World
+from midas.search.arms import DiscreteArm
 from midas.search.bilevel import build_search, run_search
 from midas.search.config import SearchConfig
-from midas.search.decode import sample_weights
+from midas.search.decode import decode, sample_weights
 from midas.search.engine import Engine
 from midas.search.halves import Halves
 from midas.search.mixture import _map_gradients, _weight_gradient
+from midas.search.topology import incidence
 from midas.spaces import get_space
 
 GPU = torch.device("cuda", 0)
@@ -64,7 +66,10 @@ def moved(module: nn.Module, device: torch.device) -> nn.Module:
 
 @pytest.mark.parametrize("arm", ["midas", "darts", "darts-pairs", "beta-darts"])
 @pytest.mark.parametrize("space_name", ["darts", "nasbench201"])
-def test_a_loss_is_computed_on_the_device_of_its_world(arm: str, space_name: str) -> None:
+def test_a_loss_is_computed_on_the_device_of_its_world(
+    arm: str, space_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # where there is one: fake tensors cannot be pinned
     config = recipe(arm=arm)
     space = get_space(space_name).without(config.exclude)
     halves, built = Halves(split(), config), build_search(space, config, 2, seed=0)
@@ -82,11 +87,17 @@ def test_a_loss_is_computed_on_the_device_of_its_world(arm: str, space_name: str
             assert crossings.seen == []  # a pass that waits for nobody can be recorded as a CUDA graph
         return engine
 
-    losses(World())  # what is made once for all searches is made here, of tensors that are no fakes
+    here = losses(World())  # what is made once for all searches is made here, of tensors that are no fakes
+    cell = decode(sample_weights(here.supernet, here.arm, [torch.zeros(4, 3, 8, 8)]), space)
     with FakeTensorMode(allow_non_fake_inputs=True):
         engine = losses(World(device=GPU))
         decoded = sample_weights(engine.supernet, engine.arm, [torch.zeros(4, 3, 8, 8)])
         assert {node.a.device.type for cells in decoded.values() for nodes in cells for node in nodes} == {"cpu"}
+        engine.arm = DiscreteArm(cell.cells)
+        with Crossings() as crossings:
+            engine._loss((torch.zeros(4, 3, 8, 8, device=GPU), torch.zeros(4, dtype=torch.int64, device=GPU)))
+        assert crossings.seen == []
+    incidence.cache_clear()  # what it has of a fake device
 
 
 @pytest.mark.parametrize("arm", ["midas", "darts"])
@@ -113,3 +124,27 @@ def test_the_gradient_of_a_mixture_is_formed_where_the_maps_are(patch: int | Non
             found.append(_weight_gradient(maps[0], maps, weights, patch))
         assert [x.device for x in found if x is not None] == [GPU] * 4
         assert crossings.seen == []
+
+
+class Operations(TorchDispatchMode):
+    """Notes the names of all operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.seen.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("arm", ["midas", "darts", "darts-pairs", "beta-darts", "gdas", "random"])
+def test_only_an_arm_that_does_the_same_in_each_pass_is_recorded(arm: str) -> None:
+    config, space = recipe(arm=arm), get_space("darts")
+    supernet, built = build_search(space, config, 2, seed=0)
+    passes = []
+    for _ in range(4):
+        with Operations() as operations:
+            supernet(torch.zeros(2, 3, 8, 8), built)[0].sum().backward()
+        passes.append(operations.seen)
+    assert all(one == passes[1] for one in passes[1:]) == built.repeats

@@ -33,7 +33,8 @@ class DiscreteArm(Arm):
         most = max(len(edge.candidates) for edge in site.edges)
         a = maps[0].new_zeros(1, 1, 1, len(site.edges), most)
         for i, chosen in enumerate(self.wanted(site)):
-            a[..., i, list(chosen)] = 1
+            for j in chosen:
+                a[..., i, j].fill_(1)  # a list as an index would be brought to the device each time
         return Choice(maps[0].new_ones(1, 1, 1, len(maps)), a, m=a.sum(-1))  # m: no bypass of edges that are not kept
 
     def mix(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[Tensor, Choice]:
@@ -46,6 +47,8 @@ class RandomArm(DiscreteArm):
 
     Source: random search with weight sharing, arXiv 1902.07638, section 3.2.
     """
+
+    repeats = False
 
     def __init__(self, space: Space) -> None:
         self.space = space

@@ -35,6 +35,10 @@ class MidasArm(Arm):
         )
         self.pooled: dict[tuple[int, int | None], tuple[Tensor, Tensor]] = {}
 
+    def begin_pass(self) -> None:
+        """See `Arm`: the last cell's inputs hold the whole pass before."""
+        self.pooled = {}
+
     def begin_cell(self) -> None:
         """See `Arm`: an input is pooled once in a cell, though several nodes ask for it."""
         self.pooled = {}
