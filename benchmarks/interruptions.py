@@ -49,7 +49,7 @@ COMMANDS = {
     )
 } | {"repro": ("dvc", "repro")}  # fmt: skip
 PARAMS = """\
-data: {source: digits, root: data, size: 8, max_images: 64}
+data: {source: digits, root: data, image_size: 8, max_images: 64}
 space: nasbench201
 seeds: [0]
 training_seeds: [0]

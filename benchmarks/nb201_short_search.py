@@ -48,7 +48,7 @@ SIXTEEN = (
     "333s33 313s33 313s13 331s33 33ps33 133s33 33ss33 3s3s33 333ss3 333s3s s33s33 333133 333p33 333333 1113p3 111s11"
 )
 TWO = RefineConfig(
-    cells=(2,), channels=8, size=16, images=5000, epochs=10, crops=False
+    cells=(2,), channels=8, image_size=16, images=5000, epochs=10, crops=False
 )  # half of the images are trained on
 JUDGES = {
     "2,500 images, ten epochs": TWO,

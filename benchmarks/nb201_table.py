@@ -41,7 +41,8 @@ def by_epoch(table: Table, row: dict[str, str], column: str) -> str:
 def cost(arms: Iterable[str]) -> Iterator[str]:
     """Each arm's parameters, multiply-adds of a forward pass, time and memory of a step, beside those of static parameters."""
     search = PRESET["search"]
-    shape = {key: search[key] for key in ("channels", "cells", "size")} | {"batch": search["batch_size"]}
+    shape = {key: search[key] for key in ("channels", "cells")}
+    shape |= {"size": search["image_size"], "batch": search["batch_size"]}
     cases = [
         StepCase(arm, arm, search["patch_size"], "nasbench201", **shape) for arm in dict.fromkeys(["darts", *arms])
     ]

@@ -42,7 +42,7 @@ def prepared(name: str, config: DataConfig) -> Path:
 
 def short_training_images(root: str) -> Path:
     """IMAGES images of CIFAR-10, averaged down to SIZE pixels; `root` holds cifar-10-batches-py."""
-    config = DataConfig(source="cifar10", root=root, size=SIZE, val_fraction=0.05, max_images=IMAGES)
+    config = DataConfig(source="cifar10", root=root, image_size=SIZE, val_fraction=0.05, max_images=IMAGES)
     return prepared(f"cells-{SIZE}", config)
 
 

@@ -30,8 +30,8 @@ def check_data(meta: DataMeta) -> None:
         DataError: they are of something else.
     """
     config = parameters.section("data", DataConfig)
-    if (meta.source, meta.size) != (config.source, config.size or meta.size):
-        size = f" at {config.size} pixels" if config.size else ""
+    if (meta.source, meta.size) != (config.source, config.image_size or meta.size):
+        size = f" at {config.image_size} pixels" if config.image_size else ""
         raise DataError(
             f"{DATA}: holds {meta.source} at {meta.size} pixels, and params.yaml asks for {config.source}{size}; run `dvc repro "
             "data` first"

@@ -29,7 +29,7 @@ def _threads() -> None:
 def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """scikit-learn's digits at 8x8, prepared by the data room."""
     folder = tmp_path_factory.mktemp("digits")
-    prepare(DataConfig(source="digits", size=8), folder)
+    prepare(DataConfig(source="digits", image_size=8), folder)
     return folder
 
 

@@ -17,7 +17,7 @@ class DataConfig(BaseModel):
             ``webdataset`` (a folder of shards), ``huggingface`` (a data set of the hub, on the disk).
         root: the folder (or the .npz file) that holds the source; not read for ``digits``.
         download: let torchvision fetch CIFAR into `root` where it is missing.
-        size: the side of the prepared square images, in pixels; None keeps the images' own size.
+        image_size: the side of the prepared square images, in pixels; None keeps the images' own size.
         test_fraction: the part held out as test split where the source has none of its own.
         val_fraction: the part of the rest held out as validation split where the source has none of its own.
         split_seed: the seed of every split.
@@ -30,7 +30,7 @@ class DataConfig(BaseModel):
     source: SourceName = "digits"
     root: str = "data"
     download: bool = False
-    size: int | None = Field(default=None, ge=MIN_SIZE, le=MAX_SIZE)
+    image_size: int | None = Field(default=None, ge=MIN_SIZE, le=MAX_SIZE)
     test_fraction: float = Field(default=0.2, ge=0.05, le=0.5)
     val_fraction: float = Field(default=0.1, gt=0.0, le=0.5)
     split_seed: int = 0

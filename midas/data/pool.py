@@ -56,7 +56,7 @@ class Pool:
         """The side that all these images have in common, in pixels; up to `unreadable` may be images that cannot be opened.
 
         Raises:
-            DataError: they are not squares of one size within the bounds of `data.size`, or more cannot be opened.
+            DataError: they are not squares of one size within the bounds of `data.image_size`, or more cannot be opened.
         """
         sizes = np.zeros((len(indices), 2), dtype=np.int64)
 
@@ -71,10 +71,10 @@ class Pool:
             name = self.name(int(indices[others[0]]))
             first = f"{self.name(int(indices[opened[0]]))} {width}x{height}"
             raise DataError(
-                f"data.size: must be set, as the images are not squares of one size ({first}, {name} {wide}x{high})"
+                f"data.image_size: must be set, as the images are not squares of one size ({first}, {name} {wide}x{high})"
             )
         if not MIN_SIZE <= width <= MAX_SIZE:
-            raise DataError(f"data.size: must be set to {MIN_SIZE}...{MAX_SIZE}: the images' own side is {width}")
+            raise DataError(f"data.image_size: must be set to {MIN_SIZE}...{MAX_SIZE}: the images' own side is {width}")
         return int(width)
 
     def gather(self, indices: Tensor, size: int, store: Store, unreadable: int = 0) -> dict[int, str]:

@@ -40,7 +40,7 @@ def prepare(config: DataConfig, out: Path) -> DataMeta:
     while True:  # once more for each time that images turn out to be unreadable: splits are of the others alone
         indices = divide(pool, config)
         everything, left = torch.cat(list(indices.values())), config.max_unreadable - len(unreadable)
-        size = config.size or pool.own_size(everything, left)
+        size = config.image_size or pool.own_size(everything, left)
         _check_disk(out, len(everything), size)
         try:
             meta, report = _write(config.source, pool, indices, size, left, out)
@@ -142,7 +142,7 @@ def _check_disk(out: Path, images: int, size: int) -> None:
     if needed > free:
         raise DataError(
             f"data: {images} images of {size}x{size} take {needed / 2**30:.1f} GiB, and {out} has {free / 2**30:.1f} GiB left; "
-            "make data.size smaller or set data.max_images"
+            "make data.image_size smaller or set data.max_images"
         )
 
 

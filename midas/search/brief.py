@@ -51,13 +51,13 @@ class Verdict(NamedTuple):
 
 def short_recipe(search: SearchConfig, how: RefineConfig, meta: DataMeta) -> SearchConfig:
     """The search's recipe with the width, and the number and size of images, that short trainings take."""
-    own = search.size or meta.size
-    size = how.size or own
+    own = search.image_size or meta.size
+    size = how.image_size or own
     augment, scale = search.augment, size / own
     crops = {"pad": round(augment.pad * scale)} if how.crops else {"pad": 0, "crop_scale": None}
     changed = {
         "channels": how.channels or search.channels,
-        "size": size,
+        "image_size": size,
         "images": how.images or search.images,
         "augment": augment.model_copy(update={**crops, "cutout": round(augment.cutout * scale)}),
     }

@@ -31,7 +31,7 @@ class SearchConfig(BaseModel):
     channels: int = Field(16, ge=1, le=512)
     partial: int = Field(1, ge=1, le=64)  # 1/partial of the channels pass through the candidates (PC-DARTS: 4)
     cells: int = Field(8, ge=1, le=64)  # nasbench201: cells in each of the three stages
-    size: int | None = Field(None, ge=4, le=1024)  # images are averaged down to it; null keeps theirs
+    image_size: int | None = Field(None, ge=4, le=1024)  # images are averaged down to it; null keeps theirs
     images: int | None = Field(None, ge=2)  # how many training images are used, both halves together; null uses all
     epochs: int = Field(50, ge=1, le=100_000)
     batch_size: int = Field(64, ge=2, le=65_536)
@@ -89,7 +89,7 @@ class RefineConfig(BaseModel):
     # as `search.cells`, which null takes (so with the next three); of several depths the mean loss counts
     cells: tuple[Annotated[int, Field(ge=1, le=64)], ...] | None = Field(None, min_length=1)
     channels: int | None = Field(None, ge=1, le=512)
-    size: int | None = Field(None, ge=4, le=1024)
+    image_size: int | None = Field(None, ge=4, le=1024)
     images: int | None = Field(None, ge=2)
     epochs: int = Field(3, ge=1, le=1000)
     crops: bool = True  # the search's random crops; without them a few epochs tell operations apart better

@@ -14,7 +14,7 @@ class Halves:
 
     Args:
         train: all training images.
-        config: `images` (how many are used: the first of each half in an order drawn once, whatever their classes) and `size`
+        config: `images` (how many are used: the first of each half in an order drawn once, whatever their classes) and `image_size`
             (averaged down to it).
 
     The split is the same for every search seed, so that sub-networks of several seeds are compared on the same images.
@@ -23,8 +23,8 @@ class Halves:
     def __init__(self, train: Split, config: SearchConfig) -> None:
         first, second = halves(train.labels, seeding.derive(0, "halves"))
         limit = None if config.images is None else max(1, config.images // 2)
-        self.weights = _take(train, first, config.size, limit)
-        self.architecture = _take(train, second, config.size, limit)
+        self.weights = _take(train, first, config.image_size, limit)
+        self.architecture = _take(train, second, config.image_size, limit)
         self.steps_per_epoch = max(1, min(len(self.weights), len(self.architecture)) // config.batch_size)
 
 

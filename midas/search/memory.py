@@ -42,6 +42,6 @@ def check_memory(supernet: Supernet, arm: Arm, config: SearchConfig, halves: Hal
         title,
         search_bytes(supernet, arm, size, batch // (world.size * config.accumulate)),
         next(supernet.parameters()).device,
-        f"make search.batch_size ({batch}), channels ({config.channels}) or size ({size}) smaller, search.accumulate "
+        f"make search.batch_size ({batch}), channels ({config.channels}) or image_size ({size}) smaller, search.accumulate "
         f"({config.accumulate}) larger, or set search.checkpointing: true",
     )

@@ -26,7 +26,7 @@ def arrays(n=30, classes=3, shape=(8, 8, 3), seed=0):
 
 
 def test_digits_are_real_and_split_in_proportion(tmp_path):
-    meta = prepare(DataConfig(size=16), tmp_path)
+    meta = prepare(DataConfig(image_size=16), tmp_path)
     assert meta.counts == {"train": 1294, "val": 144, "test": 359}
     assert (meta.size, meta.classes) == (16, tuple("0123456789"))
     train = load_split(tmp_path / "train.safetensors")

@@ -29,7 +29,7 @@ def status(key):
     return int(lines[key].split()[0]) * 1024
 limit = status("VmData") + 256 * 2**20
 resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
-meta = prepare(DataConfig(source="folder", root=str(root / "x"), size=1024), root / "out")
+meta = prepare(DataConfig(source="folder", root=str(root / "x"), image_size=1024), root / "out")
 resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 before, train = status("RssAnon"), load_split(root / "out/train.safetensors")
 for index in torch.randperm(len(train)).split(8):
@@ -85,7 +85,7 @@ def run(root, **parameters):
 def test_two_hundred_pictures_of_mixed_modes_and_sizes(tmp_path):
     for i, (name, n) in enumerate([("a", 100), ("b", 60), ("c", 40)]):
         fill(tmp_path / "mixed" / name, n, first=1000 * i)
-    meta = run(tmp_path / "mixed", size=16)
+    meta = run(tmp_path / "mixed", image_size=16)
     assert meta.counts == {"train": 144, "val": 16, "test": 40}
     assert meta.classes == ("a", "b", "c")
     assert load_split(tmp_path / "out" / "test.safetensors").labels.bincount().tolist() == [20, 12, 8]
@@ -183,22 +183,24 @@ def test_broken_images_are_counted_and_named(pets):
     cut = pets / "cat" / "000.jpg"
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     (pets / "dog" / "zero.png").touch()
-    message = refused(pets, "2 of 13 images cannot be read", size=8)
+    message = refused(pets, "2 of 13 images cannot be read", image_size=8)
     assert "cat/000.jpg" in message
     assert "dog/zero.png (not an image)" in message
 
 
 def test_a_few_broken_images_are_left_out_where_the_parameters_allow_it(pets):
-    whole = run(pets, size=8)
+    whole = run(pets, image_size=8)
     (pets / "dog" / "zero.png").touch()
     cut = pets / "cat" / "zzz.jpg"
     cut.write_bytes((pets / "cat" / "000.jpg").read_bytes()[:200])
-    meta = run(pets, size=8, max_unreadable=2)
+    meta = run(pets, image_size=8, max_unreadable=2)
     assert meta == whole, "splits and statistics are those of the folder without them"
     report = json.loads((pets.parent / "out/report.json").read_text())
     assert {entry["image"]: entry["fault"] for entry in report["unreadable"]}.keys() == {"cat/zzz.jpg", "dog/zero.png"}
     shutil.rmtree(pets.parent / "out")
-    assert "let data.max_unreadable (1)" in refused(pets, "2 of 14 images cannot be read", size=8, max_unreadable=1)
+    assert "let data.max_unreadable (1)" in refused(
+        pets, "2 of 14 images cannot be read", image_size=8, max_unreadable=1
+    )
 
 
 def test_a_broken_image_among_images_of_one_size_does_not_ask_for_a_size(tmp_path):
@@ -227,7 +229,7 @@ def test_a_decompression_bomb_is_named(pets, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     picture("L", 40, 40, 0).save(pets / "cat" / "large.png")  # beyond the limit: Pillow only warns
     picture("L", 50, 50, 0).save(pets / "cat" / "larger.png")  # beyond twice the limit: Pillow raises
-    message = refused(pets, "2 of 14 images cannot be read", size=8)
+    message = refused(pets, "2 of 14 images cannot be read", image_size=8)
     assert "cat/large.png (more than 1000 pixels" in message
     assert "cat/larger.png (more than 1000 pixels" in message
 
@@ -239,7 +241,7 @@ def test_a_class_of_one_image_is_named_with_its_count(pets):
 
 def test_one_class_is_no_classifier(tmp_path):
     fill(tmp_path / "x" / "cat", 4)
-    refused(tmp_path / "x", "needs at least 2", size=8)
+    refused(tmp_path / "x", "needs at least 2", image_size=8)
 
 
 def test_splits_of_other_classes(tmp_path):
@@ -251,12 +253,14 @@ def test_splits_of_other_classes(tmp_path):
 
 def test_sizes_that_differ_ask_for_the_parameter(pets):
     picture("RGB", 12, 13, 0).save(pets / "dog" / "odd.png")
-    refused(pets, r"data\.size: must be set.*dog/odd\.png 12x13")
+    refused(pets, r"data\.image_size: must be set.*dog/odd\.png 12x13")
 
 
 def test_too_much_for_the_disk_is_refused_before_decoding(pets, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=5000))
-    refused(pets, r"12 images of 64x64 take .* left; make data\.size smaller or set data\.max_images", size=64)
+    refused(
+        pets, r"12 images of 64x64 take .* left; make data\.image_size smaller or set data\.max_images", image_size=64
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

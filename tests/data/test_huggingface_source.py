@@ -47,7 +47,7 @@ def saved(root: Path, splits: dict[str, Any]) -> Path:
 
 
 def run(root: Path, **parameters: Any):
-    return prepare(DataConfig(source="huggingface", root=str(root), size=8, **parameters), root.parent / "out")
+    return prepare(DataConfig(source="huggingface", root=str(root), image_size=8, **parameters), root.parent / "out")
 
 
 def refused(root: Path, message: str, **parameters: Any) -> None:
@@ -65,7 +65,7 @@ def test_it_is_read_as_a_folder_of_the_same_images(tmp_path, write):
             path = tmp_path / "y/images" / split / CLASSES[k % 2] / f"{k:03}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(png(k))
-    folder = prepare(DataConfig(source="folder", root=str(tmp_path / "y/images"), size=8), tmp_path / "y/out")
+    folder = prepare(DataConfig(source="folder", root=str(tmp_path / "y/images"), image_size=8), tmp_path / "y/out")
     assert (
         (meta.classes, meta.counts)
         == (folder.classes, folder.counts)

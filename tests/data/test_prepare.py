@@ -85,7 +85,7 @@ def test_the_fingerprint_changes_with_a_pixel_a_label_and_a_class(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "fault", [{"size": 3}, {"source": "mnist"}, {"val_fraction": 0}, {"test_fraction": 0.6}, {"colour": 1}]
+    "fault", [{"image_size": 3}, {"source": "mnist"}, {"val_fraction": 0}, {"test_fraction": 0.6}, {"colour": 1}]
 )
 def test_parameters_out_of_range_are_refused(fault):
     with pytest.raises(ValidationError):

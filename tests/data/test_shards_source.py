@@ -48,7 +48,7 @@ def pixels_in(out: Path) -> list[bytes]:
 
 
 def run(root: Path, **parameters: Any) -> DataMeta:
-    config = DataConfig(source="webdataset", root=str(root), size=8, **parameters)
+    config = DataConfig(source="webdataset", root=str(root), image_size=8, **parameters)
     return prepare(config, root.parent / "out")
 
 
@@ -67,7 +67,7 @@ def test_shards_give_the_tensors_that_a_folder_of_the_same_images_gives(tmp_path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png(k))
     shards = run(tmp_path / "x/shards")
-    folder = prepare(DataConfig(source="folder", root=str(tmp_path / "y/images"), size=8), tmp_path / "y/out")
+    folder = prepare(DataConfig(source="folder", root=str(tmp_path / "y/images"), image_size=8), tmp_path / "y/out")
     assert (shards.classes, shards.counts) == (folder.classes, folder.counts)
     assert pixels_in(tmp_path / "x/out") == pixels_in(tmp_path / "y/out")
     labels = torch.cat([load_split(tmp_path / f"x/out/{split}.safetensors").labels for split in ("train", "val")])

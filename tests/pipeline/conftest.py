@@ -12,7 +12,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     clone = make_clone(tmp_path_factory.mktemp("a clone — Größe"))
     images = draw_images(tmp_path_factory.mktemp("my images — 大小"))
     run(clone, "midas", "init", "folder")
-    edit(clone / "params.yaml", root=str(images), size="16")
+    edit(clone / "params.yaml", root=str(images), image_size="16")
     edit(clone / "params.yaml", epochs="2", channels="4", cells="3", start_size="null")
     edit(clone / "params.yaml", seeds="[0]", training_seeds="[0, 1]")
     run(clone, "git", *IDENTITY, "commit", "-qam", "my images")

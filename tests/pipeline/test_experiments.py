@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("experiments"), pytest.m
 def test_arms_and_spaces_are_compared_by_parameters_alone(tmp_path: Path) -> None:
     clone = make_clone(tmp_path / "clone")
     run(clone, "midas", "init", "folder")
-    edit(clone / "params.yaml", root=str(draw_images(tmp_path / "images", 90)), size="8")
+    edit(clone / "params.yaml", root=str(draw_images(tmp_path / "images", 90)), image_size="8")
     edit(clone / "params.yaml", epochs="1", channels="4", cells="3", start_size="null", seeds="[0]")
     run(clone, "dvc", "repro")
     run(clone, "git", "add", "dvc.lock")

@@ -21,7 +21,7 @@ def test_a_published_cell_is_trained_on_own_images_by_one_parameter(tmp_path: Pa
     edit(
         clone / "params.yaml",
         root=str(draw_images(tmp_path / "images", 90)),
-        size="8",
+        image_size="8",
         arm="midas\n  genotype: cell.json",
     )
     edit(clone / "params.yaml", epochs="1", channels="4", cells="3", start_size="null")

@@ -17,7 +17,7 @@ from midas.runs.files import sha256
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone whose digits run is small, up to the stage that is killed."""
     clone = make_clone(tmp_path_factory.mktemp("kill"))
-    edit(clone / "params.yaml", size="8", epochs="8", channels="4", cells="3", seeds="[0]")
+    edit(clone / "params.yaml", image_size="8", epochs="8", channels="4", cells="3", seeds="[0]")
     run(clone, "midas", "data")
     return clone
 

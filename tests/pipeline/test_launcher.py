@@ -28,7 +28,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = draw_images(tmp_path_factory.mktemp("images"), 120)
     run(clone, "midas", "init", "folder")
     edit(
-        clone / "params.yaml", root=str(images), size="12", channels="4", cells="3", start_size="null", batch_size="16"
+        clone / "params.yaml",
+        root=str(images),
+        image_size="12",
+        channels="4",
+        cells="3",
+        start_size="null",
+        batch_size="16",
     )
     edit(clone / "params.yaml", seeds="[0]", epochs="6")
     with (clone / "params.yaml").open("a") as file:

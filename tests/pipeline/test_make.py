@@ -14,7 +14,7 @@ def test_make_searches_all_seeds_once_and_ends_where_one_fails(tmp_path: Path) -
     (clone / ".venv").mkdir()
     (clone / ".venv/.installed").touch()  # this environment is the one that is tested
     run(clone, "midas", "init", "folder")
-    edit(clone / "params.yaml", root=str(draw_images(tmp_path / "images", 90)), size="8")
+    edit(clone / "params.yaml", root=str(draw_images(tmp_path / "images", 90)), image_size="8")
     edit(clone / "params.yaml", epochs="1", channels="4", cells="3", start_size="null", seeds="[0, 7]")
     first = run(clone, "make", "search", "JOBS=2").stdout
     assert "Running stage 'search@0'" in first

@@ -1,12 +1,16 @@
 """Parameters are checked: a wrong one is named, with its value and what is allowed, in one line."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
+from dvc.stage.cache import _get_cache_hash
+from pydantic import BaseModel
 
 from midas.data.config import DataConfig
+from midas.deploy.export import ExportConfig
 from midas.runs.errors import ParamsError
 from midas.search.config import DecodeConfig, SearchConfig
 from midas.spaces import get_space
@@ -27,6 +31,28 @@ def test_every_preset_is_valid(preset: Path) -> None:
     space.without(params.section("search", SearchConfig, preset).exclude)
     assert params.value("seeds", list[int], preset)
     assert params.training_seeds(preset)
+
+
+def names(config: type[BaseModel]) -> Iterator[str]:
+    """Of a section's fields and of those of the sections in it."""
+    for name, field in config.model_fields.items():
+        yield name
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from names(kind)
+
+
+@pytest.mark.parametrize("config", [*SECTIONS.values(), TargetConfig, ExportConfig])
+def test_dvc_takes_no_result_of_another_value_from_its_cache(config: type[BaseModel]) -> None:
+    """DVC's run cache passes over parameters whose name is that of a file's own facts, such as `size`."""
+
+    def key(**section: int) -> str:
+        stage = {"cmd": "c", "deps": [], "params": {"params.yaml": {"section": {"inner": section}}}, "outs": []}
+        return str(_get_cache_hash(stage))
+
+    assert key(size=1) == key(size=2)  # what this is about
+    for name in names(config):
+        assert key(**{name: 1}) != key(**{name: 2}), name
 
 
 def written(tmp_path: Path, text: str) -> Path:

@@ -155,7 +155,7 @@ def test_a_cell_of_more_nodes_than_any_has_is_refused() -> None:
         Genotype.from_value({"schema": 1, "space": "darts", "cells": {"normal": cell}})
 
 
-@pytest.mark.parametrize("key", ["channels", "cells", "epochs", "batch_size", "size", "width"])
+@pytest.mark.parametrize("key", ["channels", "cells", "epochs", "batch_size", "image_size", "width"])
 def test_parameters_of_a_search_have_upper_bounds(key: str) -> None:
     with pytest.raises(ValueError, match="less than or equal"):
         SearchConfig.model_validate({key: 10**12})

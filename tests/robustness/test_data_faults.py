@@ -90,7 +90,7 @@ def test_the_stage_warns_in_a_line_for_each_fault(
     shutil.copy(photos / "train/cat/1.png", photos / "train/cat/again.png")
     shutil.copy(photos / "train/cat/2.png", photos / "val/cat/again.png")
     monkeypatch.chdir(photos.parent)
-    Path("params.yaml").write_text("data: {source: folder, root: photos, size: 8}\n")
+    Path("params.yaml").write_text("data: {source: folder, root: photos, image_size: 8}\n")
     command()
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning: " in line]
     assert warnings == [
@@ -171,7 +171,7 @@ def test_no_stage_before_evaluate_reads_the_test_images(tmp_path: Path) -> None:
     clone = make_clone(tmp_path / "clone")
     edit(
         clone / "params.yaml",
-        size="8",
+        image_size="8",
         epochs="1",
         channels="4",
         cells="3",

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_prepared_data_are_the_same_bytes_with_one_thread_and_with_two(digits_folder: Path, tmp_path: Path) -> None:
     torch.set_num_threads(2)
-    prepare(DataConfig(source="digits", size=8), tmp_path)
+    prepare(DataConfig(source="digits", image_size=8), tmp_path)
     for path in tmp_path.iterdir():
         assert sha256(path) == sha256(digits_folder / path.name), path.name
 

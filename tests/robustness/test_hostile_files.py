@@ -131,7 +131,7 @@ def test_an_archive_as_data_root_is_not_unpacked(source: str, tmp_path: Path) ->
         link.external_attr = 0o120777 << 16  # a symbolic link
         archive.writestr(link, "/etc/passwd")
     with pytest.raises(DataError):
-        prepare(DataConfig.model_validate({"source": source, "root": str(path), "size": 8}), tmp_path / "out")
+        prepare(DataConfig.model_validate({"source": source, "root": str(path), "image_size": 8}), tmp_path / "out")
     assert [p.name for p in tmp_path.rglob("*")] == ["inner", "a.zip"]
 
 

@@ -98,7 +98,7 @@ import sys
 from pathlib import Path
 from midas.data.config import DataConfig
 from midas.data.prepare import prepare
-print(sum(prepare(DataConfig(source="folder", root=sys.argv[1], size=8), Path(sys.argv[2])).counts.values()))
+print(sum(prepare(DataConfig(source="folder", root=sys.argv[1], image_size=8), Path(sys.argv[2])).counts.values()))
 {PEAK}
 """
     start = time.monotonic()
