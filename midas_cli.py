@@ -213,10 +213,10 @@ def add(
     from midas.nets.zoo import add as add_cell
     from midas.runs import files
 
-    tested = Path("artifacts/evaluate", folder.resolve().name, "metrics.json")
-    accuracy = None
-    if tested.is_file():
-        metrics = files.read_json(tested)
+    tested, model, accuracy = Path("artifacts/evaluate", folder.resolve().name), folder / "model.onnx", None
+    of = files.read_json(tested / "mistakes.json") if (tested / "mistakes.json").is_file() else {}
+    if model.is_file() and of.get("sha256") == files.sha256(model):  # not of another model of that name
+        metrics = files.read_json(tested / "metrics.json")
         on = f"{metrics['images']:,} test images"
         accuracy = {"value": metrics["accuracy_torch"], "on": on}
     table, readme = _load("nets/zoo_table.py"), Path("README.md")

@@ -17,7 +17,7 @@ def command() -> None:
     from midas.search.decode import decode, sample_weights
     from midas.search.halves import Halves
     from midas.search.monitor import accuracy, decode_batches
-    from midas.search.selection import agreement, decode_sample
+    from midas.search.selection import agreement, decode_sample, decoded_cells
     from midas.search.store import load_search
     from midas.spaces import get_space
     from pipeline import params
@@ -30,27 +30,28 @@ def command() -> None:
     train, meta = load_split(layout.DATA / "train.safetensors"), load_meta(layout.DATA / "meta.json")
     searched, sample = space.without(config.exclude), decode_sample(Halves(train, config).architecture, how)
     shown, batch = one_of_each_class(sample, SHOWN), Split(sample.images[:256], sample.labels[:256])
-    found, genotypes, cells, weights, patches, spreads = [], [], [], [], [], []
+    kept = decoded_cells(files.read_json(layout.written(layout.GENOTYPE / "decode.json", "decode")), searched)
+    found, cells, weights, patches, spreads = [], [], [], [], []
     for seed in seeds:
         path = layout.SEARCH / f"seed-{seed}" / "search.safetensors"
         supernet, arm = load_search(path, space, config, len(meta.classes))
         seeding.seed_torch(how.seed, "decode")  # as the decode stage: `noise` draws from here
         samples = sample_weights(supernet, arm, decode_batches(sample, meta, how.batch_size))
         answers, rules = analyse(samples, sample.labels), {}
-        genotypes.append(decode(samples, searched, how.rule))
-        for rule, cell in (("pairs", genotypes[-1]), ("top-2", decode(without_pairs(samples), searched, how.rule))):
+        for rule, weighed in (("pairs", samples), ("top-2", without_pairs(samples))):
+            cell = decode(weighed, searched, how.rule)
             rules[rule] = round(accuracy(supernet, DiscreteArm(cell.cells), sample, meta, how.batch_size), 6)
         found.append({"seed": seed, "subnetwork_accuracy": rules, **answers})
         name = f"seed {seed}"
         cells += [{"seed": name, **row} for row in answers["cells"]]
         weights += [{"seed": name, **row} for row in weight_rows(samples, searched)]
-        patches += [{"seed": seed, **row} for row in patch_rows(supernet, arm, batch, shown, meta, genotypes[-1])]
-        spreads += [{"seed": seed, **row} for row in spread_rows(samples, searched, genotypes[-1])]
+        patches += [{"seed": seed, **row} for row in patch_rows(supernet, arm, batch, shown, meta, kept[seed])]
+        spreads += [{"seed": seed, **row} for row in spread_rows(samples, searched, kept[seed])]
     result = {
         "arm": config.arm,
         "patch_size": config.patch_size,
         "samples": len(sample),
-        "agreement": round(agreement(genotypes), 6),
+        "agreement": round(agreement([kept[seed] for seed in seeds]), 6),
         "seeds": found,
     }
     files.write_json(layout.ANALYSIS / "analysis.json", result)

@@ -50,7 +50,8 @@ def record(name: str, seconds: float) -> None:
     """Write the record of a stage that has just ended; `name` is as DVC says it, e.g. ``search@0``."""
     from midas.runs import files
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)  # under torchrun the children compute
+    peak = max(resource.getrusage(who).ru_maxrss for who in whose)
     value = {
         "stage": name,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -27,7 +27,7 @@ def command(target: Target) -> None:
     files.write_csv(out / "predictions.csv", found.predictions)
     files.write_json(out / "metrics.json", found.metrics)
     worst = worst_mistakes(found.predictions, MISTAKES)
-    files.write_json(out / "mistakes.json", {"images": worst})
+    files.write_json(out / "mistakes.json", {"images": worst, "sha256": files.sha256(folder / MODEL)})
     save_split(out / "mistakes.safetensors", Split(split.images[worst], split.labels[worst]))
     metrics = found.metrics
     columns = {

@@ -118,6 +118,9 @@ def load_table(path: Path) -> Table:
         names = [name for name in (rows[0] if rows else {}) if name.endswith(tuple(f"_{split}" for split in SPLITS))]
         columns = {name: np.array([float(row[name]) for row in rows]) for name in names}
         architectures = [row["arch"] for row in rows]
+        for name, column in columns.items():
+            if not np.isfinite(column).all():
+                raise ValueError(f"{name} of {architectures[int(np.isfinite(column).argmin())]} is no number")
     except (OSError, EOFError, ValueError, KeyError, TypeError, csv.Error, zlib.error) as error:
         raise MidasError(f"{path}: is no table of NAS-Bench-201 ({error!r}); {HELP}") from error
     if not columns:

@@ -8,7 +8,7 @@ of the exporting machine in the file, a quarter of its size; they are taken out.
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,9 +78,11 @@ def export_onnx(
         half: weights and arithmetic in float16.
 
     Raises:
-        ExportError: the model is in training mode or not float32, or the exporter did not give the opset.
+        ExportError: the model is in training mode or not float32, its image size cannot be left free, or the exporter did
+            not give the opset.
     """
     _refuse_unfit(model)
+    axes = _dynamic_axes(model, interface, input_size)
     if half:
         model = copy.deepcopy(model).half()
     wrapped = model if interface.plain and not half else Wrapped(model, interface, half).eval()
@@ -88,7 +90,7 @@ def export_onnx(
     example = torch.zeros(2, *interface.shape(input_size), dtype=dtype)  # a batch of one would be taken for a constant
     program = torch.onnx.export(
         wrapped, (example,), dynamo=True, opset_version=opset, input_names=[INPUT], output_names=[interface.output],
-        dynamic_shapes=(_dynamic_axes(model, interface),), external_data=False, verbose=False,
+        dynamic_shapes=(axes,), external_data=False, verbose=False,
     )  # fmt: skip
     assert program is not None  # it is None only where torch writes the file itself
     proto = program.model_proto
@@ -133,12 +135,17 @@ def describe(
     }
 
 
-def _dynamic_axes(model: nn.Module, interface: Interface) -> dict[int, Any]:
+def _dynamic_axes(model: nn.Module, interface: Interface, input_size: Sequence[int]) -> dict[int, Any]:
     """The free axes of the input: the batch, and where the interface says so height and width."""
     axes: dict[int, Any] = {0: BATCH}
     if interface.dynamic_size:  # maps are halved to this factor, so that only its multiples give one graph for all
         maps: list[dict[str, Any]] = getattr(model, "feature_info", [{"reduction": 1}])
         factor = maps[-1]["reduction"]
+        if any(side % factor or side < 2 * factor for side in input_size[1:]):
+            raise ExportError(
+                f"export.dynamic_size: images of {input_size[1]}x{input_size[2]} cannot stand for all sizes, since maps are halved "
+                f"to 1/{factor}; make data.image_size a multiple of {factor}, {2 * factor} or more, or dynamic_size false"
+            )
         first = 1 if interface.input == "uint8-nhwc" else 2
         for axis, name in ((first, "height"), (first + 1, "width")):
             axes[axis] = factor * torch.export.Dim(name, min=2)

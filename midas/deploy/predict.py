@@ -9,6 +9,7 @@ others go on; the exit code is then 1. This file is complete in itself and is co
 """
 
 import argparse
+import io
 import json
 import os
 import re
@@ -185,7 +186,7 @@ def find_images(arguments: Iterable[str], faults: Faults) -> Iterator[Path]:
     for argument in arguments:
         if argument == "-":
             yield from find_images((line.strip() for line in sys.stdin if line.strip() not in ("", "-")), faults)
-        elif Path(argument).is_dir():
+        elif os.path.isdir(argument):  # noqa: PTH112 - of a name that is too long, Path's asks the system and raises
             found = list(_below(Path(argument)))
             if not found:
                 faults.add(argument, "the folder holds no images")
@@ -221,7 +222,8 @@ def report(path: Path, probabilities: np.ndarray, classes: Sequence[str], top_k:
     best = np.argsort(-probabilities, kind="stable")[:top_k]
     if as_json:
         predictions = [{"class": classes[i], "probability": round(float(probabilities[i]), 6)} for i in best]
-        return json.dumps({"image": name, "predictions": predictions}, ensure_ascii=False)
+        unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+        return json.dumps({"image": name, "predictions": predictions}, ensure_ascii=not unicode)
     return printable(f"{name}: " + ", ".join(f"{classes[i]} {probabilities[i]:.4f}" for i in best))
 
 
@@ -271,6 +273,9 @@ def predict(options: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; 0 where every image was classified, 1 where something was wrong, 2 for a wrong command line."""
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not be text, and text need not fit a terminal
+            stream.reconfigure(errors=errors)
     try:
         return min(1, predict(_arguments(argv)))
     except PredictError as error:

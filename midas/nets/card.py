@@ -78,10 +78,13 @@ def model_card(
         genotype: its cells.
         meta: the data it was trained on.
         metrics: the training's metrics: best_val_accuracy, best_epoch, epochs.
-        provenance: printed as it is, e.g. hashes, seeds, versions.
+        provenance: printed as it is, e.g. hashes, seeds, versions; of the file to start from the name alone.
     """
     shown = ", ".join(meta.classes[:SHOWN_CLASSES]) + (", ..." if len(meta.classes) > SHOWN_CLASSES else "")
-    start = provenance.get("training", {}).get("start_from")
+    training = dict(provenance.get("training", {}))
+    if (start := training.get("start_from")) is not None:
+        training["start_from"] = Path(start).name  # a card travels: no path of this machine is in it
+        provenance = {**provenance, "training": training}
     return _TEMPLATE.format(
         start="from scratch" if start is None else f"on from the weights in `{_cell(Path(start).name)}`",
         name=name,

@@ -14,6 +14,15 @@ from midas.runs import files
 from midas.runs.errors import MidasError, ParamsError
 from midas.spaces import get_space
 
+PAPERS = {  # of the methods that find cells here
+    "midas": "arXiv 2602.17700",
+    "darts": "arXiv 1806.09055",
+    "darts-pairs": "arXiv 1806.09055",
+    "drnas": "arXiv 2006.10355",
+    "gdas": "arXiv 1910.04465",
+    "beta-darts": "arXiv 2203.01665",
+    "random": "arXiv 1902.07638",
+}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -41,8 +50,12 @@ def add(folder: Path, name: str | None = None, accuracy: dict[str, Any] | None =
     if not _NAME.fullmatch(name):
         raise ParamsError(f"zoo add: {name!r} is no name; --name takes small letters, digits and _")
     cells = zoo_table.read()
-    if name in cells and cells[name]["origin"] != _origin(folder):
-        raise ParamsError(f"zoo add: {name} is already the cell from {cells[name]['origin']}; say another --name")
+    value, provenance = json.loads(genotype.to_json()), read_provenance(folder / CARD)
+    if name in cells and (cells[name]["origin"] != _origin(folder) or cells[name]["genotype"] != value):
+        raise ParamsError(f"zoo add: {name} is already another cell, from {cells[name]['origin']}; say another --name")
+    searched = provenance.get("kept_seed") is not None
+    arm = (provenance.get("parameters", {}).get("search") or {}).get("arm", "midas")
+    how = f"found by this project's pipeline, arm {arm}" if searched else "given to this project's pipeline"
     arguments, image = config["model_args"], config["pretrained_cfg"]
     skeleton = "nasbench201" if nasbench201 else arguments.get("skeleton", "cifar")
     costs = {
@@ -58,10 +71,10 @@ def add(folder: Path, name: str | None = None, accuracy: dict[str, Any] | None =
     cells[name] = {
         "origin": _origin(folder),
         "licence": "Apache-2.0",  # of the cell as the zoo has it; weights stay with their owner
-        "paper": "arXiv 2602.17700",
-        "what": f"the cell of the model {folder.resolve().name}, found by this project's pipeline",
-        "provenance": read_provenance(folder / CARD),
-        "genotype": json.loads(genotype.to_json()),
+        "paper": PAPERS[arm] if searched else "",
+        "what": f"the cell of the model {folder.resolve().name}, {how}",
+        "provenance": provenance,
+        "genotype": value,
         "skeletons": {skeleton: costs},
     }
     files.write_text(zoo_table.PATH, zoo_table.dump(cells))

@@ -1,6 +1,8 @@
 """What the report shows of one target: curves, confusion, the worst mistakes, parity, latency."""
 
+import hashlib
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -109,6 +111,19 @@ class TargetView:
             }
             for image, k in zip(shown.images, worst, strict=True)
         ]
+
+    def what(self) -> str:
+        """What the file gives: logits, or probabilities."""
+        return str(self.sources.value(self.parity, "output"))
+
+    def is_timed(self) -> bool:
+        """Whether the training time that stands here is that of this very training."""
+        last = self.sources.root / Path(self.cost).with_name("last.safetensors")
+        if not (self.sources.has(self.cost) and last.is_file()):
+            return False
+        with last.open("rb") as file:
+            made = hashlib.file_digest(file, "sha256").hexdigest()
+        return bool(self.sources.value(self.cost).get("sha256") == made)
 
     def latencies(self) -> list[int]:
         """The places of the batch sizes in latency.json; none where it was not measured for this very file."""

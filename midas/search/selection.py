@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from midas.data.prepared import DataMeta, Split
-from midas.genotype import Genotype
+from midas.genotype import CellGenotype, Edge, Genotype
 from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint
 from midas.search.arms import Arm, DiscreteArm, RandomArm, random_genotype
@@ -121,6 +121,20 @@ def select(decoded: Sequence[Decoded], space: Space, how: DecodeConfig) -> tuple
         "kept_seed": chosen.seed,
         "agreement": round(agreement([d.genotype for d in decoded]), 6),
         "seeds": [_evidence(d, space, kept=d is chosen) for d in decoded],
+    }
+
+
+def decoded_cells(evidence: dict[str, Any], space: Space) -> dict[int, Genotype]:
+    """Each seed's cell as `decode.json` has it: after short trainings, where there were any."""
+    return {
+        entry["seed"]: Genotype(
+            space.name,
+            {
+                kind: CellGenotype(tuple(Edge(*edge) for edge in edges), space.concat)
+                for kind, edges in entry["genotype"].items()
+            },
+        )
+        for entry in evidence["seeds"]
     }
 
 

@@ -85,7 +85,15 @@ def test_a_table_of_any_data_sets_is_read_zipped_or_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a,b\n1,2\n", f"arch,c_test\n{PAPER},much\n", f"arch,c_test\n{PAPER}\n", "arch,flops\nx,1\n"]
+    "text",
+    [
+        "",
+        "a,b\n1,2\n",
+        f"arch,c_test\n{PAPER},much\n",
+        f"arch,c_test\n{PAPER}\n",
+        f"arch,c_test\n{PAPER},nan\n",
+        "arch,flops\nx,1\n",
+    ],
 )
 def test_what_is_no_table_is_refused_with_the_way_to_get_one(text: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(text)

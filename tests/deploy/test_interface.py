@@ -16,6 +16,7 @@ from midas.deploy.export import export_onnx
 from midas.deploy.interface import Interface
 from midas.deploy.parity import verify
 from midas.deploy.runtimes import run_onnx, run_torch
+from midas.runs.errors import ExportError
 
 PIXELS = split_of(40, seed=4).images
 FORMS = [
@@ -88,6 +89,14 @@ def test_openvino_gives_the_same_values(tmp_path: Path) -> None:
     images = normalise(PIXELS, META.mean, META.std)
     report = verify(small(), tmp_path / "model.onnx", images, 1e-4, second="openvino")
     assert report["second_runtime"]["name"] == "openvino"
+
+
+@pytest.mark.parametrize("side", [4, 18])
+def test_a_size_that_cannot_stand_for_all_is_refused_in_a_line(side: int, tmp_path: Path) -> None:
+    form, model = Interface(META.mean, META.std, dynamic_size=True), small()
+    model.feature_info = [{"reduction": 4}]
+    with pytest.raises(ExportError, match=rf"dynamic_size: images of {side}x{side} .* multiple of 4, 8 or more"):
+        export_onnx(model, tmp_path / "model.onnx", input_size=(3, side, side), metadata={}, interface=form)
 
 
 def test_the_free_sides_have_names_and_the_channels_a_number(tmp_path: Path) -> None:

@@ -165,6 +165,33 @@ def test_a_dash_reads_a_list_from_stdin(
     assert found == [str(images / "grey.png"), str(images / "below" / "deep down.png")]
 
 
+def test_a_list_may_hold_what_is_no_text_and_what_is_too_long_for_a_name(shipped: Path, images: Path) -> None:
+    image = os.fsencode(images / "grey.png")
+    run = subprocess.run(
+        [sys.executable, predict.__file__, shipped / "model.onnx", "--json", "-"],
+        input=b"\n".join([image, b"\xe9.png", b"x" * 300, image]),
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        check=False,
+    )
+    assert [line["image"] for line in lines(run.stdout.decode())] == [str(images / "grey.png")] * 2
+    assert [b"No such file" in run.stderr, b"File name too long" in run.stderr, run.returncode] == [True, True, 1]
+
+
+def test_names_that_the_output_cannot_write_are_escaped(shipped: Path, images: Path, tmp_path: Path) -> None:
+    path = tmp_path / "café.png"
+    shutil.copy(images / "grey.png", path)
+    for form in ([], ["--json"]):
+        run = subprocess.run(
+            [sys.executable, predict.__file__, shipped / "model.onnx", *form, path],
+            env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+            capture_output=True,
+            check=True,
+        )
+        assert b"caf" in run.stdout
+        assert not form or json.loads(run.stdout)["image"] == str(path)
+
+
 def test_broken_images_are_named_and_the_others_go_on(
     shipped: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

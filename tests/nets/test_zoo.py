@@ -1,5 +1,6 @@
 """The zoo's figures are what its networks cost and what papers print; found cells get names."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -118,13 +119,57 @@ def test_a_new_process_knows_the_new_name(tmp_path: Path) -> None:
     assert said == [["midas_bugs_cifar", "False"], ["True"]]
 
 
-@pytest.mark.parametrize(("name", "words"), [("darts_v2", "already the cell from"), ("Über", "no name")])
+@pytest.mark.parametrize(("name", "words"), [("darts_v2", "already another cell, from"), ("Über", "no name")])
 def test_a_name_that_is_taken_or_none_is_refused(tmp_path: Path, own_zoo: Path, name: str, words: str) -> None:
     write(tmp_path / "bugs")
     before = own_zoo.read_bytes()
     with pytest.raises(ParamsError, match=words):
         zoo.add(tmp_path / "bugs", name)
     assert own_zoo.read_bytes() == before
+
+
+def test_another_cell_does_not_take_a_name_through_a_folder_of_the_same_name(tmp_path: Path, own_zoo: Path) -> None:
+    write(tmp_path / "bugs")
+    zoo.add(tmp_path / "bugs")
+    cells = json.loads(own_zoo.read_text())
+    cells["bugs"]["genotype"]["cells"]["normal"]["edges"][0][0] = "skip_connect"  # as if it had been another
+    own_zoo.write_text(zoo_table.dump(cells))
+    with pytest.raises(ParamsError, match="already another cell"):
+        zoo.add(tmp_path / "bugs")
+
+
+@pytest.mark.parametrize(
+    ("provenance", "what", "paper"),
+    [
+        ({"kept_seed": 1, "parameters": {"search": {"arm": "gdas"}}}, "pipeline, arm gdas", "arXiv 1910.04465"),
+        ({"kept_seed": None, "parameters": {"search": {"genotype": "cell.json"}}}, "given to this", ""),
+    ],
+)
+def test_a_cell_is_said_to_be_from_what_found_it(
+    provenance: dict, what: str, paper: str, tmp_path: Path, own_zoo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "bugs")
+    monkeypatch.setattr(zoo, "read_provenance", lambda _: provenance)
+    zoo.add(tmp_path / "bugs")
+    entry = json.loads(own_zoo.read_text())["bugs"]
+    assert what in entry["what"]
+    assert entry["paper"] == paper
+
+
+def test_an_accuracy_is_that_of_the_model_it_was_measured_on(
+    tmp_path: Path, own_zoo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tested = tmp_path / "artifacts/evaluate/bugs"
+    tested.mkdir(parents=True)
+    (tmp_path / "dvc.yaml").write_text("")
+    write(tmp_path / "bugs")
+    (tmp_path / "bugs/model.onnx").write_bytes(b"this one")
+    (tested / "metrics.json").write_text('{"images": 8, "accuracy_torch": 0.25}')
+    for content, shown in ((b"another", False), (b"this one", True)):
+        (tested / "mistakes.json").write_text(json.dumps({"images": [], "sha256": hashlib.sha256(content).hexdigest()}))
+        midas_cli.add(tmp_path / "bugs", None)
+        assert ("25.00% (8 test images)" in zoo_table.markdown()) is shown
 
 
 def test_a_broken_folder_gets_no_name(tmp_path: Path, own_zoo: Path) -> None:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,14 @@ def test_a_stage_that_ended_well_leaves_its_time_its_memory_and_the_hashes_of_wh
     assert record["peak_memory_bytes"] > 1e6
     expected = hashlib.md5(b"epoch\n1\n", usedforsecurity=False).hexdigest()
     assert record["outs"] == {"artifacts/search/seed-3/history.csv": expected}
+
+
+def test_the_memory_of_processes_that_compute_for_a_stage_counts(clone: Path) -> None:
+    def command(seed: int) -> None:
+        subprocess.run([sys.executable, "-c", "x = bytearray(b'1') * 2**31"], check=True)
+
+    cost.timed("search", command)(seed=3)
+    assert json.loads((layout.COST / "search@3.json").read_text())["peak_memory_bytes"] > 2**31
 
 
 def test_a_training_is_recorded_as_dvc_names_it_however_it_was_asked_for(clone: Path) -> None:

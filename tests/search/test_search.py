@@ -13,7 +13,7 @@ from midas.runs.checkpoint import Checkpoint
 from midas.runs.errors import MidasError, ParamsError, TrainingDiverged
 from midas.search.bilevel import SearchResult, run_search
 from midas.search.config import DecodeConfig, RefineConfig, SearchConfig
-from midas.search.selection import decode_seed, select
+from midas.search.selection import decode_seed, decoded_cells, select
 from midas.search.store import load_search, save_search
 from midas.spaces import get_space
 
@@ -157,6 +157,7 @@ def test_with_finals_the_seed_of_the_lowest_final_loss_is_kept_and_all_trainings
         assert one.genotype == one.trainings[-1].genotype
         assert "loss in the finals" in entry["reason"]
     assert chosen.judged == max(one.judged for one in decoded)
+    assert decoded_cells(evidence, space) == {one.seed: one.genotype for one in decoded}
 
 
 def planted(digits: Data, seed: int, shuffled: bool, epochs: int = 20) -> list[str]:
