@@ -5,6 +5,7 @@ takes the host longer than the GPU takes to run it. A graph starts them all at o
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,7 @@ class Replay:
         self.inputs: list[Tensor] = []
         self.gradients: list[Tensor | None] = []
         self.output = torch.empty(0)
+        _ALL.add(self)
 
     def __call__(self, run: Pass, *inputs: Tensor) -> Tensor:
         """What `run` returns, and its gradients on the parameters."""
@@ -77,8 +79,10 @@ class Replay:
     def _record(self, run: Pass, inputs: Sequence[Tensor]) -> None:
         """Write the kernels down; nothing is computed here."""
         self.inputs, self.gradients = [x.clone() for x in inputs], []
+        # a pool lives as long as a graph in it: where there is none any longer, torch makes a new one
+        pool = next((other.graph.pool() for other in _ALL if other.graph and other.device == self.device), None)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=_pool(self.device), stream=_stream(self.device)):
+        with torch.cuda.graph(graph, pool=pool, stream=_stream(self.device)):
             self.output = run(*self.inputs)
         self.graph, self.gradients = graph, [parameter.grad for parameter in self.parameters]
 
@@ -89,7 +93,4 @@ def _stream(device: torch.device) -> Any:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
-@cache
-def _pool(device: torch.device) -> Any:
-    """Where recorded passes keep what they compute: they run one after the other."""
-    return torch.cuda.graph_pool_handle()
+_ALL: WeakSet[Replay] = WeakSet()  # that are alive: they run one after the other, and so share their memory

@@ -36,7 +36,7 @@ with (photos / "labels.csv").open("w") as file:
     for k in range(48):
         Image.fromarray(draws.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(photos / f"{k}.png")
         table.writerow([f"{k}.png", "ab"[k % 2]])
-meta = prepare(DataConfig(source="table", root=str(photos), size=8), out)
+meta = prepare(DataConfig(source="table", root=str(photos), image_size=8), out)
 train = load_split(out / "train.safetensors")
 space = get_space("blurred")
 config = SearchConfig(arm="tempered", channels=2, cells=3, epochs=1, batch_size=8, monitor_images=8)

@@ -60,10 +60,25 @@ def test_every_arm_searches_on_a_gpu(arm: str, space: str, graphs: bool) -> None
 
 
 @pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("space_name", ["darts", "nasbench201"])
+def test_logits_and_gradients_are_those_of_a_cpu(arm: str, space_name: str) -> None:
+    config, space = recipe(arm=arm), get_space(space_name).without(["none"])
+    images = torch.randn(4, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    seen = []
+    for device in (torch.device("cpu"), GPU.device):
+        supernet, built = (module.to(device).double() for module in build_search(space, config, 2, seed=0))
+        logits, _ = supernet(images.to(device, memory_format=torch.channels_last), built)
+        logits.logsumexp(1).sum().backward()
+        seen.append([x.cpu() for x in (logits.detach(), *(p.grad for m in (supernet, built) for p in m.parameters()))])
+    for here, there in zip(*seen, strict=True):
+        torch.testing.assert_close(there, here, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("arm", ARMS)
 def test_the_losses_are_those_of_a_cpu(arm: str) -> None:
     there, here = (searched(world, arm=arm, epochs=1).history[0] for world in (GPU, World()))
     for name in ("weight_loss", "arch_loss"):
-        assert there[name] == pytest.approx(here[name], rel=2e-3), name  # eight steps in float32
+        assert there[name] == pytest.approx(here[name], rel=2e-2), name  # after sixteen steps in float32
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -138,7 +153,7 @@ def test_decoding_and_short_trainings_run_on_a_gpu() -> None:
     )
     halves, space = Halves(split(), config), get_space("nasbench201")
     there, here, recorded = (
-        ShortTrainings(space, how, [2], 3, halves, META, 0, device)(cell)
+        ShortTrainings(space, how, [2], 1, halves, META, 0, device)(cell)
         for how, device in (
             (config, GPU.device),
             (config, torch.device("cpu")),

@@ -89,6 +89,7 @@ def test_options_train_on_a_gpu(options: dict) -> None:
     assert history[-1]["train_loss"] < history[0]["train_loss"]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, on newer versions of Python
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # torch's tracing
 def test_compiled_cells_train_on_a_gpu() -> None:
     assert len(trained(GPU, compile=True, epochs=2, cells=3).history) == 2
