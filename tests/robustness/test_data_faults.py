@@ -38,7 +38,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def report_of(root: Path) -> dict[str, object]:
-    prepare(DataConfig(source="folder", root=str(root), size=8), root.parent / "out")
+    prepare(DataConfig(source="folder", root=str(root), image_size=8), root.parent / "out")
     value: dict[str, object] = files.read_json(root.parent / "out" / "report.json")
     return value
 
@@ -122,12 +122,12 @@ def test_a_changed_file_behind_an_unchanged_name_size_and_time_changes_the_finge
     path = photos / "train/cat/0.bmp"
     paint(path, 7)
     before, kept = path.stat(), path.read_bytes()
-    first = [prepare(DataConfig(source="folder", root=str(photos), size=8), photos.parent / "out").fingerprint]
+    first = [prepare(DataConfig(source="folder", root=str(photos), image_size=8), photos.parent / "out").fingerprint]
     first.append(fingerprint({}, [photos]))
     path.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    again = [prepare(DataConfig(source="folder", root=str(photos), size=8), photos.parent / "out").fingerprint]
+    again = [prepare(DataConfig(source="folder", root=str(photos), image_size=8), photos.parent / "out").fingerprint]
     again.append(fingerprint({}, [photos]))
     assert all(a != b for a, b in zip(first, again, strict=True))
 

@@ -191,7 +191,7 @@ def pets(tmp_path: Path) -> Path:
 def test_a_hostile_image_is_named_and_nothing_is_written(name: str, pets: Path) -> None:
     (pets / "cat" / name).write_bytes(HOSTILE_IMAGES[name])
     with pytest.raises(DataError, match=f"1 of 9 images cannot be read: cat/{name}"):
-        prepare(DataConfig(source="folder", root=str(pets), size=8), pets.parent / "out")
+        prepare(DataConfig(source="folder", root=str(pets), image_size=8), pets.parent / "out")
     assert not [*(pets.parent / "out").rglob("*")]
 
 
@@ -209,12 +209,15 @@ def test_a_hostile_image_is_one_line_of_predict(name: str, tmp_path: Path, capfd
 def test_a_pipe_or_a_device_among_the_images_does_not_hang(make: Callable[[Path], None], pets: Path) -> None:
     make(pets / "cat" / "endless.png")
     with pytest.raises(DataError, match=r"cat/endless\.png \(it is no regular file\)"):
-        prepare(DataConfig(source="folder", root=str(pets), size=8), pets.parent / "out")
+        prepare(DataConfig(source="folder", root=str(pets), image_size=8), pets.parent / "out")
 
 
 def test_a_folder_that_links_to_itself_is_read_once(pets: Path) -> None:
     (pets / "cat" / "again").symlink_to(pets / "cat")
-    assert sum(prepare(DataConfig(source="folder", root=str(pets), size=8), pets.parent / "out").counts.values()) == 8
+    assert (
+        sum(prepare(DataConfig(source="folder", root=str(pets), image_size=8), pets.parent / "out").counts.values())
+        == 8
+    )
 
 
 @pytest.mark.parametrize("names", [[b"\xff\xfe", b"ok"], [b"  ", b"ok"]])
@@ -225,7 +228,7 @@ def test_a_class_folder_whose_name_is_no_text_is_named(names: list[bytes], tmp_p
         for i in range(3):
             Image.new("L", (8, 8), i).save(os.path.join(folder, b"%d.png" % i).decode("utf-8", "surrogateescape"))  # noqa: PTH118 - as above
     with pytest.raises(DataError, match="is empty or no valid text") as caught:
-        prepare(DataConfig(source="folder", root=str(tmp_path / "x"), size=8), tmp_path / "out")
+        prepare(DataConfig(source="folder", root=str(tmp_path / "x"), image_size=8), tmp_path / "out")
     assert str(caught.value).isprintable()
 
 

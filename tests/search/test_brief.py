@@ -32,7 +32,7 @@ def test_short_trainings_take_the_searches_recipe_but_for_what_is_said(digits: D
     search = SearchConfig(cells=1, image_size=16, images=100, augment=AugmentConfig(pad=2, flip=True))
     assert short_recipe(search, RefineConfig(), digits[2]) == search
     short = short_recipe(search, RefineConfig(channels=8, image_size=8, images=60), digits[2])
-    assert (short.channels, short.size, short.images, short.augment.pad) == (8, 8, 60, 1)
+    assert (short.channels, short.image_size, short.images, short.augment.pad) == (8, 8, 60, 1)
     cut = SearchConfig(cells=1, image_size=16, augment=AugmentConfig(cutout=6))
     assert short_recipe(cut, RefineConfig(image_size=8), digits[2]).augment.cutout == 3
     assert short_recipe(search, RefineConfig(image_size=8, crops=False), digits[2]).augment == AugmentConfig(flip=True)
