@@ -1,14 +1,10 @@
 """A search on a GPU finds what it finds on a CPU, and its steps do not wait for the host. Skipped where there is no GPU."""
 
-import gc
-from collections.abc import Iterator
-
 import pytest
 import torch
 
 from midas.data.prepared import DataMeta, Split
 from midas.genotype import Genotype
-from midas.runs import seeding
 from midas.runs.progress import progress
 from midas.runs.world import World
 from midas.search.bilevel import SearchResult, build_search, run_search
@@ -24,15 +20,6 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 GPU = World(device=torch.device("cuda", 0))
 META = DataMeta(("dark", "light"), 16, (0.5,) * 3, (0.3,) * 3, {"train": 512}, "0", "test", {}, 0)
 ARMS = ["midas", "darts", "darts-pairs", "beta-darts"]
-
-
-@pytest.fixture(autouse=True)
-def _deterministic() -> Iterator[None]:
-    """As every stage is; and what earlier tests left on the GPU is gone."""
-    seeding.deterministic()
-    gc.collect()
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def split(count: int = 512, size: int = 16) -> Split:

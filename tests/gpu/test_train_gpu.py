@@ -1,7 +1,5 @@
 """A training on a GPU comes to what it comes to on a CPU. Skipped where there is no GPU."""
 
-import gc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,6 @@ import torch
 from midas.data.prepared import DataMeta, Split
 from midas.genotype import Genotype
 from midas.nets.registry import ZOO
-from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint
 from midas.runs.world import World
 from midas.train.config import TargetConfig
@@ -26,15 +23,6 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 GPU = World(device=torch.device("cuda", 0))
 META = DataMeta(("dark", "light"), 32, (0.5,) * 3, (0.3,) * 3, {"train": 256}, "0", "test", {}, 0)
 CELL = Genotype.from_value(ZOO["darts_v2"]["genotype"])
-
-
-@pytest.fixture(autouse=True)
-def _deterministic() -> Iterator[None]:
-    """As every stage is; and what earlier tests left on the GPU is gone."""
-    seeding.deterministic()
-    gc.collect()
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def split(count: int = 256, size: int = 32) -> Split:
