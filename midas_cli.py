@@ -148,7 +148,8 @@ def step(
     memory: Annotated[bool, typer.Option(help="Peak memory too, each case in a process of its own.")] = True,
 ) -> None:
     """Time and memory of a search step: static parameters, then MIDAS with no patch, patches of 4 and of 8."""
-    from midas.bench.steps import StepCase, measure, table
+    from midas.bench.cases import StepCase
+    from midas.bench.steps import measure, table
 
     arms: list[tuple[str, str, int | None]] = [("static", "darts", None)]
     arms += [(f"MIDAS, patch {patch or 'none'}", "midas", patch) for patch in (None, 4, 8)]

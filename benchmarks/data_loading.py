@@ -16,8 +16,8 @@ from collections.abc import Callable
 import torch
 from short_training import prepared
 
+from midas.bench.cases import StepCase, build_step
 from midas.bench.latency import cpu_name
-from midas.bench.steps import StepCase, build_step
 from midas.data.augment import Augment, AugmentConfig
 from midas.data.batches import epoch_batches
 from midas.data.config import DataConfig

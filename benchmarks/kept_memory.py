@@ -20,7 +20,7 @@ def measure(batch: int, threads: int, kept: bool) -> tuple[float, int, int]:
     """Median seconds and page faults of a step, and the peak of resident memory in MiB; of this process."""
     import torch
 
-    from midas.bench.steps import StepCase, build_step
+    from midas.bench.cases import StepCase, build_step
     from midas.runs.memory import keep_freed
 
     if kept and not keep_freed():

@@ -19,9 +19,10 @@ import rows
 import torch
 from nb201_run import HELD, PRESET, ROWS
 
+from midas.bench.cases import StepCase
 from midas.bench.latency import cpu_name
 from midas.bench.nasbench201 import Table, find_table, load_table
-from midas.bench.steps import StepCase, arm_parameters, forward_macs, measure
+from midas.bench.steps import arm_parameters, forward_macs, measure
 from midas.genotype import Genotype
 
 ARMS = ("midas", "darts", "drnas", "gdas", "beta-darts")  # that have architecture steps

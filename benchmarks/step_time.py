@@ -17,8 +17,9 @@ from dataclasses import replace
 
 import torch
 
+from midas.bench.cases import StepCase
 from midas.bench.latency import cpu_name
-from midas.bench.steps import StepCase, convolution_speed, forward_macs, measure, table
+from midas.bench.steps import convolution_speed, forward_macs, measure, table
 
 ARMS: list[tuple[str, str, int | None]] = [
     ("static", "darts", None),
@@ -85,10 +86,7 @@ def main() -> None:
             macs, step = forward_macs(cases[0])
             start = time.perf_counter()
             step()
-            reached, possible = (
-                macs / (time.perf_counter() - start),
-                convolution_speed(5, options.device, options.precision),
-            )
+            reached, possible = macs / (time.perf_counter() - start), convolution_speed(cases[0])
             print(
                 f"\nForward {reached / 1e9:.1f}, large convolution {possible / 1e9:.1f} GMAC/s: {reached / possible:.0%}."
             )

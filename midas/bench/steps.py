@@ -11,55 +11,25 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from midas.genotype import Genotype
-from midas.nets.build import build_network
+from midas.bench.cases import StepCase, build_network_and_arm, build_step, random_images, wait_for
 from midas.nets.complexity import count_macs
 from midas.nets.network import MidasNet
-from midas.nets.registry import ZOO
 from midas.runs import precision
 from midas.runs.memory import keep_freed
-from midas.runs.precision import Precision
-from midas.runs.replay import runner
-from midas.search.arms import Arm
-from midas.search.bilevel import build_search
-from midas.search.config import SearchConfig
 from midas.search.memory import search_bytes
 from midas.search.supernet import Supernet
-from midas.spaces import get_space
 from midas.train.config import TargetConfig
 from midas.train.memory import train_bytes
 from midas.train.state import new_state
 
 _MIB = 2**20
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-
-
-@dataclass(frozen=True)
-class StepCase:
-    """What is measured: a search of a space by an arm, or, where `cell` names a published cell, the training of its network."""
-
-    name: str
-    arm: str = "midas"
-    patch: int | None = 4
-    space: str = "darts"
-    cell: str | None = None
-    channels: int = 16
-    cells: int = 8
-    size: int = 32
-    batch: int = 64
-    checkpointing: bool = False
-    compile: bool = False  # of a training
-    device: str = "cpu"
-    precision: Precision = "float32"
-    cuda_graphs: bool = False  # on a GPU
 
 
 @dataclass(frozen=True)
@@ -77,38 +47,6 @@ class StepTime:
     estimate: float | None = None
 
 
-def build_step(case: StepCase) -> Callable[[], None]:
-    """The step as a function. A search step is an architecture step and a weight step, as in `midas.search.engine`."""
-    torch.manual_seed(0)
-    device = torch.device(case.device)
-    images, labels = _images(case).to(device), torch.randint(0, 10, (case.batch,)).to(device)
-    network, arm = _build(case)
-    fused = device.type == "cuda" or None
-    sgd = torch.optim.SGD(network.parameters(), 0.025, momentum=0.9, weight_decay=3e-4, fused=fused)
-
-    def run(x: Tensor, y: Tensor) -> Tensor:
-        with precision.lower(case.precision, device):
-            loss = F.cross_entropy(network(x) if arm is None else network(x, arm)[0], y)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
-
-    def pass_of(learner: nn.Module) -> Callable[[], Tensor]:
-        alike = case.cuda_graphs and not case.compile and not case.checkpointing and (arm is None or arm.repeats)
-        return partial(runner(list(learner.parameters()), device, alike), run, images, labels)
-
-    by_weights = pass_of(network)
-    if arm is None:
-        return partial(_descend, network, (), sgd, by_weights)
-    adam = torch.optim.Adam(arm.parameters(), 3e-4, betas=(0.5, 0.999), fused=fused)
-    by_arm = pass_of(arm)
-
-    def step() -> None:
-        _descend(arm, [network], adam, by_arm)
-        _descend(network, [arm], sgd, by_weights)
-
-    return step
-
-
 def measure(cases: Sequence[StepCase], runs: int, memory: bool = True) -> list[StepTime]:
     """Run the cases in turns.
 
@@ -124,7 +62,7 @@ def measure(cases: Sequence[StepCase], runs: int, memory: bool = True) -> list[S
         for step, seen in zip(steps, times, strict=True):
             start = time.perf_counter()
             step()
-            _wait(cases[0].device)
+            wait_for(cases[0].device)
             if run >= warm:
                 seen.append(time.perf_counter() - start)
     peaks = [(peak_memory(case), estimated_memory(case)) if memory else (None, None) for case in cases]
@@ -139,40 +77,40 @@ def peak_memory(case: StepCase) -> float:
 
 def estimated_memory(case: StepCase) -> float:
     """What `peak_memory` is expected to be, as a stage asks before its first step."""
-    network, arm = _build(case)
+    network, arm = build_network_and_arm(case)
     if isinstance(network, Supernet) and arm is not None:
         return search_bytes(network, arm, case.size, case.batch) / _MIB
     config = TargetConfig(auxiliary_weight=0, checkpointing=case.checkpointing)
     return train_bytes(new_state(cast(MidasNet, network), config), config, case.size, case.batch) / _MIB
 
 
-def convolution_speed(runs: int = 5, device: str = "cpu", precision_: Precision = "float32") -> float:
-    """Multiply-adds per second of a large convolution (16 x 256 x 32 x 32, 3x3; 512 images on a GPU), forward: what the device
-    can do.
+def convolution_speed(case: StepCase, runs: int = 5) -> float:
+    """Multiply-adds per second that the case's device can do in its precision: those of a large convolution, forward
+    (16 images of 256 x 32 x 32, 512 of them on a GPU; 256 filters of 3x3).
     """
+    device, count = torch.device(case.device), 16 if case.device == "cpu" else 512
     conv = nn.Conv2d(256, 256, 3, padding=1, device=device).to(memory_format=torch.channels_last)
-    count = 16 if device == "cpu" else 512
     images = torch.randn(count, 256, 32, 32, device=device).to(memory_format=torch.channels_last)
     seen = []
-    with torch.no_grad(), precision.lower(precision_, torch.device(device)):
+    with torch.no_grad(), precision.lower(case.precision, device):
         for _ in range(runs + 1):
             start = time.perf_counter()
             conv(images)
-            _wait(device)
+            wait_for(case.device)
             seen.append(time.perf_counter() - start)
-    return images.shape[0] * 32 * 32 * conv.weight.numel() / min(seen[1:])
+    return count * 32 * 32 * conv.weight.numel() / min(seen[1:])
 
 
 def forward_macs(case: StepCase) -> tuple[int, Callable[[], None]]:
     """Multiply-adds of a forward pass of the whole batch (convolutions and linear layers), and that pass."""
-    images, device = _images(case).to(case.device), torch.device(case.device)
+    images, device = random_images(case).to(case.device), torch.device(case.device)
     network = _Forward(case).eval()
     macs = count_macs(network, (3, case.size, case.size)) * case.batch
 
     def step() -> None:
         with torch.inference_mode(), precision.lower(case.precision, device):
             network(images)
-        _wait(case.device)
+        wait_for(case.device)
 
     step()
     return macs, step
@@ -180,7 +118,7 @@ def forward_macs(case: StepCase) -> tuple[int, Callable[[], None]]:
 
 def arm_parameters(case: StepCase) -> int:
     """How many parameters the architecture itself has in a search."""
-    _, arm = _build(case)
+    _, arm = build_network_and_arm(case)
     return 0 if arm is None else sum(parameter.numel() for parameter in arm.parameters())
 
 
@@ -209,55 +147,12 @@ class _Forward(nn.Module):
 
     def __init__(self, case: StepCase) -> None:
         super().__init__()
-        self.network, self.arm = _build(case)
+        self.network, self.arm = build_network_and_arm(case)
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, 3, H, W] to logits."""
         found: Tensor = self.network(images) if self.arm is None else self.network(images, self.arm)[0]
         return found
-
-
-def _descend(
-    learner: nn.Module, fixed: Sequence[nn.Module], optimiser: torch.optim.Optimizer, run: Callable[[], Tensor]
-) -> None:
-    """One step of an optimiser on one module, the others held fixed; `run` leaves the gradient."""
-    learner.requires_grad_(True).zero_grad()
-    for module in fixed:
-        module.requires_grad_(False)
-    run()
-    nn.utils.clip_grad_norm_(learner.parameters(), 5.0)
-    optimiser.step()
-
-
-def _build(case: StepCase) -> tuple[nn.Module, Arm | None]:
-    """The network, and where it is a supernet its arm."""
-    if case.cell is not None:
-        genotype = Genotype.from_value(ZOO[case.cell]["genotype"])
-        network = build_network(genotype, num_classes=10, channels=case.channels, cells=case.cells)
-        network.set_grad_checkpointing(case.checkpointing)
-        if case.compile:
-            for cell in network.cells:
-                cell.compile()
-        return network.train().to(torch.device(case.device)).to(memory_format=torch.channels_last), None
-    config = SearchConfig(
-        arm=case.arm,
-        patch_size=case.patch,
-        channels=case.channels,
-        cells=case.cells,
-        checkpointing=case.checkpointing,
-    )
-    supernet, arm = build_search(get_space(case.space).without(config.exclude), config, num_classes=10, seed=0)
-    return supernet.to(case.device), arm.to(case.device)
-
-
-def _images(case: StepCase) -> Tensor:
-    return torch.randn(case.batch, 3, case.size, case.size).to(memory_format=torch.channels_last)
-
-
-def _wait(device: str) -> None:
-    """Until a GPU has done what it was given."""
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def _summary(seen: list[float], first: list[float], peak: float | None, estimate: float | None) -> StepTime:

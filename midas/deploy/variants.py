@@ -90,7 +90,7 @@ def judge(path: Path, expected: Tensor, split: Split, interface: Interface) -> d
     }
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
+class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is not typed
     """Batches of images for onnxruntime's calibration."""
 
     def __init__(self, images: Tensor) -> None:

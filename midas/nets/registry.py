@@ -94,7 +94,7 @@ def _create(name: str, pretrained: bool, **kwargs: Any) -> Any:
     return build_model_with_cfg(_network, name, pretrained, feature_cfg=features, **kwargs)
 
 
-@register_model  # type: ignore[untyped-decorator]
+@register_model  # type: ignore[untyped-decorator]  # timm is not typed
 def midas_network(pretrained: bool = False, **kwargs: Any) -> Any:
     """A network of any genotype: `genotype` (JSON value), `channels`, `cells`, `skeleton`, and timm's arguments.
 

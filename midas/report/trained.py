@@ -1,6 +1,5 @@
 """What the report shows of one target: curves, confusion, the worst mistakes, parity, latency."""
 
-import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from midas.data.prepared import load_split
 from midas.report import charts
 from midas.report.pixels import thumbnail
 from midas.report.sources import Sources
+from midas.runs import files
 
 MATRIX = 20  # classes up to which the confusion is shown as a matrix
 CONFUSED = 12  # pairs of classes that are listed
@@ -121,9 +121,7 @@ class TargetView:
         last = self.sources.root / Path(self.cost).with_name("last.safetensors")
         if not (self.sources.has(self.cost) and last.is_file()):
             return False
-        with last.open("rb") as file:
-            made = hashlib.file_digest(file, "sha256").hexdigest()
-        return bool(self.sources.value(self.cost).get("sha256") == made)
+        return bool(self.sources.value(self.cost).get("sha256") == files.sha256(last))
 
     def latencies(self) -> list[int]:
         """The places of the batch sizes in latency.json; none where it was not measured for this very file."""

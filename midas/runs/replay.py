@@ -90,7 +90,7 @@ class Replay:
 @cache
 def _stream(device: torch.device) -> Any:
     """One for all, since cuBLAS keeps memory for each stream."""
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return torch.cuda.Stream(device)
 
 
 _ALL: WeakSet[Replay] = WeakSet()  # that are alive: they run one after the other, and so share their memory

@@ -104,7 +104,7 @@ class ShortTrainings:
         def descend(images: Tensor, labels: Tensor) -> Tensor:
             with precision.lower(recipe.precision, self.device):
                 loss = F.cross_entropy(network(images, arm)[0], labels)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             return loss.detach()
 
         run = runner(list(network.parameters()), self.device, recipe.cuda_graphs)

@@ -25,7 +25,7 @@ from midas.search.halves import Halves
 from midas.search.monitor import monitor
 from midas.search.supernet import Supernet
 from midas.search.unrolled import unrolled_gradient
-from midas.search.weights import weight_optimiser
+from midas.search.weights import arch_optimiser, weight_optimiser
 from midas.spaces.space import Space
 
 Batch = list[tuple[Tensor, Tensor]]  # images [b, 3, H, W] and labels [b] of each part that this process runs
@@ -53,18 +53,8 @@ class Engine:
         self.augment = Augment(config.augment, meta.mean, meta.std)
         self.weights, self.architecture = list(supernet.parameters()), list(arm.parameters())
         self.weight_optimiser = weight_optimiser(self.weights, config)
-        decay = config.arch_weight_decay if arm.decays else 0.0
-        self.arch_optimiser = (
-            torch.optim.Adam(
-                self.architecture,
-                config.arch_learning_rate,
-                betas=(0.5, 0.999),
-                weight_decay=decay,
-                fused=self.on_gpu or None,
-            )
-            if self.architecture
-            else None  # random search learns no architecture
-        )
+        # random search learns no architecture
+        self.arch_optimiser = arch_optimiser(self.architecture, config, arm.decays) if self.architecture else None
         self.steps_per_epoch = halves.steps_per_epoch
         divided = config.accumulate > 1 or config.checkpointing or config.second_order
         alike = config.cuda_graphs and arm.repeats and not divided
@@ -154,7 +144,7 @@ class Engine:
         """Add a part's share of the batch's gradient to whatever requires one; the part's loss and accuracy, [2]."""
         loss, hits = self._loss((images, labels))
         whole = loss if penalty is None else loss + penalty
-        (whole / self.parts).backward()  # type: ignore[no-untyped-call]
+        (whole / self.parts).backward()
         return torch.stack([loss.detach(), hits.to(loss.dtype)])
 
     def _penalised_pass(self, images: Tensor, labels: Tensor) -> Tensor:

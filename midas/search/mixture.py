@@ -177,7 +177,7 @@ def _map_gradients(
     rows = None if gradient is None or patch is None else patch_rows(gradient, patch)
     factors = by_pixel(weights, size, patch) if rows is None else by_run(weights)
     # one place for the patches' shares as runs of pixels, map after map: it stays in the cache
-    runs = None if rows is None else rows.new_empty(*rows.shape[:2], 1, rows.shape[3], patch or 1, shares.shape[-1])
+    runs = None if rows is None else rows.new_empty(*rows.shape[:2], 1, *rows.shape[3:1:-1], shares.shape[-1])
     found: list[Tensor | None] = []
     for f, share, factor, need in zip(maps, shares, factors, needed, strict=True):
         if not need:
@@ -187,11 +187,11 @@ def _map_gradients(
         else:
             # into a map of its own, no view: autograd adds the next node's gradient to it in place
             full = torch.empty_like(gradient)
-            if rows is None or runs is None or patch is None:
+            if rows is None or runs is None:
                 torch.addcmul(as_map(share, size, patch), gradient, factor, out=full)
             else:
                 runs.copy_(share[:, :, None, :, None])  # [B, Ph, 1, Pw, patch, C]
-                torch.addcmul(runs.flatten(-2), rows, factor, out=patch_rows(full, patch))
+                torch.addcmul(runs.flatten(-2), rows, factor, out=patch_rows(full, rows.shape[2]))
             found.append(full)
     return found
 

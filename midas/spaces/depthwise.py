@@ -38,7 +38,7 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to [B, C, ceil(H / stride), ceil(W / stride)]."""
-        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]  # not in its stub
             y: Tensor = self._conv_forward(x, self.weight, self.bias)
             return y
         else:  # noqa: RET505 - TorchScript leaves out an `else` alone

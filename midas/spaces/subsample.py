@@ -12,7 +12,7 @@ from torch import Tensor
 
 def subsample(x: Tensor, stride: int, offset: int = 0) -> Tensor:
     """Rows and columns offset, offset + stride, ...: [B, C, H, W] to [B, C, ceil((H - offset) / stride), ...]."""
-    if torch.jit.is_scripting():  # type: ignore[attr-defined]
+    if torch.jit.is_scripting():  # type: ignore[attr-defined]  # not in its stub
         return x[:, :, offset::stride, offset::stride]
     else:  # noqa: RET505 - TorchScript leaves out an `else` alone
         return _eager(x, stride, offset)

@@ -106,7 +106,7 @@ def new_state(network: MidasNet, config: TargetConfig, seed: int = 0) -> TrainSt
     modules: list[nn.Module] = [network] if auxiliary is None else [network, auxiliary]
     if config.sync_batch_norm:  # in place: the same parameters under the same names
         for module in modules:
-            nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+            nn.SyncBatchNorm.convert_sync_batchnorm(module)
     parameters = [parameter for module in modules for parameter in module.parameters()]
     # the decay warms up, or a short training would keep its random start in the average
     ema = None if config.ema is None else ModelEmaV3(network, decay=config.ema, use_warmup=True)

@@ -1,6 +1,5 @@
 """A finished training on disk: weights as safetensors, history as CSV, metrics and cost as JSON."""
 
-import hashlib
 from pathlib import Path
 
 import safetensors
@@ -14,15 +13,13 @@ from midas.train.state import Weights
 
 def save_training(folder: Path, result: TrainResult) -> None:
     """Write best.safetensors, last.safetensors, history.csv, metrics.json and cost.json, each whole or not at all."""
-    written = {}
     for name, weights in (("best", result.best), ("last", result.last)):
         tensors = {key: tensor.contiguous() for key, tensor in weights.items()}
-        written[name] = save(tensors, {"data": result.data})
-        files.write_bytes(folder / f"{name}.safetensors", written[name])
+        files.write_bytes(folder / f"{name}.safetensors", save(tensors, {"data": result.data}))
     files.write_csv(folder / "history.csv", result.history)
     files.write_json(folder / "metrics.json", result.metrics)
     # the times are unknown to DVC, so they say whose they are: weights from its cache have none
-    files.write_json(folder / "cost.json", {**result.cost, "sha256": hashlib.sha256(written["last"]).hexdigest()})
+    files.write_json(folder / "cost.json", {**result.cost, "sha256": files.sha256(folder / "last.safetensors")})
 
 
 def load_weights(path: Path, data: str | None = None) -> Weights:

@@ -143,9 +143,8 @@ class Trainer:
         Returns:
             [3]: the main loss, the loss with the auxiliary head's share, and how many images were classified correctly.
         """
-        criterion = (
-            F.cross_entropy if wanted.is_floating_point() else self.criterion
-        )  # mixed labels are smoothed already
+        mixed = wanted.is_floating_point()  # and smoothed already
+        criterion = F.cross_entropy if mixed else self.criterion
         with precision.lower(self.config.precision, self.world.device):
             features, auxiliary_features = self.state.network.forward_cells(images)
             logits = self.state.network.forward_head(features)
@@ -155,7 +154,7 @@ class Trainer:
             if self.state.auxiliary is not None:
                 auxiliary = criterion(self.state.auxiliary(auxiliary_features), wanted)
                 total = loss + self.config.auxiliary_weight * auxiliary
-        (total / self.config.accumulate).backward()  # type: ignore[no-untyped-call]
+        (total / self.config.accumulate).backward()
         return torch.stack([loss.detach(), total.detach(), hits.float()])
 
     def _diverged(self, epoch: int, step: int) -> str:

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from midas.bench.steps import StepCase, estimated_memory, peak_memory
+from midas.bench.cases import StepCase
+from midas.bench.steps import estimated_memory, peak_memory
 from midas.data.prepared import DataMeta, Split
 from midas.runs import memory
 from midas.runs.errors import MidasError

@@ -5,7 +5,8 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from midas.bench.steps import StepCase, _summary, forward_macs, measure, table
+from midas.bench.cases import StepCase
+from midas.bench.steps import _summary, forward_macs, measure, table
 from midas.genotype import Genotype
 from midas.nets.build import build_network
 from midas.nets.complexity import count_macs
