@@ -115,7 +115,8 @@ class MidasNet(nn.Module):
         previous: Tensor = self.stem1(before)
         auxiliary = previous
         for index, cell in enumerate(self.cells):
-            if self.grad_checkpointing and self.training and not torch.jit.is_scripting():  # type: ignore[attr-defined]  # not in its stub
+            # the mark as in midas/spaces/depthwise.py
+            if self.grad_checkpointing and self.training and not torch.jit.is_scripting():  # type: ignore[attr-defined]
                 before, previous = previous, checkpoint(cell, before, previous, use_reentrant=False)
             else:
                 before, previous = previous, cell(before, previous)

@@ -38,7 +38,8 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to [B, C, ceil(H / stride), ceil(W / stride)]."""
-        if torch.jit.is_scripting():  # type: ignore[attr-defined]  # not in its stub
+        # not in its stub; TorchScript reads the mark, which must end the line
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
             y: Tensor = self._conv_forward(x, self.weight, self.bias)
             return y
         else:  # noqa: RET505 - TorchScript leaves out an `else` alone

@@ -12,7 +12,8 @@ from torch import Tensor
 
 def subsample(x: Tensor, stride: int, offset: int = 0) -> Tensor:
     """Rows and columns offset, offset + stride, ...: [B, C, H, W] to [B, C, ceil((H - offset) / stride), ...]."""
-    if torch.jit.is_scripting():  # type: ignore[attr-defined]  # not in its stub
+    # not in its stub; TorchScript reads the mark, which must end the line
+    if torch.jit.is_scripting():  # type: ignore[attr-defined]
         return x[:, :, offset::stride, offset::stride]
     else:  # noqa: RET505 - TorchScript leaves out an `else` alone
         return _eager(x, stride, offset)
