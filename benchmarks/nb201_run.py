@@ -172,8 +172,8 @@ def searched_before(job: Job, file: Path) -> dict[str, str] | None:
 
 
 def recipe(how: RefineConfig) -> dict[str, Any]:
-    """What decides a short training's loss; how many there are, what the search weighs, and the finals do not."""
-    return how.model_dump(exclude={"trainings", "temperature", "finalists", "final_epochs"})
+    """What decides a short training's loss; how many there are, what the search and the size weigh, and the finals do not."""
+    return how.model_dump(exclude={"trainings", "temperature", "capacity", "finalists", "final_epochs"})
 
 
 def recipe_of(row: dict[str, str]) -> dict[str, Any]:

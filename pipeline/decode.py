@@ -53,7 +53,7 @@ def command() -> None:
             "supernet accuracy": Fact(entry["supernet_accuracy"], ".1%"),
             "skip connections": entry["skips"],
             "after its last short training": Fact(one.trainings[-1].accuracy, ".1%") if one.trainings else None,
-            "loss that counts": Fact(one.trainings[-1].expected, ".3f") if one.trainings else None,
+            "loss that counts": Fact(one.trainings[-1].counts, ".3f") if one.trainings else None,
             "margin": Fact(entry["margin"], ".4f"),
             "cell": one.genotype.hash[:12],
             "edges that all seeds share": Fact(evidence["agreement"], ".0%") if one is chosen else None,

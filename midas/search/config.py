@@ -96,6 +96,7 @@ class RefineConfig(BaseModel):
     # beside those of the decoded cell and of all that differ in one operation; the time to choose grows with their cube
     trainings: int = Field(16, ge=0, le=5_000)
     temperature: NotNegative = 0.02  # nats of loss that weigh as much as e times the share in the search
+    capacity: NotNegative = 0.0  # nats of loss that weigh as much as e times the weights, in the finals too
     # so many of the best are trained again, from other weights and for so long, and the best of them is kept; 0: no finals
     finalists: int = Field(0, ge=0, le=1_000)
     final_epochs: int = Field(30, ge=1, le=10_000)

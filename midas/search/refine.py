@@ -4,8 +4,9 @@ In a supernet every edge holds some skip connection, so nothing in it asks wheth
 still be trained. Short trainings of whole networks do; DARTS itself trains the cells of four searches briefly and keeps the
 best (arXiv 1806.09055, section 3.1). First come all cells that differ from the decoded one in one operation, then, one
 round after the other, those from which the trainings so far lead one to expect most (`midas.search.posterior`). What the
-search found keeps its weight: the shares that operations had in it count together with the losses. Last, the best may be
-trained again, longer: what is best among good cells is decided late in a training. Every arm is refined alike.
+search found keeps its weight: the shares that operations had in it count together with the losses, and so does the number
+of weights, of which a short training sees too little. Last, the best may be trained again, longer: what is best among good
+cells is decided late in a training. Every arm is refined alike.
 """
 
 import math
@@ -24,6 +25,7 @@ from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint
 from midas.runs.progress import progress
 from midas.search.brief import CPU, ShortTrainings, Verdict, short_recipe, trainer
+from midas.search.capacity import shortfall
 from midas.search.config import RefineConfig, SearchConfig
 from midas.search.decode import Distributions
 from midas.search.halves import Halves
@@ -31,6 +33,7 @@ from midas.search.posterior import expected
 from midas.spaces.space import Space
 
 Judge = Callable[[Sequence[Genotype]], Sequence[Verdict]]
+Shortfall = Callable[[Genotype], float]  # of a cell's networks against the space's largest, as `midas.search.capacity` has it
 Shares = Mapping[tuple[str, int, int, str], float]  # type of cell, source, target and operation, to what it had
 
 TOGETHER = 2  # cells of a round, chosen before any of them is known: so many are trained side by side on any machine
@@ -46,6 +49,7 @@ class ShortTraining(NamedTuple):
         accuracy: as there, in [0, 1].
         expected: the loss that all trainings together lead one to expect of the cell, in nats; in the finals its own there,
             lower because they are longer.
+        counts: that and what a small network pays, in nats: by it the cells of several searches are compared.
         final: whether it is the longer one of a finalist.
         kept: whether it is the cell that was kept.
     """
@@ -55,6 +59,7 @@ class ShortTraining(NamedTuple):
     loss: float
     accuracy: float
     expected: float = math.nan
+    counts: float = math.nan
     final: bool = False
     kept: bool = False
 
@@ -106,22 +111,32 @@ def refined(
                 report.step(accuracy=verdict.accuracy, loss=verdict.loss)
             return [Verdict(*known[name + cell.hash]) for cell in cells]
 
-        result = refine(start, shares, space, how, partial(judge, trainings, ""), partial(judge, finals, "final "))
+        judges = (partial(judge, trainings, ""), partial(judge, finals, "final "))
+        small = shortfall(space, recipe.channels, depths, len(meta.classes))
+        result = refine(start, shares, space, how, *judges, small)
         changed = int((_numbers([result[-1].genotype], space) != _numbers([start], space)).sum())
         report.note(f"{len(result) - 1} short trainings, {changed} operations changed")
     return result
 
 
 def refine(
-    start: Genotype, shares: Shares, space: Space, how: RefineConfig, judge: Judge, finals: Judge | None = None
+    start: Genotype,
+    shares: Shares,
+    space: Space,
+    how: RefineConfig,
+    judge: Judge,
+    finals: Judge | None = None,
+    small: Shortfall = lambda cell: 0.0,
 ) -> list[ShortTraining]:
     """Train `start` and its neighbours, then neighbours of what was trained, and keep the best of the cells trained.
 
     What counts is the loss that all trainings together lead one to expect of a cell, in nats, less `how.temperature`
     times the sum over its edges of the logarithm of the operation's share in the search: as if the shares were a prior, and
     exp(-loss / temperature) the likelihood. At 0 only short trainings count, at infinity only the search. A cell that was
-    merely lucky in its own training is not expected to be so again. Of `how.finalists` cells of which most is expected, the
-    one of the lowest loss in the finals is kept, where there are any: there the search has no say.
+    merely lucky in its own training is not expected to be so again. To it comes `how.capacity` times the logarithm by which
+    its networks are smaller than the largest, which a long training would show and a short one does not. Of `how.finalists`
+    cells of which most is expected, the one is kept whose loss in the finals, with what a small network pays, is lowest,
+    where there are any: there the search has no say.
 
     Args:
         start: the decoded cell.
@@ -130,6 +145,7 @@ def refine(
         how: how many trainings follow those of the neighbours, what the search weighs, and how many cells come to the finals.
         judge: trains cells and tests them.
         finals: the same, longer and from other weights; None leaves the finals out.
+        small: how much smaller a cell's networks are than the space's largest, as a logarithm.
 
     Returns:
         All trainings in their order, finals last, and the one of the cell kept once more.
@@ -139,12 +155,15 @@ def refine(
     near = {n.hash: n for cell in cells[1:] for n in neighbours(cell, space)}
     total = len(trained) + how.trainings
 
-    def outlook(asked: Sequence[Genotype]) -> tuple[Tensor, Tensor]:
+    def outlook(asked: Sequence[Genotype]) -> tuple[list[float], Tensor]:
         """The losses to expect of cells, and what counts."""
         seen = [one.genotype for one in trained.values()]
         losses = expected(_numbers(seen, space), [one.loss for one in trained.values()], _numbers(asked, space))
-        logs = torch.tensor([log_share(cell, shares) for cell in asked], dtype=torch.float64)
-        return losses, losses - how.temperature * logs
+        said = [how.capacity * small(cell) - how.temperature * log_share(cell, shares) for cell in asked]
+        return losses.tolist(), losses + torch.tensor(said, dtype=torch.float64)
+
+    def told(one: ShortTraining, loss: float) -> ShortTraining:
+        return one._replace(expected=loss, counts=loss + how.capacity * small(one.genotype))
 
     for number in count(1):
         asked = [cell for key, cell in near.items() if key not in trained]
@@ -157,15 +176,15 @@ def refine(
             trained[cell.hash] = ShortTraining(number, cell, *verdict)
             near |= {n.hash: n for n in neighbours(cell, space)}
     losses, counts = outlook([one.genotype for one in trained.values()])
-    result = [one._replace(expected=float(loss)) for one, loss in zip(trained.values(), losses, strict=True)]
+    result = [told(one, loss) for one, loss in zip(trained.values(), losses, strict=True)]
     if not how.finalists or finals is None:
         return [*result, result[int(counts.argmin())]._replace(kept=True)]
     best = [result[place].genotype for place in counts.argsort(stable=True)[: how.finalists].tolist()]
     last = [
-        ShortTraining(number, cell, *verdict, expected=verdict.loss, final=True)
+        told(ShortTraining(number, cell, *verdict, final=True), verdict.loss)
         for cell, verdict in zip(best, finals(best), strict=True)
     ]
-    return [*result, *last, min(last, key=lambda one: one.loss)._replace(kept=True)]
+    return [*result, *last, min(last, key=lambda one: one.counts)._replace(kept=True)]
 
 
 def operation_shares(found: Distributions, space: Space, images: int) -> dict[tuple[str, int, int, str], float]:

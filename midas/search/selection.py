@@ -2,7 +2,7 @@
 
 Each seed is decoded by itself. The genotype kept is the one whose sub-network (supernet weights, batch norm on batch
 statistics) does best on the architecture half, or, where there are short trainings, the one of which they lead one to
-expect the lowest loss, in the finals where there are any; ties go to the lowest seed. All are written down.
+expect the lowest loss, in the finals where there are any, with what a small network pays; ties go to the lowest seed. All are written down.
 """
 
 from collections import Counter
@@ -44,8 +44,8 @@ class Decoded(NamedTuple):
 
     @property
     def judged(self) -> float:
-        """By what seeds are compared: the accuracy of the sub-network, or, after short trainings, the loss expected, negated."""
-        return -self.trainings[-1].expected if self.trainings else self.subnetwork_accuracy
+        """By what seeds are compared: the accuracy of the sub-network, or, after short trainings, the loss that counts, negated."""
+        return -self.trainings[-1].counts if self.trainings else self.subnetwork_accuracy
 
 
 def decode_sample(half: Split, how: DecodeConfig) -> Split:
@@ -211,6 +211,7 @@ def _evidence(decoded: Decoded, space: Space, kept: bool) -> dict[str, Any]:
                 "cell": one_line(training.genotype),
                 "loss": round(training.loss, 6),
                 "expected": round(training.expected, 6),
+                "counts": round(training.counts, 6),
                 "accuracy": round(training.accuracy, 6),
                 "final": training.final,
                 "kept": training.kept,

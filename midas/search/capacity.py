@@ -1,0 +1,68 @@
+"""How many weights the networks of a space's cells have, without building one for each.
+
+A short training measures how fast a network learns; a network with more weights ends lower once it is trained to the end.
+Scaling laws say so of losses: one term falls with the length of the training, another with the number of weights (Hoffmann
+et al., arXiv 2203.15556, section 3.3), and a short training hardly sees the second.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+from torch import nn
+
+from midas.genotype import Genotype
+from midas.nets.complexity import count_parameters
+from midas.search.supernet import SearchCell, Supernet
+from midas.spaces.space import Space
+
+
+def operation_weights(space: Space, channels: int, cells: int, classes: int) -> tuple[int, dict[tuple[str, int, int, str], int]]:
+    """The weights of a network beside its edges, and those of each operation: of all cells of a type together.
+
+    Args:
+        space: whose candidates are counted.
+        channels: of the network, as `search.channels`.
+        cells: as `search.cells`.
+        classes: of the classifier.
+    """
+    with torch.device("meta"):  # counted, never computed
+        network = Supernet(space, channels, cells, classes)
+    found: dict[tuple[str, int, int, str], int] = {}
+    for cell in (cell for cell in network.cells if isinstance(cell, SearchCell)):
+        specs = [spec for site in cell.sites for spec in site.edges]
+        for spec, operations in zip(specs, cell.edges, strict=True):
+            for op, module in zip(spec.candidates, cast(nn.ModuleList, operations), strict=True):
+                key = (cell.sites[0].kind, spec.source, spec.target, op)
+                found[key] = found.get(key, 0) + count_parameters(module)
+    return count_parameters(network) - sum(found.values()), found
+
+
+def shortfall(space: Space, channels: int, depths: Sequence[int], classes: int) -> Callable[[Genotype], float]:
+    """What tells of a cell by how much its networks are smaller than the largest: ln(largest / weights), at least 0.
+
+    The largest has the candidate of most weights on every edge. Of networks of several depths the weights are added.
+
+    Args:
+        space: whose cells are asked about.
+        channels: of the networks.
+        depths: of the networks, each as `search.cells`.
+        classes: of the classifier.
+    """
+    counted = [operation_weights(space, channels, cells, classes) for cells in depths]
+
+    def weights(cells: Genotype) -> int:
+        edges = [(kind, e.source, e.target, e.op) for kind, cell in cells.cells.items() for e in cell.edges]
+        return sum(fixed + sum(found.get(edge, 0) for edge in edges) for fixed, found in counted)
+
+    largest = sum(
+        fixed
+        + sum(
+            max(found.get((kind, spec.source, spec.target, op), 0) for op in spec.candidates)
+            for kind, specs in space.edges.items()
+            for spec in specs
+        )
+        for fixed, found in counted
+    )
+    return lambda genotype: math.log(largest / weights(genotype))
