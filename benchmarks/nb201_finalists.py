@@ -5,7 +5,7 @@
     python benchmarks/nb201_finalists.py --table TABLE --root CIFAR --set epochs=30      three times as long
     python benchmarks/nb201_finalists.py --table TABLE                                   what the rows say so far
 
-Of each seed, the --best cells of the lowest loss among all short trainings by the preset in benchmarks/nb201.csv are
+Of each seed, the --best cells of the lowest loss among all short trainings by the preset of 2026-11-27 in benchmarks/nb201.csv are
 trained again, from other weights and in another order of the images. One row for each in benchmarks/nb201_finalists.csv; those that
 exist are skipped; as many are trained side by side as there are cores. Each loss, less its mean in its seed, is correlated with
 the table's validation column, likewise less its mean: a cell that was lucky once is not expected to be so again, and one that is
@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 import rows
 import torch
-from nb201_run import HELD, PRESET, ROWS, parse, preset_images, recipe, recipe_of
+from nb201_run import BEFORE, HELD, LAST, PRESET, ROWS, parse, preset_images, recipe, recipe_of
 from scipy.stats import pearsonr
 
 from midas.bench.nasbench201 import Table, find_table, load_table
@@ -64,9 +64,10 @@ class Row(NamedTuple):
 
 
 def finalists(best: int) -> list[tuple[int, str, float]]:
-    """(seed, arch string, loss) of MIDAS's best cells of each development seed by the preset's recipe."""
+    """(seed, arch string, loss) of MIDAS's best cells of each development seed by the preset's recipe, in rows until `LAST`."""
     found: dict[int, dict[str, float]] = defaultdict(dict)
-    for row in (row for row in rows.read(ROWS) if row["losses"] and row["arm"] == "midas" and int(row["seed"]) < HELD):
+    trained = [row for row in rows.read(ROWS) if row["losses"] and row["date"] <= LAST]
+    for row in (row for row in trained if row["arm"] == "midas" and int(row["seed"]) < HELD):
         preset_search = json.loads(row["config"]).keys() <= {"decode.refine"}
         if preset_search and recipe_of(row) == recipe(REFINE):
             found[int(row["seed"])] |= dict(json.loads(row["losses"]))
@@ -135,7 +136,7 @@ def show_shares(table: Table, sizes: tuple[int, ...] = (6, 12, 20, 40)) -> None:
     shares = {
         int(row["seed"]): {(kind, a, b, op): share for kind, a, b, op, share in json.loads(row["shares"])}
         for row in rows.read(ROWS)
-        if (row["arm"], row["config"]) == ("midas", "{}") and int(row["seed"]) < HELD
+        if (row["arm"], row["config"]) == ("midas", BEFORE) and int(row["seed"]) < HELD
     }
     print("\n| best of each seed | cells | loss | shares in the search |\n|---|---|---|---|")
     for size in sizes:

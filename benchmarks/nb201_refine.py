@@ -2,6 +2,7 @@
 
     python benchmarks/nb201_refine.py --table TABLE --errors 0 0.042 --trainings 8 16 32 --runs 40        minutes
     python benchmarks/nb201_refine.py --table TABLE --trainings 13 --finalists 0 6 12 --runs 200
+    python benchmarks/nb201_refine.py --table TABLE --trainings 13 25 --finalists 2 6 --capacities 0 0.1 0.2 0.3 0.4 --runs 120
 
 A short training's loss is taken to be 0.11 nats more for each point that a cell has less than the best (0.02 beyond six
 points), less --skip for each skip connection (networks that learn fast, as deep short trainings favour them), plus a
@@ -26,6 +27,7 @@ import torch
 from midas.bench.nasbench201 import Table, find_table, load_table
 from midas.genotype import Genotype
 from midas.search.brief import Verdict
+from midas.search.capacity import shortfall
 from midas.search.config import RefineConfig
 from midas.search.refine import refine
 from midas.spaces import get_space
@@ -34,6 +36,7 @@ MEANS = {"nor_conv_3x3": 0.34, "nor_conv_1x1": 0.28, "skip_connect": 0.19, "avg_
 CONCENTRATION, NATS_A_POINT, NATS_BEYOND, KNEE = 10.0, 0.11, 0.02, 6.0
 FINAL_ERROR, FINAL_SKIP, SHARED, FINAL_SHARED = 0.039, 0.011, 0.3, 0.6
 SPACE = get_space("nasbench201").without(["none"])
+SMALL = shortfall(SPACE, channels=8, depths=[2], classes=10)  # as in the preset
 
 
 def simulate(table: Table, how: RefineConfig, error: float, skip: float, seed: int) -> tuple[float, float]:
@@ -68,7 +71,7 @@ def simulate(table: Table, how: RefineConfig, error: float, skip: float, seed: i
 
     short = partial(judge, error * (math.sqrt(SHARED) * common + math.sqrt(1 - SHARED) * own), skip)
     final_errors = FINAL_ERROR * (math.sqrt(FINAL_SHARED) * common + math.sqrt(1 - FINAL_SHARED) * late)
-    kept = refine(start, shares, SPACE, how, short, partial(judge, final_errors, FINAL_SKIP))[-1].genotype
+    kept = refine(start, shares, SPACE, how, short, partial(judge, final_errors, FINAL_SKIP), SMALL)[-1].genotype
     return float(column[table.row(start)]), float(column[table.row(kept)])
 
 
@@ -83,6 +86,7 @@ def main() -> None:
     parser.add_argument("--errors", nargs="+", type=float, default=[0.042])
     parser.add_argument("--trainings", nargs="+", type=int, default=[13])
     parser.add_argument("--temperatures", nargs="+", type=float, default=[RefineConfig().temperature])
+    parser.add_argument("--capacities", nargs="+", type=float, default=[RefineConfig().capacity])
     parser.add_argument("--finalists", nargs="+", type=int, default=[0, 6])
     parser.add_argument("--skip", type=float, default=0.046, help="nats that each skip connection gains")
     parser.add_argument("--bar", type=float, default=91.1, help="validation accuracy; about 93.8 of test")
@@ -90,19 +94,19 @@ def main() -> None:
     options = parser.parse_args()
     table = load_table(find_table(options.table))
     print(
-        "| error, nats | trainings after the neighbours | finalists | temperature | start | kept | a tenth is at most "
+        "| error, nats | trainings after the neighbours | finalists | temperature | capacity | start | kept | a tenth is at most "
         f"| at least {options.bar} |"
     )
-    print("|---|---|---|---|---|---|---|---|")
-    changed = (options.errors, options.trainings, options.finalists, options.temperatures)
-    for error, trainings, finalists, temperature in itertools.product(*changed):
-        how = RefineConfig(trainings=trainings, finalists=finalists, temperature=temperature)
+    print("|---|---|---|---|---|---|---|---|---|")
+    changed = (options.errors, options.trainings, options.finalists, options.temperatures, options.capacities)
+    for error, trainings, finalists, temperature, capacity in itertools.product(*changed):
+        how = RefineConfig(trainings=trainings, finalists=finalists, temperature=temperature, capacity=capacity)
         pairs = [simulate(table, how, error, options.skip, seed) for seed in range(options.runs)]
         starts, kept = ([pair[n] for pair in pairs] for n in (0, 1))
         tenth = sorted(kept)[math.ceil(len(kept) / 10) - 1]
         reached = sum(k >= options.bar for k in kept) / len(kept)
         figures = f"{statistics.mean(starts):.2f} | {statistics.mean(kept):.2f} | {tenth:.2f} | {reached:.0%}"
-        print(f"| {error} | {trainings} | {finalists} | {temperature} | {figures} |", flush=True)
+        print(f"| {error} | {trainings} | {finalists} | {temperature} | {capacity} | {figures} |", flush=True)
 
 
 if __name__ == "__main__":

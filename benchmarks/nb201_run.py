@@ -51,6 +51,10 @@ ROWS = HERE / "nb201.csv"
 PRESET = yaml.safe_load((HERE.parent / "presets/nasbench201-cpu.yaml").read_text(encoding="utf-8"))
 CODE = [HERE.parent / "midas" / name for name in ("search", "nets", "spaces", "data")]  # short trainings depend on it
 HELD = 100  # seeds from here on are for the last check: nothing is chosen by them
+# the preset's short trainings of 2026-11-27, by whose rows `decode.refine.capacity` was chosen
+SHORT = {"cells": [2], "channels": 8, "crops": False, "epochs": 10, "image_size": 16, "images": 5000}
+BEFORE = json.dumps({"decode.refine": {**SHORT, "trainings": 13, "finalists": 6, "final_epochs": 30}}, sort_keys=True)
+LAST = "2026-11-27"  # and the day of the last of them
 RULES: tuple[Rule, ...] = ("mean", "vote", "mode", "joint")
 Job = tuple[str, str, int]  # arm, configuration, seed
 

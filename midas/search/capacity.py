@@ -18,7 +18,9 @@ from midas.search.supernet import SearchCell, Supernet
 from midas.spaces.space import Space
 
 
-def operation_weights(space: Space, channels: int, cells: int, classes: int) -> tuple[int, dict[tuple[str, int, int, str], int]]:
+def operation_weights(
+    space: Space, channels: int, cells: int, classes: int
+) -> tuple[int, dict[tuple[str, int, int, str], int]]:
     """The weights of a network beside its edges, and those of each operation: of all cells of a type together.
 
     Args:

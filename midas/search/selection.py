@@ -2,7 +2,8 @@
 
 Each seed is decoded by itself. The genotype kept is the one whose sub-network (supernet weights, batch norm on batch
 statistics) does best on the architecture half, or, where there are short trainings, the one of which they lead one to
-expect the lowest loss, in the finals where there are any, with what a small network pays; ties go to the lowest seed. All are written down.
+expect the lowest loss, in the finals where there are any, with what a small network pays; ties go to the lowest seed. All are
+written down.
 """
 
 from collections import Counter

@@ -166,6 +166,36 @@ def test_the_finals_decide_between_the_best_and_there_the_search_has_no_say() ->
     assert said[0] - said[1] > 0.001  # with it the first would have won
 
 
+def convolutions(cell: Genotype) -> float:
+    """As if each 3x3 convolution made a network larger by a factor of e."""
+    return 6.0 - cell.to_arch().count("nor_conv_3x3")
+
+
+def test_of_cells_that_train_alike_the_larger_counts_as_better() -> None:
+    def alike(cells: Sequence[Genotype]) -> list[Verdict]:
+        return [Verdict(1.0, 0.5) for _ in cells]
+
+    trainings = refine(START, {}, SPACE, HOW.model_copy(update={"capacity": 0.3}), alike, small=convolutions)
+    assert {edge.op for edge in trainings[-1].genotype.cells["cell"].edges} == {"nor_conv_3x3"}
+    assert trainings[-1].counts == trainings[-1].expected == 1.0
+    assert trainings[0].counts == pytest.approx(1.0 + 0.3 * 6)
+    assert refine(START, {}, SPACE, HOW, alike, small=convolutions)[-1].genotype == START
+
+
+@pytest.mark.parametrize(("capacity", "larger"), [(0.09, False), (0.11, True)])
+def test_in_the_finals_a_smaller_network_must_gain_what_its_size_is_worth(capacity: float, larger: bool) -> None:
+    """Of two finalists, one operation apart, the smaller has the loss that is lower by 0.1 nats."""
+
+    def late(cells: Sequence[Genotype]) -> list[Verdict]:
+        return [Verdict(0.2 + 0.1 * cell.to_arch().count("nor_conv_3x3"), 0.5) for cell in cells]
+
+    how = RefineConfig(trainings=0, finalists=19, capacity=capacity)
+    trainings = refine(START, {}, SPACE, how, judge, late, convolutions)
+    assert (trainings[-1].genotype.to_arch().count("nor_conv_3x3") == 1) is larger
+    assert trainings[-1].counts == min(one.counts for one in trainings if one.final)
+    assert trainings[-1].counts == pytest.approx(trainings[-1].loss + capacity * convolutions(trainings[-1].genotype))
+
+
 def test_more_finalists_than_cells_are_all_cells() -> None:
     trainings = refine(START, {}, SPACE, RefineConfig(trainings=0, finalists=50), judge, judge)
     assert len(trainings) == 19 + 19 + 1
