@@ -18,9 +18,10 @@ from midas.search.supernet import SearchCell, Supernet
 from midas.spaces.space import Space
 
 
-def operation_weights(
-    space: Space, channels: int, cells: int, classes: int
-) -> tuple[int, dict[tuple[str, int, int, str], int]]:
+Operation = tuple[str, int, int, str]  # type of cell, source, target, name
+
+
+def operation_weights(space: Space, channels: int, cells: int, classes: int) -> tuple[int, dict[Operation, int]]:
     """The weights of a network beside its edges, and those of each operation: of all cells of a type together.
 
     Args:
@@ -31,7 +32,7 @@ def operation_weights(
     """
     with torch.device("meta"):  # counted, never computed
         network = Supernet(space, channels, cells, classes)
-    found: dict[tuple[str, int, int, str], int] = {}
+    found: dict[Operation, int] = {}
     for cell in (cell for cell in network.cells if isinstance(cell, SearchCell)):
         specs = [spec for site in cell.sites for spec in site.edges]
         for spec, operations in zip(specs, cell.edges, strict=True):
@@ -54,17 +55,20 @@ def shortfall(space: Space, channels: int, depths: Sequence[int], classes: int) 
     """
     counted = [operation_weights(space, channels, cells, classes) for cells in depths]
 
-    def weights(cells: Genotype) -> int:
-        edges = [(kind, e.source, e.target, e.op) for kind, cell in cells.cells.items() for e in cell.edges]
+    def weights(edges: Sequence[Operation]) -> int:
         return sum(fixed + sum(found.get(edge, 0) for edge in edges) for fixed, found in counted)
 
-    largest = sum(
-        fixed
-        + sum(
-            max(found.get((kind, spec.source, spec.target, op), 0) for op in spec.candidates)
-            for kind, specs in space.edges.items()
-            for spec in specs
+    def of(genotype: Genotype) -> float:
+        edges = [(kind, e.source, e.target, e.op) for kind, cell in genotype.cells.items() for e in cell.edges]
+        return math.log(largest / weights(edges))
+
+    widest = [
+        max(
+            ((kind, spec.source, spec.target, op) for op in spec.candidates),
+            key=lambda edge: sum(found.get(edge, 0) for _, found in counted),
         )
-        for fixed, found in counted
-    )
-    return lambda genotype: math.log(largest / weights(genotype))
+        for kind, specs in space.edges.items()
+        for spec in specs
+    ]
+    largest = weights(widest)
+    return of

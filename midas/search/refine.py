@@ -33,10 +33,8 @@ from midas.search.posterior import expected
 from midas.spaces.space import Space
 
 Judge = Callable[[Sequence[Genotype]], Sequence[Verdict]]
-Shortfall = Callable[
-    [Genotype], float
-]  # of a cell's networks against the space's largest, as `midas.search.capacity` has it
 Shares = Mapping[tuple[str, int, int, str], float]  # type of cell, source, target and operation, to what it had
+Shortfall = Callable[[Genotype], float]  # by how much a cell's networks are smaller than the largest, a logarithm
 
 TOGETHER = 2  # cells of a round, chosen before any of them is known: so many are trained side by side on any machine
 
