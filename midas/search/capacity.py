@@ -17,7 +17,6 @@ from midas.nets.complexity import count_parameters
 from midas.search.supernet import SearchCell, Supernet
 from midas.spaces.space import Space
 
-
 Operation = tuple[str, int, int, str]  # type of cell, source, target, name
 
 
