@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from midas.genotype import Genotype
-from midas.nets.complexity import count_parameters
 from midas.search.supernet import SearchCell, Supernet
 from midas.spaces.space import Space
 
@@ -37,8 +36,12 @@ def operation_weights(space: Space, channels: int, cells: int, classes: int) -> 
         for spec, operations in zip(specs, cell.edges, strict=True):
             for op, module in zip(spec.candidates, cast(nn.ModuleList, operations), strict=True):
                 key = (cell.sites[0].kind, spec.source, spec.target, op)
-                found[key] = found.get(key, 0) + count_parameters(module)
-    return count_parameters(network) - sum(found.values()), found
+                found[key] = found.get(key, 0) + _count(module)
+    return _count(network) - sum(found.values()), found
+
+
+def _count(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
 
 
 def shortfall(space: Space, channels: int, depths: Sequence[int], classes: int) -> Callable[[Genotype], float]:
