@@ -22,11 +22,14 @@ def table() -> Table:
     return load_table(Path(SHARED) / "nasbench201_cifar10.csv.gz")
 
 
+def preset_rows() -> list[dict[str, str]]:
+    with (ROOT / "benchmarks/nb201.csv").open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if row["config"] == "{}"]
+
+
 def found(table: Table, arm: str) -> dict[int, float]:
     """Test accuracies of the cells that the preset kept, by seed, in percent."""
-    with (ROOT / "benchmarks/nb201.csv").open(newline="", encoding="utf-8") as file:
-        kept = [row for row in csv.DictReader(file) if (row["arm"], row["config"]) == (arm, "{}")]
-    cells = {int(row["seed"]): Genotype.from_arch(row["refined"]) for row in kept}
+    cells = {int(row["seed"]): Genotype.from_arch(row["refined"]) for row in preset_rows() if row["arm"] == arm}
     return {seed: float(table.columns["cifar10_test"][table.row(cell)]) for seed, cell in cells.items()}
 
 
@@ -42,9 +45,7 @@ def test_every_seed_of_the_preset_finds_a_cell_that_is_good_enough(table: Table)
 
 def test_the_rows_are_of_the_losses_that_they_name() -> None:
     """The cell kept is a finalist, and each final is of a cell that had been trained."""
-    with (ROOT / "benchmarks/nb201.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["config"] == "{}"]
-    for row in rows:
+    for row in preset_rows():
         trained = [arch for arch, _ in json.loads(row["losses"])]
         finals = [arch for arch, _ in json.loads(row["finals"])]
         assert row["refined"] in finals
