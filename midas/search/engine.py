@@ -72,7 +72,7 @@ class Engine:
         self._set_learning_rate(epoch)
         self.supernet.train()
         self.arm.train()
-        self.arm.set_progress(epoch / self.config.epochs)
+        self.arm.set_progress(epoch, self.config.epochs)
         seeding.seed_torch(self.seed, "search", epoch)  # `noise` draws from here
         draws = seeding.generator(self.seed, "search", "augment", epoch)
         orders = [

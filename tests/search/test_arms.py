@@ -61,7 +61,7 @@ def test_pairs_of_static_parameters_are_weighted_by_the_pair_rule() -> None:
 def test_beta_darts_adds_the_mean_log_sum_exp_with_a_growing_weight() -> None:
     arm = BetaDartsArm([SITE])
     assert arm.penalty().item() == 0
-    arm.set_progress(0.5)
+    arm.set_progress(3, 6)
     assert arm.penalty().item() == pytest.approx(25 * torch.logsumexp(alphas(arm), -1).mean().item(), rel=1e-5)
 
 
@@ -85,10 +85,22 @@ def test_drnas_draws_anew_in_each_pass_and_is_decoded_by_its_mean() -> None:
     assert torch.allclose(torch.stack(draws).mean(0), mean, atol=0.02)
 
 
+def test_gdas_is_hottest_in_the_first_epoch_and_coldest_in_the_last() -> None:
+    arm = GdasArm([SITE])
+    for epochs in (2, 6, 100):
+        arm.set_progress(0, epochs)
+        assert arm.temperature == 10
+        arm.set_progress(epochs - 1, epochs)
+        assert arm.temperature == pytest.approx(0.1)
+    arm.set_progress(0, 1)
+    assert arm.temperature == 10
+
+
 def test_gdas_computes_one_operation_an_edge_and_passes_the_relaxed_gradient() -> None:
     torch.manual_seed(0)
     arm = GdasArm([SITE])
-    arm.set_progress(0.5)
+    arm.set_progress(3, 7)
+    assert arm.temperature == pytest.approx(5.05)
     arm.begin_pass()
     wanted = arm.wanted(SITE)
     assert [len(chosen) for chosen in wanted] == [1, 1, 1]

@@ -78,8 +78,8 @@ class Arm(nn.Module):
     def begin_cell(self) -> None:
         """Called before each cell of a pass, and before it is run again for the backward pass of a checkpointed search."""
 
-    def set_progress(self, share: float) -> None:
-        """Called before each epoch with the share of the search that is done, in [0, 1)."""
+    def set_progress(self, epoch: int, epochs: int) -> None:
+        """Called before each epoch with its number, from 0, and how many the search has."""
 
     def penalty(self) -> Tensor | None:
         """What is added to the architecture's loss, a scalar."""

@@ -13,7 +13,7 @@ from midas.search.arms.static import DartsArm
 class GdasArm(DartsArm):
     """Only the drawn operation of each edge is computed; it is shared by the cells of a type.
 
-    The temperature falls linearly from 10 to 0.1 over the search. Decoding reads the softmax of the parameters.
+    The temperature falls linearly from 10 in the first epoch to 0.1 in the last. Decoding reads the softmax of the parameters.
     """
 
     repeats = False
@@ -24,9 +24,9 @@ class GdasArm(DartsArm):
         self.temperature = self.HOTTEST
         self.drawn: dict[str, Tensor] = {}
 
-    def set_progress(self, share: float) -> None:
+    def set_progress(self, epoch: int, epochs: int) -> None:
         """See `Arm`."""
-        self.temperature = self.HOTTEST + (self.COLDEST - self.HOTTEST) * share
+        self.temperature = self.HOTTEST + (self.COLDEST - self.HOTTEST) * epoch / max(1, epochs - 1)
 
     def begin_pass(self) -> None:
         """See `Arm`."""

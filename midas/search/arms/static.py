@@ -39,15 +39,15 @@ class DartsPairsArm(DartsArm):
 class BetaDartsArm(DartsArm):
     """Static parameters kept small by the mean log-sum-exp over edges (beta-DARTS, arXiv 2203.01665, equation 12).
 
-    Its weight grows linearly from 0 to `LARGEST` over the search.
+    Its weight grows linearly with the epochs done, from 0, and would be `LARGEST` after the last.
     """
 
     LARGEST = 50.0
     weight = 0.0
 
-    def set_progress(self, share: float) -> None:
+    def set_progress(self, epoch: int, epochs: int) -> None:
         """See `Arm`."""
-        self.weight = self.LARGEST * share
+        self.weight = self.LARGEST * epoch / epochs
 
     def penalty(self) -> Tensor:
         """See `Arm`."""
