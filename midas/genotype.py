@@ -206,12 +206,16 @@ class Genotype:
         """The NAS-Bench-201 arch string.
 
         Raises:
-            GenotypeError: this is no genotype of that space.
+            GenotypeError: this is no genotype of that space, or an edge is missing, which an arch string cannot say.
         """
         if self.space != "nasbench201" or set(self.cells) != {"cell"}:
             raise GenotypeError(f"genotype: space {self.space} has no arch string, only nasbench201 has")
         edges = self.cells["cell"].edges
         nodes = sorted({edge.target for edge in edges})
+        if len(edges) != sum(nodes) or nodes != list(range(1, len(nodes) + 1)):
+            raise GenotypeError(
+                f"genotype: an arch string has an edge between any two nodes; this cell has {len(edges)} edges"
+            )
         groups = ["|" + "|".join(f"{e.op}~{e.source}" for e in edges if e.target == node) + "|" for node in nodes]
         return "+".join(groups)
 

@@ -38,7 +38,8 @@ def launched(*command: str) -> bool:
     # the root of the clone must be importable, where a console script puts its own folder first
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", *words[1:]]
-    process = subprocess.Popen([*torchrun, "-m", "pipeline", *command], env=environment)
+    # it inherits the stage's lock, which holds as long as one of the two lives
+    process = subprocess.Popen([*torchrun, "-m", "pipeline", *command], env=environment, close_fds=False)
     try:
         code = process.wait()
     except BaseException:  # a signal: the workers write their checkpoint, for which torchrun gives them 30 s

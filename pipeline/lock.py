@@ -16,7 +16,8 @@ from pipeline import layout
 
 @contextmanager
 def alone(name: str) -> Iterator[None]:
-    """Hold the lock of a stage, e.g. ``search@0``; the kernel takes it back when the process ends, however it ends.
+    """Hold the lock of a stage, e.g. ``search@0``; the kernel takes it back when the process ends, however it ends, and
+    what `pipeline.launch` started with it.
 
     Raises:
         MidasError: another process runs this stage here, or the lock cannot be written.
@@ -44,6 +45,7 @@ def _locked(path: Path, name: str) -> IO[str]:
         ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.set_inheritable(file.fileno(), True)  # torchrun, which outlives a parent that is killed, holds it on
     except BlockingIOError as error:
         from midas.runs.errors import MidasError
 

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from midas.search.decode import NodeWeights, Samples
+from midas.search.decode import NodeWeights, Samples, by_name
 from midas.spaces.space import Space
 
 SIGNIFICANCE = 0.05
@@ -143,8 +143,8 @@ def weight_rows(samples: Samples, space: Space) -> list[dict[str, Any]]:
         {"cell": cell.name, "edge": f"{spec.source} to {spec.target}", "operation": op, "weight": round(w, 6)}
         for cell in cells(samples)
         for specs, node in zip(space.nodes(cell.kind), cell.nodes, strict=True)
-        for spec, row in zip(specs, node.a.double().mean(0), strict=True)
-        for op, w in zip(spec.candidates, row.tolist(), strict=False)
+        for spec, named in zip(specs, by_name(specs, node.a.double().mean(0)), strict=True)
+        for op, w in named.items()
     ]
 
 

@@ -39,6 +39,15 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __reduce__(self) -> Any:
+        """To another process as arrays: tensors would go into shared memory, of which containers have little."""
+        return _split, (self.images.permute(0, 2, 3, 1).contiguous().numpy(), self.labels.numpy())
+
+
+def _split(pixels: Pixels, labels: Pixels) -> Split:
+    """From images [N, H, W, 3]."""
+    return Split(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(labels))
+
 
 @dataclass(frozen=True)
 class DataMeta:

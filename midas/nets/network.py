@@ -163,7 +163,8 @@ class MidasNet(nn.Module):
                 before, previous = previous, cell(before, previous)
             found[f"cells.{index}"] = previous
         maps = [self.norm(found[name]) if norm and name == names[-1] else found[name] for name in wanted]
-        return maps if intermediates_only else (self.norm(previous), maps)
+        complete = names[-1] in found  # the last norm is as wide as the last block
+        return maps if intermediates_only else (self.norm(previous) if complete else previous, maps)
 
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
@@ -175,9 +176,10 @@ class MidasNet(nn.Module):
         """
         take, last = feature_take_indices(len(self.feature_info), indices)
         name = str(self.feature_info[last]["module"])
-        self.cells = self.cells[: int(name.removeprefix("cells.")) + 1 if name.startswith("cells.") else 0]
-        if prune_norm:
+        kept = int(name.removeprefix("cells.")) + 1 if name.startswith("cells.") else 0
+        if prune_norm or kept < len(self.cells):  # it is as wide as the last block
             self.norm = nn.Identity()
+        self.cells = self.cells[:kept]
         if prune_head:
             self.reset_classifier(0, "")
         return list(take)

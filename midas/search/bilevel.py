@@ -7,7 +7,6 @@ import torch
 from midas.data.prepared import DataMeta, Split
 from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint
-from midas.runs.errors import ParamsError
 from midas.runs.progress import progress
 from midas.runs.world import World
 from midas.search.arms import Arm, build_arm
@@ -15,7 +14,7 @@ from midas.search.config import SearchConfig
 from midas.search.engine import Engine
 from midas.search.halves import Halves
 from midas.search.memory import check_memory
-from midas.search.supernet import Supernet
+from midas.search.supernet import Supernet, check_depth
 from midas.spaces.space import Space
 
 
@@ -33,10 +32,9 @@ def build_search(space: Space, config: SearchConfig, num_classes: int, seed: int
     Raises:
         ParamsError: the stack is too short to hold every type of cell.
     """
+    check_depth(space, config.cells, "search.cells")
     seeding.seed_torch(seed, "search", "weights")
     supernet = Supernet(space, config.channels, config.cells, num_classes, config.partial)
-    if missing := set(space.edges) - {site.kind for site in supernet.sites}:
-        raise ParamsError(f"search.cells: {config.cells} make a stack with no {missing.pop()} cell; it takes 3 or more")
     supernet.checkpointing = config.checkpointing
     supernet.to(memory_format=torch.channels_last)
     seeding.seed_torch(seed, "search", "arm")

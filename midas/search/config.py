@@ -55,9 +55,16 @@ class SearchConfig(BaseModel):
     stop_at_skips: int | None = Field(None, ge=1)  # end the search once a decoded cell has so many skip connections
 
     @model_validator(mode="after")
-    def _divisible(self) -> "SearchConfig":
+    def _learns(self) -> "SearchConfig":
         if self.channels % self.partial:
             raise ValueError(f"partial ({self.partial}) must divide channels ({self.channels})")
+        if self.arm == "midas" and self.normalise and self.channels == self.partial:
+            raise ValueError(
+                f"channels {self.channels} / partial {self.partial} is one channel, and a normalised key of one is always 0: "
+                "make channels larger, or partial smaller"
+            )
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov: true needs a momentum above 0")
         return self
 
     @model_validator(mode="after")
@@ -108,7 +115,7 @@ class DecodeConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rule: Rule = "mean"
-    samples: int = Field(1024, ge=1)  # images of the architecture half, at most all of it
+    samples: int = Field(1024, ge=2)  # images of the architecture half, at most all of it
     batch_size: int = Field(256, ge=2, le=65_536)
     seed: int = Field(0, ge=0)  # of the choice of samples
     refine: RefineConfig | None = None  # short trainings of the decoded cell and its neighbours; null is off

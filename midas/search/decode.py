@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from midas.genotype import CellGenotype, Edge, Genotype
+from midas.runs.errors import ParamsError
 from midas.search.arms.base import Arm, Choice
 from midas.search.rules import SUMMARIES, Rule, joint_table
 from midas.search.supernet import SearchCell, Supernet
@@ -37,11 +38,8 @@ class NodeWeights:
         """Its JSON form, with names; numbers are rounded to 6 digits."""
         specs = list(edges)
         operations = [
-            {
-                "source": edge.source,
-                "operations": {op: round(float(p), 6) for op, p in zip(edge.candidates, row, strict=False)},
-            }
-            for edge, row in zip(specs, self.a, strict=True)
+            {"source": edge.source, "operations": {op: round(weight, 6) for op, weight in named.items()}}
+            for edge, named in zip(specs, by_name(specs, self.a), strict=True)
         ]
         kept: list[dict[str, Any]] = []
         if self.pi is not None:
@@ -51,6 +49,25 @@ class NodeWeights:
                 for (i, k), p in zip(pairs(len(specs)), self.pi, strict=True)
             ]
         return {"target": specs[0].target, "edges": operations, "pairs": kept}
+
+
+def by_name(edges: Sequence[EdgeSpec], a: Tensor) -> list[dict[str, float]]:
+    """The weights of each edge's candidates by their names.
+
+    Args:
+        edges: the n edges of a node.
+        a: their weights [n, m], where m is the most candidates that one of them has; an edge of fewer leaves the last unread.
+
+    Raises:
+        ParamsError: the weights are of other candidates.
+    """
+    widest = max(len(edge.candidates) for edge in edges)
+    if a.shape != (len(edges), widest):
+        raise ParamsError(
+            f"the weights of node {edges[0].target} are {list(a.shape)} where the space has {[len(edges), widest]}: give the space "
+            "that was searched, without what search.exclude left out (space.without(config.exclude))"
+        )
+    return [dict(zip(edge.candidates, row, strict=False)) for edge, row in zip(edges, a.tolist(), strict=True)]
 
 
 Distributions = dict[str, list[NodeWeights]]
@@ -125,6 +142,14 @@ def decode(samples: Samples, space: Space, rule: Rule = "mean") -> Genotype:
     `none` may be chosen. Ties go to the earlier candidate. The rule `joint` takes the edges and operations of a node that
     are most probable together. Where the weights are the same for all samples, `vote` is `mean`: a single vote does not say
     how strong an edge is.
+
+    Args:
+        samples: the weights of every sample (`sample_weights`).
+        space: what was searched: without the operations that `search.exclude` left out (`Space.without`).
+        rule: how samples are summed up.
+
+    Raises:
+        ParamsError: the weights are of another space.
     """
     found = distributions(samples, "mean" if rule == "vote" and one_voice(samples) else rule)
     cells = {}
@@ -135,8 +160,8 @@ def decode(samples: Samples, space: Space, rule: Rule = "mean") -> Genotype:
                 edges += _joint_best(specs, [cell[k] for cell in samples[kind]], node, space.keep)
                 continue
             for i in _kept(specs, node, space.keep):
-                op = _best_operation(specs[i], node.a[i], allow_zero=space.keep is None)
-                edges.append(Edge(op, specs[i].source, specs[i].target))
+                weights = _allowed(specs, node, space.keep is None)[i]
+                edges.append(Edge(max(weights, key=lambda op: weights[op]), specs[i].source, specs[i].target))
         cells[kind] = CellGenotype(tuple(edges), space.concat)
     return Genotype(space.name, cells)
 
@@ -147,7 +172,7 @@ def _kept(specs: list[EdgeSpec], node: NodeWeights, keep: int | None) -> list[in
         return list(range(len(specs)))
     if node.pi is not None:
         return list(pairs(len(specs))[int(node.pi.argmax())])
-    strength = [max(_weights(edge, row, allow_zero=False).values()) for edge, row in zip(specs, node.a, strict=True)]
+    strength = [max(weights.values()) for weights in _allowed(specs, node, allow_zero=False)]
     return sorted(sorted(range(len(specs)), key=lambda k: -strength[k])[:keep])
 
 
@@ -164,7 +189,7 @@ def _joint_best(specs: list[EdgeSpec], cells: list[NodeWeights], node: NodeWeigh
             ]
         ).mean(0)
         for axis, i in enumerate(chosen):
-            allowed = _weights(specs[i], node.a[i], allow_zero=keep is None)
+            allowed = _allowed(specs, node, keep is None)[i]
             for j, op in enumerate(specs[i].candidates):
                 if op not in allowed:
                     table.select(axis, j).fill_(-1)
@@ -178,16 +203,11 @@ def _joint_best(specs: list[EdgeSpec], cells: list[NodeWeights], node: NodeWeigh
     return result
 
 
-def _best_operation(edge: EdgeSpec, row: Tensor, allow_zero: bool) -> str:
-    weights = _weights(edge, row, allow_zero)
-    return max(weights, key=lambda op: weights[op])
-
-
-def _weights(edge: EdgeSpec, row: Tensor, allow_zero: bool) -> dict[str, float]:
-    """The candidates' weights; without `none` unless it is allowed or stands alone."""
-    weights = {op: float(w) for op, w in zip(edge.candidates, row, strict=False)}
-    others = {op: w for op, w in weights.items() if op != ZERO}
-    return weights if allow_zero or not others else others
+def _allowed(specs: Sequence[EdgeSpec], node: NodeWeights, allow_zero: bool) -> list[dict[str, float]]:
+    """The weights of each edge's candidates; without `none` unless it is allowed or stands alone."""
+    every = by_name(specs, node.a)
+    others = [{op: w for op, w in weights.items() if op != ZERO} for weights in every]
+    return every if allow_zero else [other or weights for other, weights in zip(others, every, strict=True)]
 
 
 def _of_samples(choice: Choice) -> NodeWeights:

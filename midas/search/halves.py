@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from midas.data.prepared import Split
 from midas.data.splits import halves
 from midas.runs import seeding
+from midas.runs.errors import ParamsError
 from midas.search.config import SearchConfig
 
 
@@ -17,11 +18,18 @@ class Halves:
         config: `images` (how many are used: the first of each half in an order drawn once, whatever their classes) and `image_size`
             (averaged down to it).
 
+    Raises:
+        ParamsError: the images are smaller than `image_size`.
+
     The split is the same for every search seed, so that sub-networks of several seeds are compared on the same images.
     """
 
     def __init__(self, train: Split, config: SearchConfig) -> None:
         first, second = halves(train.labels, seeding.derive(0, "halves"))
+        if (config.image_size or 0) > (own := train.images.shape[-1]):
+            raise ParamsError(
+                f"image_size: {config.image_size} is more than the {own} pixels of these images; null keeps theirs"
+            )
         limit = None if config.images is None else max(1, config.images // 2)
         self.weights = _take(train, first, config.image_size, limit)
         self.architecture = _take(train, second, config.image_size, limit)

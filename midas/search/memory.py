@@ -1,6 +1,7 @@
 """The memory of a search step, and whether there is as much."""
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from midas.runs.memory import FEW, kept_bytes, refuse_more, step_bytes
@@ -28,7 +29,18 @@ def search_bytes(supernet: Supernet, arm: Arm, size: int, batch: int) -> int:
     labels = torch.zeros(FEW, dtype=torch.int64, device=device)
     checkpointing, supernet.checkpointing = supernet.checkpointing, False
     cells = [cell for cell in supernet.cells if isinstance(cell, SearchCell)] if checkpointing else []
-    kept = kept_bytes(lambda: F.cross_entropy(supernet(images, arm)[0], labels), [*weights, *architecture], cells)
+    held = 0
+
+    def forward() -> Tensor:
+        nonlocal held
+        logits, choices = supernet(images, arm)
+        weighed = zip((choice for cell in choices for choice in cell), supernet.sites, strict=True)
+        held = sum(choice.weights.nbytes * (1 + site.channels) for choice, site in weighed)
+        return F.cross_entropy(logits, labels)
+
+    kept = kept_bytes(forward, [*weights, *architecture], cells)
+    # where cells are computed again, the keys and the weights (`midas.search.mixture`) are kept of all of them none the less
+    kept += held if checkpointing else 0
     supernet.checkpointing = checkpointing
     # a weight, its gradient and its momentum; a projection, its gradient and Adam's two
     states = 3 * sum(w.nbytes for w in weights) + 4 * sum(w.nbytes for w in architecture)

@@ -27,9 +27,10 @@ from midas.runs.progress import progress
 from midas.search.brief import CPU, ShortTrainings, Verdict, short_recipe, trainer
 from midas.search.capacity import shortfall
 from midas.search.config import RefineConfig, SearchConfig
-from midas.search.decode import Distributions
+from midas.search.decode import Distributions, by_name
 from midas.search.halves import Halves
 from midas.search.posterior import expected
+from midas.search.supernet import check_depth
 from midas.spaces.space import Space
 
 Judge = Callable[[Sequence[Genotype]], Sequence[Verdict]]
@@ -89,10 +90,15 @@ def refined(
         seed: of the weights and of the order of the images.
         checkpoint: where the verdicts are kept.
         device: that computes.
+
+    Raises:
+        ParamsError: a network so short that it does not hold every type of cell, which would then be judged unseen.
     """
     known: dict[str, tuple[float, float]] = dict((checkpoint.load() if checkpoint else None) or {})
     recipe = short_recipe(search, how, meta)
     depths, halves = how.cells or (search.cells,), Halves(train, recipe)
+    for cells in depths:
+        check_depth(space, cells, "search.cells" if how.cells is None else "decode.refine.cells")
     trainings = ShortTrainings(space, recipe, depths, how.epochs, halves, meta, seed, device)
     others = seeding.derive(
         seed, "refine", "finals"
@@ -190,11 +196,11 @@ def refine(
 def operation_shares(found: Distributions, space: Space, images: int) -> dict[tuple[str, int, int, str], float]:
     """The share of each operation on each edge, as if every operation had had one more of so many images' votes."""
     return {
-        (kind, spec.source, spec.target, op): (float(share) * images + 1) / (images + len(spec.candidates))
+        (kind, spec.source, spec.target, op): (share * images + 1) / (images + len(spec.candidates))
         for kind, nodes in found.items()
         for specs, node in zip(space.nodes(kind), nodes, strict=True)
-        for spec, row in zip(specs, node.a, strict=True)
-        for op, share in zip(spec.candidates, row, strict=False)
+        for spec, named in zip(specs, by_name(specs, node.a), strict=True)
+        for op, share in named.items()
     }
 
 

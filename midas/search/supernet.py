@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from midas.runs.errors import ParamsError
 from midas.search.arms.base import Arm, Choice, NodeSite
 from midas.search.mixture import weighted_sum
 from midas.spaces.operations import FactorizedReduce, ResidualReduction, build_operation, lift_relu, relu_conv_norm
 from midas.spaces.space import Space
 
 norm = partial(nn.BatchNorm2d, affine=False, track_running_stats=False)
+LEAST = 3  # DARTS cells: of fewer all are reductions
 affine_norm = partial(nn.BatchNorm2d, track_running_stats=False)
 
 
@@ -108,6 +110,12 @@ class SearchCell(nn.Module):
                 if (edge.source, name) not in shared:
                     shared[edge.source, name] = operation(states[edge.source])
                 yield shared[edge.source, name]
+
+
+def check_depth(space: Space, cells: int, name: str) -> None:
+    """Raise ParamsError, with the parameter's name, where a stack of so many cells does not hold every type of them."""
+    if space.skeleton == "darts" and cells < LEAST:
+        raise ParamsError(f"{name}: {cells} make a stack with no normal cell; it takes {LEAST} or more")
 
 
 class Supernet(nn.Module):

@@ -116,15 +116,19 @@ class Zero(nn.Module):
 
 
 class Noise(nn.Module):
-    """N(0, 1) drawn afresh in each forward, without gradient (RDARTS, space S4)."""
+    """N(0, 1) drawn afresh in each forward, without gradient (RDARTS, space S4); in evaluation its mean, 0.
+
+    RDARTS draws in evaluation, too; a network that answers otherwise each time could not be judged twice, nor deployed.
+    """
 
     def __init__(self, stride: int) -> None:
         super().__init__()
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, c, H, W] to noise [B, c, ceil(H/stride), ceil(W/stride)]."""
-        return torch.randn_like(x[:, :, :: self.stride, :: self.stride], requires_grad=False)
+        """[B, c, H, W] to noise, or zeros, [B, c, ceil(H/stride), ceil(W/stride)]."""
+        kept = x[:, :, :: self.stride, :: self.stride]
+        return torch.randn_like(kept, requires_grad=False) if self.training else torch.zeros_like(kept)
 
 
 def nor_conv(c: int, stride: int, norm: Norm, kernel: int) -> nn.Module:

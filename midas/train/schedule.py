@@ -65,7 +65,8 @@ def size_at(epoch: int, config: TargetConfig, size: int) -> int:
     """
     if config.start_size is None or config.start_size >= size:
         return size
-    share = min(1.0, epoch / max(1, config.epochs - 1 - config.epochs // 3))
+    growing = config.epochs - 1 - config.epochs // 3
+    share = min(1.0, epoch / growing) if growing else 1.0
     if share >= 1:
         return size  # which need not be a multiple of 4
     grown = config.start_size + share * (size - config.start_size)

@@ -54,7 +54,7 @@ def widest(genotype: Genotype, config: TargetConfig, num_classes: int, size: int
             return count_macs(_build(genotype, config, num_classes, channels), (3, size, size))
 
     limit = config.max_macs or 0
-    low, high = 2, config.channels
+    low, high = min(2, config.channels), config.channels
     if (least := macs(low)) > limit:
         raise ParamsError(f"max_macs: {limit:,} is not allowed; the narrowest network takes {least:,} at {size} pixels")
     while low < high:

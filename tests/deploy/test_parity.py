@@ -12,6 +12,8 @@ from small_models import SIZE, normal_images, small
 from midas.deploy import errors
 from midas.deploy.export import export_onnx
 from midas.deploy.parity import verify
+from midas.genotype import CellGenotype, Edge, Genotype
+from midas.nets.build import build_network
 from midas.runs.errors import ExportError
 from midas.runs.files import sha256
 
@@ -154,3 +156,16 @@ def test_a_file_that_fails_the_checker_is_invalid(exported: Path, tmp_path: Path
 
     with pytest.raises(errors.InvalidFile, match="NoSuchOperator"):
         verify(small(), edited(exported, tmp_path / "m.onnx", add), normal_images(2), 1e-4)
+
+
+def test_a_cell_that_keeps_noise_answers_the_same_twice_and_can_be_proved(tmp_path: Path) -> None:
+    """RDARTS's space S4: noise is a thing to train against."""
+    edges = tuple(Edge(op, k, node) for node in range(2, 6) for k, op in enumerate(("noise", "sep_conv_3x3")))
+    cell = CellGenotype(edges, (2, 3, 4, 5))
+    network = build_network(Genotype("rdarts-s4", {"normal": cell, "reduce": cell}), num_classes=3, channels=4, cells=3)
+    images = normal_images(4)
+    assert not torch.equal(network(images), network(images)), "in training it draws"
+    network.eval()
+    assert torch.equal(network(images), network(images))
+    export_onnx(network, tmp_path / "model.onnx", input_size=(3, SIZE, SIZE), metadata={})
+    assert verify(network, tmp_path / "model.onnx", normal_images(7), 1e-4)["class_agreement"] == 1

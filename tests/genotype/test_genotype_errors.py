@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from midas.genotype import Genotype, GenotypeError, load_genotype
+from midas.genotype import CellGenotype, Edge, Genotype, GenotypeError, load_genotype
 
 PRINTED = "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1)], normal_concat=[2])"
 VALUE = json.loads(load_genotype(PRINTED).to_json())
@@ -88,6 +88,9 @@ def test_a_fault_in_an_arch_string_is_said_in_full(arch: str, says: str) -> None
 def test_a_genotype_says_which_forms_it_does_not_have() -> None:
     with pytest.raises(GenotypeError, match=r"^genotype: space darts has no arch string, only nasbench201 has$"):
         load_genotype(PRINTED).to_arch()
+    lacking = Genotype("nasbench201", {"cell": CellGenotype((Edge("none", 0, 1), Edge("none", 1, 2)), (2,))})
+    with pytest.raises(GenotypeError, match="an arch string has an edge between any two nodes; this cell has 2 edges"):
+        lacking.to_arch()
     with pytest.raises(
         GenotypeError, match=r"^genotype: cell cell has a node without exactly two edges, the list form"
     ):

@@ -108,6 +108,8 @@ def test_the_last_map_of_each_size_is_an_intermediate(name: str, images: torch.T
     torch.testing.assert_close(first, maps[0])
     (last,) = model.forward_intermediates(images, indices=1, norm=True, intermediates_only=True)
     torch.testing.assert_close(last, features)
+    _, (again,) = model.forward_intermediates(images, indices=[0], stop_early=True)
+    torch.testing.assert_close(again, maps[0])
     with pytest.raises(ValueError, match="NCHW"):
         model.forward_intermediates(images, output_fmt="NLC")
 
@@ -119,6 +121,10 @@ def test_a_pruned_network_gives_the_same_intermediates(name: str, images: torch.
     assert model.prune_intermediate_layers([0, 1], prune_norm=True) == [0, 1]
     assert sum(p.numel() for p in model.parameters()) < whole
     torch.testing.assert_close(model.forward_intermediates(images, indices=[0, 1], intermediates_only=True), maps)
+    shorter = timm.create_model(name, **SMALL).eval()
+    shorter.prune_intermediate_layers([0])
+    features, _ = shorter.forward_intermediates(images, [0])
+    torch.testing.assert_close(shorter.forward_features(images), features)
 
 
 def test_getter_features_are_the_hooked_ones(name: str, images: torch.Tensor) -> None:

@@ -74,6 +74,11 @@ def written(tmp_path: Path, text: str) -> Path:
             "search.channels: 100000 is not allowed: Input should be less than or equal to 512",
         ),
         ("search: {augment: {pads: 1}}", "search.augment.pads"),
+        (
+            "search: {channels: 4, partial: 4}",
+            "channels 4 / partial 4 is one channel, and a normalised key of one is always 0",
+        ),
+        ("search: {nesterov: true, momentum: 0}", "nesterov: true needs a momentum above 0"),
         ("data: {}", "search: is missing; "),
         ("[1, 2]", "must be a mapping"),
         ("a: [1", "is not readable as YAML"),

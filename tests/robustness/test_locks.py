@@ -1,5 +1,6 @@
 """Two runs at once in one work tree: the second says who holds it; what a killed run held is free."""
 
+import contextlib
 import json
 import os
 import signal
@@ -56,6 +57,35 @@ def test_the_lock_of_a_killed_run_is_free() -> None:
         process.wait()
         with lock.alone("search@0"):
             pass
+
+
+def test_the_lock_of_a_killed_run_is_held_on_by_what_it_started(clone: Path) -> None:
+    """As torchrun is started, which goes on when its parent is killed."""
+    (clone / "params.yaml").write_text("launcher: torchrun --nproc-per-node 1\n")
+    sleeps = "import os, sys, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    (clone / "stands_in.py").write_text(sleeps)
+    run = (
+        "import sys, subprocess\nfrom pipeline import launch, lock\npopen = subprocess.Popen\n"
+        "def started(command, **how):\n"
+        " return popen([sys.executable, 'stands_in.py'] if 'torch.distributed.run' in command else command, **how)\n"
+        "launch.subprocess.Popen = started\n"
+        "with lock.alone('search@0'):\n launch.launched('search', '0')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", run], env=environment) as process:
+        while not (clone / "pid").is_file() or not (clone / "pid").read_text():
+            assert process.poll() is None, "nothing was started"
+            time.sleep(0.05)
+        child = int((clone / "pid").read_text())
+        process.kill()
+        process.wait()
+        with pytest.raises(MidasError, match="is running it"), lock.alone("search@0"):
+            pass
+        os.kill(child, signal.SIGKILL)
+        while True:  # the kernel takes it back when the child has ended
+            with contextlib.suppress(MidasError), lock.alone("search@0"):
+                return
+            time.sleep(0.05)
 
 
 def test_the_lock_is_free_after_a_stage_that_failed() -> None:

@@ -9,6 +9,7 @@ import torch
 from midas.data.augment import AugmentConfig
 from midas.data.prepared import DataMeta, Split
 from midas.genotype import Genotype
+from midas.runs.errors import ParamsError
 from midas.search.brief import ShortTrainings, Trainer, short_recipe
 from midas.search.config import RefineConfig, SearchConfig
 from midas.search.halves import Halves
@@ -78,6 +79,7 @@ def test_a_training_gives_the_same_again_and_in_a_process_of_its_own(digits: Dat
     for one, other in zip(here, elsewhere, strict=True):
         assert one == other
     assert torch.get_num_threads() == threads
+    assert not run.halves.weights.images.is_shared(), "a container has little shared memory"
 
 
 @pytest.mark.parametrize("place", range(2))
@@ -102,3 +104,9 @@ def test_the_loss_is_the_mean_over_the_last_epoch(digits: Data) -> None:
     once = replace(still, epochs=1)(POINTWISE).loss
     assert before == pytest.approx(once, abs=0.02)  # the same images in another order, nothing learned
     assert after < before - 0.1
+
+
+def test_images_are_averaged_down_and_never_blown_up(digits: Data) -> None:
+    assert Halves(digits[0], SearchConfig(image_size=4)).weights.images.shape[-1] == 4
+    with pytest.raises(ParamsError, match=r"^image_size: 16 is more than the 8 pixels of these images"):
+        Halves(digits[0], SearchConfig(image_size=16))

@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from midas.analysis.questions import weight_rows
+from midas.runs.errors import ParamsError
 from midas.search.arms import Arm, Choice, NodeSite
 from midas.search.decode import NodeWeights, Samples, decode, deviations, distributions, mean, sample_weights
+from midas.search.refine import operation_shares
 from midas.search.rules import Rule, joint_table, mode
 from midas.search.selection import agreement
 from midas.search.supernet import Supernet
@@ -284,3 +287,16 @@ def test_agreement_is_the_share_of_equal_edges() -> None:
     assert agreement([one, one]) == 1
     assert agreement([one, other]) == pytest.approx(3 / 4)
     assert agreement([one]) == 1
+
+
+def test_weights_of_other_candidates_are_refused_and_not_read_by_the_wrong_names() -> None:
+    searched = SPACE.without(["none"])
+    samples = cell(node([[0.6, 0.4], [0.3, 0.7]], [1.0]), node([[0.6, 0.4], [0.3, 0.7], [0.5, 0.5]], [0.2, 0.5, 0.3]))
+    assert decode(samples, searched).cells["normal"].edges[0].op == "skip_connect"
+    for use in (decode, lambda samples, space: operation_shares(distributions(samples), space, 1), weight_rows):
+        with pytest.raises(
+            ParamsError, match=r"weights of node 2 are \[2, 2\] where the space has \[2, 3\]: .*search.exclude"
+        ):
+            use(samples, SPACE)
+    with pytest.raises(ParamsError, match=r"search.exclude"):
+        distributions(samples)["normal"][0].to_value(SPACE.nodes("normal")[0])

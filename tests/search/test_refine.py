@@ -10,6 +10,7 @@ import torch
 from midas.data.prepared import DataMeta, Split
 from midas.genotype import Genotype
 from midas.runs.checkpoint import Checkpoint
+from midas.runs.errors import ParamsError
 from midas.search import refine as module
 from midas.search.brief import ShortTrainings, Verdict
 from midas.search.config import RefineConfig, SearchConfig
@@ -277,3 +278,15 @@ def test_the_shares_are_votes_and_of_weights_alike_for_all_images_the_weights(sa
     assert sample_shares({"cell": [nodes]}, SPACE, "vote", 96)["cell", 0, 1, op] == pytest.approx(
         (96 * first + 1) / 100
     )
+
+
+@pytest.mark.parametrize(("cells", "named"), [((2,), "decode.refine.cells: 2"), ((3, 1), "decode.refine.cells: 1")])
+def test_networks_too_short_to_hold_every_type_of_cell_judge_none(
+    digits: Data, cells: tuple[int, ...], named: str
+) -> None:
+    space, how = get_space("darts").without(["none"]), RefineConfig(cells=cells)
+    edges = [("skip_connect", 0), ("sep_conv_3x3", 1)] * 4
+    lists = {"normal": edges, "normal_concat": [2, 3, 4, 5], "reduce": edges, "reduce_concat": [2, 3, 4, 5]}
+    search = SearchConfig(channels=2, cells=3, images=80, batch_size=20)
+    with pytest.raises(ParamsError, match=f"^{named} make a stack with no normal cell; it takes 3 or more"):
+        refined(Genotype.from_lists("darts", **lists), {}, space, search, how, digits[0], digits[2], 0)

@@ -87,6 +87,7 @@ def test_the_widest_network_under_a_limit_of_multiply_adds_is_trained() -> None:
     limit = count_macs(initial_network(GENOTYPE, config(channels=9), 2), (3, 8, 8))
     for allowed, channels in ((limit, 9), (limit - 1, 8), (10 * limit, 16)):
         assert initial_network(GENOTYPE, config(channels=16, max_macs=allowed), 2, 8).channels == channels
+    assert initial_network(GENOTYPE, config(channels=1, max_macs=10 * limit), 2, 8).channels == 1
     with pytest.raises(ParamsError, match="the narrowest network takes"):
         initial_network(GENOTYPE, config(max_macs=1000), 2, 8)
 

@@ -38,6 +38,10 @@ def test_images_grow_to_their_full_size_whatever_it_is(size: int) -> None:
     assert sides[-4:] == [size] * 4
 
 
+def test_a_single_epoch_has_the_full_size() -> None:
+    assert size_at(0, TargetConfig(epochs=1, start_size=16), 32) == 32
+
+
 def test_warm_up_rises_linearly_and_hands_over_to_the_cosine() -> None:
     found = rates(10, epochs=20, warmup_epochs=5, learning_rate=0.5, min_learning_rate=0.1)
     rising = [0.02 + (0.5 - 0.02) * step / 50 for step in range(50)]
