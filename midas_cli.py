@@ -93,6 +93,8 @@ def init(
     temporary.write_bytes((PRESETS / f"{preset}.yaml").read_bytes())
     temporary.replace(PARAMS)  # whole or not at all
     print(f"params.yaml is now the preset {preset}")
+    if (root := _root(PARAMS)) is not None and not root.exists():  # of which DVC would say but that it is not there
+        print(f"next: set data.root in it, which is {root} and not there yet; `midas data` checks what lies in it")
 
 
 @app.command()
@@ -236,6 +238,14 @@ def push(
     from midas.nets.zoo import push as push_folder
 
     print(push_folder(folder, repo))
+
+
+def _root(path: Path) -> Path | None:
+    """What `data.root` says, in a file that the project wrote."""
+    import yaml
+
+    root = yaml.safe_load(path.read_text(encoding="utf-8"))["data"].get("root")
+    return None if root is None else Path(root)
 
 
 def _is_known(current: bytes) -> bool:

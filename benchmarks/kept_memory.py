@@ -3,7 +3,7 @@
     python benchmarks/kept_memory.py --batches 128 64 --rounds 3 --threads 1
 
 The setting is one of a whole process, so each measurement has a process of its own, and the two take turns. The network is
-that of DARTS_V2 with 24 channels and 5 cells at 32x32, the size of presets/cifar10-cpu.yaml. Page faults are those of a step.
+that of DARTS_V2 with 24 channels and 5 cells at 32x32. Page faults are those of a step.
 """
 
 import argparse

@@ -99,7 +99,7 @@ def main() -> None:
         group = groups[arm, config]
         each = ", ".join(f"{found[seed]:.2f}" for seed in sorted(found))
         seconds = statistics.mean(float(row["seconds"]) for row in group.values())
-        name = config.strip("{}").replace('"', "") or "preset"
+        name = config[1:-1].replace('"', "") or "preset"
         print(
             f"| {arm} | {name} | {', '.join(map(str, sorted(found)))} | {rows.spread(list(found.values()))} "
             f"| {min(found.values()):.2f} | {each} | {seconds:.0f} |"
@@ -108,14 +108,14 @@ def main() -> None:
         print("\n| MIDAS minus | paired difference, 95 % interval |\n|---|---|")
         for (arm, config), found in accuracies.items():
             if arm != "midas" and (ours := accuracies.get(("midas", config))):
-                print(f"| {arm} {config.strip('{}')} | {rows.difference(ours, found)} |")
+                print(f"| {arm} {config[1:-1]} | {rows.difference(ours, found)} |")
         best = ", ".join(f"{k}: {table.best_of_random(k):.2f}" for k in (10, 50, 100, 500))
         print(f"\nThe best of k random cells by validation: {best}.")
         return
     print("\n| MIDAS with | less the preset, paired, 95 % interval |\n|---|---|")
     for (arm, config), found in accuracies.items():  # of the same short trainings, or all before them
         if arm == "midas" and config != "{}" and "decode.refine" not in config:
-            print(f"| {config.strip('{}')} | {rows.difference(found, accuracies['midas', '{}'])} |")
+            print(f"| {config[1:-1]} | {rows.difference(found, accuracies['midas', '{}'])} |")
     print("\nThe cell after each epoch, decoded by mean on 256 images:\n")
     for (arm, config), group in groups.items():
         for seed, row in sorted(group.items()):

@@ -237,8 +237,14 @@ def load_genotype(source: str | Path) -> Genotype:
     try:
         content = files.read_text(path, MAX_TEXT)
     except (OSError, ValueError, MidasError) as error:  # a ValueError for what is no text, in the file or as its name
-        raise GenotypeError(f"{path}: cannot be read as a genotype file ({error})") from error
+        raise GenotypeError(f"{path}: {_unread(error)}") from error
     return Genotype.from_json(content, str(path))
+
+
+def _unread(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file; a genotype is a file, a NAS-Bench-201 arch string or a printed Genotype(...)"
+    return f"cannot be read as a genotype file ({error})"
 
 
 def save_genotype(path: Path, genotype: Genotype) -> None:

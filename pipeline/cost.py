@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import layout, lock, versions
+from pipeline import check, layout, lock, versions
 
 
 def timed(stage: str, command: Callable[..., None], item: Callable[..., object] = str) -> Callable[..., None]:
@@ -36,6 +36,7 @@ def timed(stage: str, command: Callable[..., None], item: Callable[..., object] 
         if any(given.arguments[name] != default for name, default in options.items()):
             command(*args, **kwargs)
             return
+        check.everything(stage)
         items = [value for name, value in given.arguments.items() if name not in options]
         name = f"{stage}@{item(*items)}" if items else stage
         sys.stderr.write(versions.warning())

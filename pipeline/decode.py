@@ -6,6 +6,7 @@ from pipeline import layout
 
 if TYPE_CHECKING:
     from midas.genotype import Genotype
+    from midas.search.selection import Decoded
 
 
 def command() -> None:
@@ -52,8 +53,7 @@ def command() -> None:
             "sub-network accuracy": Fact(entry["subnetwork_accuracy"], ".1%"),
             "supernet accuracy": Fact(entry["supernet_accuracy"], ".1%"),
             "skip connections": entry["skips"],
-            "after its last short training": Fact(one.trainings[-1].accuracy, ".1%") if one.trainings else None,
-            "loss that counts": Fact(one.trainings[-1].counts, ".3f") if one.trainings else None,
+            **_short(one),
             "margin": Fact(entry["margin"], ".4f"),
             "cell": one.genotype.hash[:12],
             "edges that all seeds share": Fact(evidence["agreement"], ".0%") if one is chosen else None,
@@ -64,6 +64,19 @@ def command() -> None:
     summarise("decode", columns, layout.GENOTYPE)
     for checkpoint in checkpoints:
         checkpoint.clear()
+
+
+def _short(one: "Decoded") -> dict[str, Any]:
+    """What short trainings say of a seed's cell, where there were any."""
+    from midas.runs.summary import Fact
+
+    if not one.trainings:
+        return {}
+    kept = one.trainings[-1]
+    return {
+        "after its last short training": Fact(kept.accuracy, ".1%"),
+        "its loss there, with what a small network pays": Fact(kept.counts, ".3f"),
+    }
 
 
 def _take(genotype: "Genotype") -> None:

@@ -18,7 +18,8 @@ def command() -> None:
     if found["seeds"]:
         facts = {
             "steps a seed": found["steps"],
-            "edges that all seeds share": Fact(found["agreement"], ".0%"),
+            **({"edges that all seeds share": Fact(found["agreement"], ".0%")} if found["seeds"] > 1 else {}),
+            "margin between the best two operations": Fact(found["margin"], ".4f"),
             "kept": f"seed {found['kept_seed']}",
         }
         summarise("search", {f"{found['seeds']} seeds": facts}, layout.GENOTYPE / "cells.svg", always=True)

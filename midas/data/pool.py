@@ -64,14 +64,13 @@ class Pool:
             sizes[position] = image.size
 
         opened = np.setdiff1d(np.arange(len(indices)), list(self._visit(indices, note, unreadable)))
-        width, height = sizes[opened[0]].tolist()
+        width = int(sizes[opened[0], 0])
         others = opened[(sizes[opened] != (width, width)).any(axis=1)]
         if len(others):
-            wide, high = sizes[others[0]].tolist()
-            name = self.name(int(indices[others[0]]))
-            first = f"{self.name(int(indices[opened[0]]))} {width}x{height}"
+            seen = dict.fromkeys([opened[0], others[0]])  # the first may itself be no square
+            named = (f"{self.name(int(indices[k]))} {'x'.join(map(str, sizes[k]))}" for k in seen)
             raise DataError(
-                f"data.image_size: must be set, as the images are not squares of one size ({first}, {name} {wide}x{high})"
+                f"data.image_size: must be set, as the images are not squares of one size ({', '.join(named)})"
             )
         if not MIN_SIZE <= width <= MAX_SIZE:
             raise DataError(f"data.image_size: must be set to {MIN_SIZE}...{MAX_SIZE}: the images' own side is {width}")

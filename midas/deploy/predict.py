@@ -254,8 +254,11 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of text")
     parser.add_argument("--batch", type=_positive, default=32, metavar="N", help="images at a time (32)")
     options = parser.parse_intermixed_args(argv)  # options may stand between paths
-    named = options.paths[0].lower().endswith(".onnx")
-    options.model = Path(options.paths.pop(0)) if named else Path(__file__).resolve().with_name("model.onnx")
+    first = Path(options.paths[0])
+    first = first / "model.onnx" if (first / "model.onnx").is_file() else first  # a model folder
+    named = first.suffix.lower() == ".onnx"
+    options.model = first if named else Path(__file__).resolve().with_name("model.onnx")
+    options.paths = options.paths[named:]
     if not options.paths:
         parser.error("no IMAGE is given")
     return options

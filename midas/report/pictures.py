@@ -30,6 +30,9 @@ def find_genotype(text: str) -> Genotype:
         from midas.nets.registry import ZOO
 
         if text not in ZOO:
+            for skeleton in ("cifar", "imagenet"):  # as `midas zoo` and timm name it
+                text = text.removeprefix("midas_").removesuffix(f"_{skeleton}") if text not in ZOO else text
+        if text not in ZOO:
             raise MidasError(f"draw: there is no file and no published cell {text!r}; published are {', '.join(ZOO)}")
         return Genotype.from_value(ZOO[text]["genotype"], text)
     return load_genotype(text)

@@ -13,7 +13,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class SearchConfig(BaseModel):
-    """A search. Defaults: PROTOCOLS.md section 1, DARTS; the open choices follow METHOD.md section 3."""
+    """A search. Defaults: docs/protocols.md, DARTS; the open choices follow docs/method.md."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -2,7 +2,7 @@
 
 Source: MIDAS, arXiv 2602.17700, equation 14 (average over patches and training samples, best pair a node); the order of
 averaging (within a cell first, then over the cells of a type, so that early cells with many patches do not outweigh the
-others) is our reading, METHOD.md section 2. The other rules are in `rules.py`.
+others) is our reading, docs/method.md. The other rules are in `rules.py`.
 """
 
 from collections import defaultdict

@@ -1,6 +1,6 @@
 """A bilevel search's steps and epochs, first order: each step one architecture batch, then one weight batch.
 
-Source: DARTS, arXiv 1806.09055, section 2.3 with xi = 0, as METHOD.md section 2 fixes it; with `second_order`, its equation 7.
+Source: DARTS, arXiv 1806.09055, section 2.3 with xi = 0, as docs/method.md fixes it; with `second_order`, its equation 7.
 """
 
 import math

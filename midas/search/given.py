@@ -11,7 +11,7 @@ from safetensors.torch import save
 
 from midas.genotype import Genotype, load_genotype
 from midas.runs import files
-from midas.runs.errors import ParamsError
+from midas.runs.errors import GenotypeError, ParamsError
 from midas.search.config import SearchConfig
 from midas.search.selection import EVIDENCE
 from midas.spaces.space import Space
@@ -29,14 +29,17 @@ def given_genotype(space: Space, config: SearchConfig, written: Path) -> Genotyp
         written: the folder in which the decode stage writes a genotype, so that none there can be the source.
 
     Raises:
-        GenotypeError: it cannot be read, or is no cell of its space.
-        ParamsError: it is of another space, or lies where the decode stage writes.
+        GenotypeError: it is no cell of its space.
+        ParamsError: it cannot be read, is of another space, or lies where the decode stage writes.
     """
     if config.genotype is None:
         return None
     if Path(config.genotype).resolve().is_relative_to(written.resolve()):
         raise ParamsError(f"search.genotype: {config.genotype} lies where this pipeline writes its own; copy it first")
-    genotype = load_genotype(config.genotype)
+    try:
+        genotype = load_genotype(config.genotype)
+    except GenotypeError as error:
+        raise ParamsError(f"search.genotype: {error}") from error
     if genotype.space != space.name:
         raise ParamsError(
             f"search.genotype: {config.genotype} is of the space {genotype.space}; set space: {genotype.space}"

@@ -1,6 +1,6 @@
 """Which two incoming edges a node keeps: exact marginals over pairs, without parameters of their own.
 
-Source: our reading, METHOD.md section 2 ("pair marginals"); the idea of scoring candidate pairs is MIDAS, arXiv 2602.17700.
+Source: our reading, docs/method.md, "pair marginals"; the idea of scoring candidate pairs is MIDAS, arXiv 2602.17700.
 """
 
 from functools import cache

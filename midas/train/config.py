@@ -1,4 +1,4 @@
-"""What a training is told, with bounds: a target of params.yaml. Defaults: PROTOCOLS.md section 4 (CIFAR, DARTS)."""
+"""What a training is told, with bounds: a target of params.yaml. Defaults: docs/protocols.md (CIFAR, DARTS)."""
 
 from typing import Annotated, Literal
 

@@ -1,6 +1,6 @@
 """A training's steps and epochs.
 
-Source of the recipe: DARTS, arXiv 1806.09055, section 3.2 and appendix; PROTOCOLS.md section 4.
+Source of the recipe: DARTS, arXiv 1806.09055, section 3.2 and appendix; docs/protocols.md.
 """
 
 import math

@@ -149,6 +149,16 @@ def test_the_batch_size_changes_nothing(
     assert capsys.readouterr().out == expected
 
 
+def test_a_model_folder_stands_for_the_file_in_it(
+    shipped: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    for model in (shipped, shipped / "model.onnx"):
+        assert main([str(model), str(images / "photo.jpg")]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+
+
 def test_text_names_the_top_classes(shipped: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(shipped / "model.onnx"), "--top-k", "1", str(images / "photo.jpg")]) == 0
     name, _, prediction = capsys.readouterr().out.strip().rpartition(": ")

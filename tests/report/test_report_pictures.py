@@ -20,6 +20,9 @@ def test_a_cell_is_found_by_file_by_folder_by_arch_string_and_by_published_name(
     save_genotype(tmp_path / "genotype.json", cell)
     assert find_genotype(ARCH) == find_genotype(str(tmp_path)) == find_genotype(str(tmp_path / "genotype.json")) == cell
     assert find_genotype("darts_v2").space == "darts"
+    assert (
+        find_genotype("midas_darts_v2_cifar") == find_genotype("midas_darts_v2_imagenet") == find_genotype("darts_v2")
+    )
     assert find_genotype(find_genotype("darts_v2").to_json()) == find_genotype("darts_v2"), "longer than a file's name"
 
 

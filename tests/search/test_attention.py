@@ -1,4 +1,4 @@
-"""Mosaic attention against its formula, written out patch by patch (METHOD.md section 2)."""
+"""Mosaic attention against its formula, written out patch by patch (docs/method.md)."""
 
 import math
 from collections.abc import Sequence

@@ -7,7 +7,7 @@ import pytest
 
 from midas.genotype import Genotype, save_genotype
 from midas.nets.registry import ZOO
-from midas.runs.errors import GenotypeError, ParamsError
+from midas.runs.errors import ParamsError
 from midas.search.config import SearchConfig
 from midas.search.given import given_genotype
 from midas.spaces import get_space
@@ -42,5 +42,5 @@ def test_a_file_that_the_decode_stage_would_delete_first_is_refused(tmp_path: Pa
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(GenotypeError, match=r"nowhere\.json: cannot be read as a genotype file"):
+    with pytest.raises(ParamsError, match=r"^search\.genotype: .*nowhere\.json: there is no such file; a genotype is"):
         taken(str(tmp_path / "nowhere.json"), tmp_path)

@@ -137,7 +137,7 @@ def operations_only(logits: Tensor, site: NodeSite, patch: int | None = None) ->
 
 
 def pairs_and_operations(logits: Tensor, site: NodeSite, patch: int | None = None) -> Choice:
-    """The pair rule (METHOD.md section 2): an edge counts with its probability of being kept. Arguments as above."""
+    """The pair rule (docs/method.md): an edge counts with its probability of being kept. Arguments as above."""
     a = operation_weights(logits)
     pi, m = pair_marginals(torch.logsumexp(logits, dim=-1))
     return Choice(flat(m[..., None] * a, site), a, pi, m, patch)

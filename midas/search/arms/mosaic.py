@@ -1,4 +1,4 @@
-"""MIDAS: input-specific weights by mosaic attention, edges by pair marginals (METHOD.md section 2)."""
+"""MIDAS: input-specific weights by mosaic attention, edges by pair marginals (docs/method.md)."""
 
 from collections.abc import Iterator, Sequence
 
