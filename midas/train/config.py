@@ -93,7 +93,7 @@ class TargetConfig(BaseModel):
             raise ValueError(
                 f"mixup and cutmix pair images: a part of the batch ({self.batch_size} / {self.accumulate}) must be even"
             )
-        if self.nesterov and not self.momentum:
+        if self.optimiser == "sgd" and self.nesterov and not self.momentum:
             raise ValueError("nesterov: true needs a momentum above 0")
         if self.min_learning_rate > self.learning_rate:
             raise ValueError(f"min_learning_rate {self.min_learning_rate} is above learning_rate {self.learning_rate}")

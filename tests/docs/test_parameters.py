@@ -7,9 +7,10 @@ import pytest
 import yaml
 from pages_of_docs import PAGES, ROOT, blocks
 
+from midas.data.augment import AugmentConfig
 from midas.data.config import DataConfig
 from midas.deploy.export import ExportConfig
-from midas.search.config import DecodeConfig, SearchConfig
+from midas.search.config import DecodeConfig, RefineConfig, SearchConfig
 from midas.spaces import get_space
 from midas.train.config import TargetConfig
 
@@ -76,3 +77,27 @@ def test_a_parameter_in_a_sentence_is_accepted(page: object, code: str) -> None:
 @pytest.mark.parametrize("code", OF_A_TARGET)
 def test_what_the_page_on_training_says_of_a_target_is_accepted(code: str) -> None:
     TargetConfig(**yaml.safe_load(code))
+
+
+REFERENCE = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
+TABLES = {
+    "data": DataConfig,
+    "search": SearchConfig,
+    "decode": DecodeConfig,
+    "decode.refine": RefineConfig,
+    "targets.NAME": TargetConfig,
+    "augment": AugmentConfig,
+    "export": ExportConfig,
+}
+
+
+@pytest.mark.parametrize("section", TABLES)
+def test_the_reference_names_every_key_with_its_default(section: str) -> None:
+    text = REFERENCE.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    told = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", text, re.MULTILINE))
+    fields = TABLES[section].model_fields
+    assert set(told) == set(fields)
+    for key, shown in told.items():
+        if key != "augment":  # of which the words are the table
+            default = TABLES[section].model_validate({}).model_dump(mode="json")[key]
+            assert yaml.safe_load(shown) == default, key
