@@ -37,6 +37,7 @@ from midas.data.prepared import load_meta, load_split
 from midas.genotype import Genotype
 from midas.runs import seeding
 from midas.runs.checkpoint import Checkpoint, fingerprint
+from midas.runs.errors import MidasError
 from midas.runs.processes import end_with_parent
 from midas.search.bilevel import run_search
 from midas.search.config import DecodeConfig, RefineConfig, SearchConfig
@@ -55,6 +56,7 @@ HELD = 100  # seeds from here on are for the last check: nothing is chosen by th
 SHORT = {"cells": [2], "channels": 8, "crops": False, "epochs": 10, "image_size": 16, "images": 5000}
 BEFORE = json.dumps({"decode.refine": {**SHORT, "trainings": 13, "finalists": 6, "final_epochs": 30}}, sort_keys=True)
 LAST = "2026-11-27"  # and the day of the last of them
+ARMS = ("midas", "darts", "darts-pairs", "drnas", "gdas", "beta-darts", "random")
 RULES: tuple[Rule, ...] = ("mean", "vote", "mode", "joint")
 Job = tuple[str, str, int]  # arm, configuration, seed
 
@@ -231,13 +233,16 @@ def main() -> None:
     """Run what is asked for and append its rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", required=True)
-    parser.add_argument("--arms", nargs="+", default=["midas"])
+    parser.add_argument("--arms", nargs="+", default=["midas"], choices=ARMS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--rows", type=Path, default=ROWS, help="another file: what this project ran runs again")
     options = parser.parse_args()
-    preset_images(options.root)
+    try:
+        preset_images(options.root)
+    except MidasError as error:
+        parser.error(f"--root: {error}")
     threads = max(1, (os.cpu_count() or 1) // options.jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, context, end_with_parent) as pool:

@@ -2,6 +2,7 @@
 
     python benchmarks/nb201_table.py --table nasbench201.csv.gz              validation accuracies, seed by seed: to choose by
     python benchmarks/nb201_table.py --table nasbench201.csv.gz --final      test accuracies too, and the paired differences
+    python benchmarks/nb201_table.py --table nasbench201.csv.gz --chosen     each arm at the best of its configurations
     python benchmarks/nb201_table.py --table nasbench201.csv.gz --cost       what a step of each arm costs, at the preset's size
 
 A difference is that of MIDAS and an arm, or of MIDAS's configurations, on the same seeds, with the 95 % interval of Student's t.
@@ -25,6 +26,7 @@ from midas.bench.nasbench201 import Table, find_table, load_table
 from midas.bench.steps import arm_parameters, forward_macs, measure
 from midas.genotype import Genotype
 
+COMMON = (0, 1, 2)
 ARMS = ("midas", "darts", "drnas", "gdas", "beta-darts")  # that have architecture steps
 Group = dict[int, dict[str, str]]  # the rows of one (arm, configuration) by seed
 
@@ -37,6 +39,30 @@ def value(table: Table, arch: str, column: str) -> float:
 def by_epoch(table: Table, row: dict[str, str], column: str) -> str:
     """The accuracies of the cells that were decoded after each epoch."""
     return " ".join(f"{value(table, arch, column):.1f}" for arch in json.loads(row["epochs"]))
+
+
+def chosen(table: Table, groups: dict[tuple[str, str], Group], rule: str) -> Iterator[str]:
+    """Each arm at the best of its configurations, by the validation column's mean over the seeds that every arm has."""
+
+    def accuracies(group: Group, column: str) -> dict[int, float]:
+        return {seed: value(table, group[seed][rule], column) for seed in COMMON}
+
+    best: dict[str, tuple[float, str, Group]] = {}
+    count: dict[str, int] = defaultdict(int)
+    for (arm, config), group in groups.items():
+        if all(seed in group and group[seed][rule] for seed in COMMON):
+            count[arm] += 1
+            mean = statistics.mean(accuracies(group, "cifar10_valid").values())
+            best[arm] = max(best.get(arm, (0.0, "", group)), (mean, config, group), key=lambda one: one[0])
+    yield f"cifar10, in percent, by {rule}, seeds {', '.join(map(str, COMMON))}\n"
+    yield "| arm | configurations | the best | its validation | its test | MIDAS's best minus it, test, paired, 95 % interval |"
+    yield "|---|---|---|---|---|---|"
+    ours = accuracies(best["midas"][2], "cifar10_test")
+    for arm, (_, config, group) in best.items():
+        valid, test = (accuracies(group, column) for column in ("cifar10_valid", "cifar10_test"))
+        less = "" if arm == "midas" else rows.difference(ours, test)
+        spreads = [rows.spread(list(found.values())) for found in (valid, test)]
+        yield f"| {arm} | {count[arm]} | {config[1:-1] or 'preset'} | {spreads[0]} | {spreads[1]} | {less} |"
 
 
 def cost(arms: Iterable[str]) -> Iterator[str]:
@@ -67,6 +93,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path)
     parser.add_argument("--rows", type=Path, default=ROWS, help="what benchmarks/nb201_run.py --rows wrote")
     parser.add_argument("--final", action="store_true")
+    parser.add_argument("--chosen", action="store_true")
     parser.add_argument("--cost", action="store_true")
     parser.add_argument(
         "--rule",
@@ -86,6 +113,9 @@ def main() -> None:
         print("\n".join(cost(arm for arm, _ in groups if arm in ARMS)))
         return
     table = load_table(find_table(options.table))
+    if options.chosen:
+        print("\n".join(chosen(table, groups, options.rule)))
+        return
     column = "cifar10_test" if options.final else "cifar10_valid"
     accuracies = {
         key: {seed: value(table, row[options.rule] or row["vote"], column) for seed, row in group.items()}
