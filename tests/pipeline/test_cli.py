@@ -1,16 +1,13 @@
 """The command line: quick where it can be, one line where something is wrong, whole files whatever happens."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).parents[2]
 RUN = [sys.executable, "-m", "pipeline"]
@@ -80,31 +77,12 @@ def test_a_stage_by_hand_refuses_the_images_of_another_preset(clone: Path, digit
     assert "holds digits at 8 pixels, and params.yaml asks for cifar10" in refused.stderr
 
 
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [
-        ({"launchr": "none"}, "params.yaml: launchr: unknown section; allowed are data, space, seeds, search, decode,"),
-        ({"decode": {"rules": "vote"}}, "params.yaml: decode.rules: unknown key; allowed are rule, samples"),
-        (
-            {"targets": {"digits": {"epoch": 3}}},
-            "params.yaml: targets.digits.epoch: unknown key; allowed are channels,",
-        ),
-        (
-            {"targets": {"digits": {"batch_size": 5000}}},
-            r"targets.digits.batch_size: 5000 is more than the \d+ training",
-        ),
-        ({"export": {"opset": 99}}, "params.yaml: export.opset: 99 is not allowed"),
-    ],
-)
-def test_what_later_stages_read_is_checked_when_a_search_begins(
-    wrong: dict[str, Any], says: str, clone: Path, digits_folder: Path
-) -> None:
-    shutil.copytree(digits_folder, clone / "artifacts/data")
-    parameters = yaml.safe_load((clone / "params.yaml").read_text())
-    (clone / "params.yaml").write_text(yaml.safe_dump({**parameters, **wrong}))
+def test_what_a_later_stage_reads_is_checked_when_a_search_begins(clone: Path) -> None:
+    text = (clone / "params.yaml").read_text()
+    (clone / "params.yaml").write_text(text.replace("export:", "exports:"))
     refused = midas("search", "0", cwd=clone)
     assert refused.returncode == 1
-    assert re.search(says, refused.stderr), refused.stderr
+    assert "params.yaml: exports: unknown section; allowed are data, space, seeds, search, decode," in refused.stderr
     assert refused.stderr.count("\n") == 1
 
 

@@ -1,5 +1,7 @@
 """Parameters are checked: a wrong one is named, with its value and what is allowed, in one line."""
 
+import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -15,9 +17,10 @@ from midas.runs.errors import ParamsError
 from midas.search.config import DecodeConfig, SearchConfig
 from midas.spaces import get_space
 from midas.train.config import TargetConfig
-from pipeline import params
+from pipeline import check, params
 
 PRESETS = sorted((Path(__file__).parents[2] / "presets").glob("*.yaml"))
+QUICKSTART = [preset.stem for preset in PRESETS].index("quickstart")
 SECTIONS: dict[str, Any] = {"data": DataConfig, "search": SearchConfig, "decode": DecodeConfig}
 
 
@@ -100,3 +103,29 @@ def test_a_missing_file_says_where_stages_run(tmp_path: Path) -> None:
 def test_the_active_parameters_are_a_preset() -> None:
     active = (PRESETS[0].parents[1] / "params.yaml").read_text()
     assert yaml.safe_load(active) in [yaml.safe_load(p.read_text()) for p in PRESETS]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"launchr": "none"}, r"launchr: unknown section; allowed are data, space, seeds, search, decode,"),
+        ({"decode": {"rules": "vote"}}, r"decode\.rules: unknown key; allowed are rule, samples"),
+        ({"targets": {"digits": {"epoch": 3}}}, r"targets\.digits\.epoch: unknown key; allowed are channels,"),
+        (
+            {"targets": {"digits": {"batch_size": 5000}}},
+            r"digits\.batch_size: 5000 is more than the (\d+) .* make it \1",
+        ),
+        ({"export": {"opset": 99}}, r"export\.opset: 99 is not allowed"),
+        ({}, None),
+    ],
+)
+def test_the_whole_file_is_checked_when_a_stage_begins(
+    wrong: dict[str, Any], says: str | None, digits_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(digits_folder, tmp_path / "artifacts/data")
+    written(tmp_path, yaml.safe_dump({**yaml.safe_load(PRESETS[QUICKSTART].read_text()), **wrong}))
+    monkeypatch.chdir(tmp_path)
+    with contextlib.nullcontext() if says is None else pytest.raises(ParamsError, match=f"^params.yaml: .*{says}"):
+        check.everything("search")
+    if "batch_size" in str(wrong):
+        check.everything("data")  # which is about to write others
