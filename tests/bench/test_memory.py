@@ -49,6 +49,7 @@ def test_the_estimate_is_within_a_fifth_of_what_is_measured(case: StepCase) -> N
     assert estimated_memory(case) == pytest.approx(peak_memory(case), rel=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc's allocator")
 def test_freed_memory_is_kept_for_the_next_step() -> None:
     """Page faults of blocks of 24 MiB that are allocated, filled and freed ten times: in a process that keeps them, and not."""

@@ -264,6 +264,7 @@ def test_too_much_for_the_disk_is_refused_before_decoding(pets, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.slow
 def test_images_may_be_more_than_the_memory_holds(tmp_path):
     """Prepared in a process that may take 256 MiB more than its libraries; read into less. Pixels: 600 MiB, 432 of them train."""
     for label in "ab":
