@@ -35,7 +35,6 @@ NETWORK = StepCase("network", cell="darts_v2", channels=36, cells=8, batch=16)
                 replace(DARTS, arm="midas", patch=4),
                 replace(DARTS, arm="drnas", cells=8, batch=8),
                 replace(DARTS, cells=8, checkpointing=True),
-                replace(DARTS, arm="midas", patch=1, cells=8, checkpointing=True),
                 replace(NB201, cells=2, size=16, batch=128),
                 replace(NB201, arm="gdas", batch=128),
                 NETWORK,
