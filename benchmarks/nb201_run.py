@@ -78,13 +78,15 @@ class Row(NamedTuple):
     seconds: int
     threads: int
     jobs: int
-    epochs: str  # the cells after each epoch by mean, as JSON
+    epochs: str  # the cells after each epoch by mean, as JSON; empty, with `voted` and `shares`, where a row before has that search
     voted: str  # and by vote
     refined: str  # the cell after short trainings, empty where there were none
     trainings: int  # how many there were, finals among them
     shares: str  # of the operations in the search, as JSON: [type of cell, source, target, operation, share], ...
     search_seconds: int  # of `seconds`, those before the short trainings
-    losses: str  # of the short trainings in their order, as JSON: [arch string, loss in nats], ...
+    losses: (
+        str  # of those short trainings in their order that no row before has, as JSON: [arch string, loss in nats], ...
+    )
     finals: str  # and of the finalists' longer ones
 
 
@@ -107,7 +109,7 @@ def search(job: Job, root: str, threads: int, jobs: int, file: Path) -> Row:
         print_ = fingerprint({**told, "data": meta.fingerprint}, CODE)
         short = Checkpoint(CACHE / "-".join(["refine", arm, str(seed), print_[:12]]), print_)
         shares = {(kind, int(a), int(b), op): float(share) for kind, a, b, op, share in json.loads(known["shares"])}
-        trained_before(job, how.refine, short, file)
+        there = trained_before(job, how.refine, short, file)
         trainings = refined(cell, shares, space.without(config.exclude), config, how.refine, train, meta, seed, short)
         short.clear()
         new = {"config": config_text, "refined": trainings[-1].genotype.to_arch(), "subnetwork_accuracy": ""}
@@ -115,8 +117,9 @@ def search(job: Job, root: str, threads: int, jobs: int, file: Path) -> Row:
         counts = {
             "seconds": round(seconds),
             "trainings": sum(not t.kept for t in trainings),
-            "losses": losses(trainings, final=False),
-            "finals": losses(trainings, final=True),
+            "losses": losses(trainings, there, final=False),
+            "finals": losses(trainings, there, final=True),
+            **dict.fromkeys(("epochs", "voted", "shares"), ""),
         }
         values: dict[str, Any] = {**known, "date": datetime.date.today().isoformat(), **new, **counts}
         return Row._make(values[field] for field in Row._fields)
@@ -126,8 +129,7 @@ def search(job: Job, root: str, threads: int, jobs: int, file: Path) -> Row:
     search_seconds = time.perf_counter() - start
     print_ = fingerprint({"search": print_, "decode": how.model_dump()}, CODE)
     short = Checkpoint(CACHE / "-".join(["refine", arm, str(seed), print_[:12]]), print_)
-    if how.refine:
-        trained_before(job, how.refine, short, file)
+    there = trained_before(job, how.refine, short, file) if how.refine else set()
     found = decode_seed(seed, space, result.supernet, result.arm, config, how, train, meta, short)
     seconds = time.perf_counter() - start
     checkpoint.clear()
@@ -155,14 +157,16 @@ def search(job: Job, root: str, threads: int, jobs: int, file: Path) -> Row:
         trainings=sum(not training.kept for training in found.trainings),
         shares=json.dumps([[*key, round(share, 6)] for key, share in shares.items()]),
         search_seconds=round(search_seconds),
-        losses=losses(found.trainings, final=False),
-        finals=losses(found.trainings, final=True),
+        losses=losses(found.trainings, there, final=False),
+        finals=losses(found.trainings, there, final=True),
     )
 
 
-def losses(trainings: Sequence[ShortTraining], final: bool) -> str:
-    """For a row; empty where there were none."""
-    told = [[one.genotype.to_arch(), round(one.loss, 6)] for one in trainings if not one.kept and one.final is final]
+def losses(trainings: Sequence[ShortTraining], there: set[str], final: bool) -> str:
+    """For a row; empty where there were none but those that are `there` already."""
+    own = [one for one in trainings if not one.kept and one.final is final]
+    new = [one.genotype for one in own if "final " * final + one.genotype.hash not in there]
+    told = [[one.genotype.to_arch(), round(one.loss, 6)] for one in own if one.genotype in new]
     return json.dumps(told) if told else ""
 
 
@@ -193,21 +197,24 @@ def refine_of(row: dict[str, str]) -> RefineConfig:
     return RefineConfig(**{key: value for key, value in told.items() if key in RefineConfig.model_fields})
 
 
-def trained_before(job: Job, how: RefineConfig, short: Checkpoint, file: Path) -> None:
+def trained_before(job: Job, how: RefineConfig, short: Checkpoint, file: Path) -> set[str]:
     """Put the losses of all rows of this seed and recipe, whatever their arm, where short trainings and finals look for them.
 
     Rows of earlier code count, too: after a change of what a short training computes, begin another csv file.
     """
     searched = {**json.loads(job[1]), "decode.refine": None}
-    state = short.load() or {}
-    for row in (row for row in rows.read(file) if row["losses"] and int(row["seed"]) == job[2]):
+    state: dict[str, tuple[float, float]] = dict(short.load() or {})
+    there: set[str] = set()
+    for row in (row for row in rows.read(file) if row["losses"] + row["finals"] and int(row["seed"]) == job[2]):
         same = {**json.loads(row["config"]), "decode.refine": None} == searched
         if same and recipe_of(row) == recipe(how):
             finals = row["finals"] if refine_of(row).final_epochs == how.final_epochs else ""
-            for name, told in (("", json.loads(row["losses"])), ("final ", json.loads(finals or "[]"))):
-                state = {name + Genotype.from_arch(arch).hash: (loss, math.nan) for arch, loss in told} | state
+            for name, told in (("", json.loads(row["losses"] or "[]")), ("final ", json.loads(finals or "[]"))):
+                found = {name + Genotype.from_arch(arch).hash: (loss, math.nan) for arch, loss in told}
+                state, there = found | state, there | found.keys()
     if state:
         short.save(state)
+    return there
 
 
 def preset_images(root: str) -> Path:

@@ -38,7 +38,7 @@ def value(table: Table, arch: str, column: str) -> float:
 
 def by_epoch(table: Table, row: dict[str, str], column: str) -> str:
     """The accuracies of the cells that were decoded after each epoch."""
-    return " ".join(f"{value(table, arch, column):.1f}" for arch in json.loads(row["epochs"]))
+    return " ".join(f"{value(table, arch, column):.1f}" for arch in json.loads(row["epochs"] or "[]"))
 
 
 def chosen(table: Table, groups: dict[tuple[str, str], Group], rule: str) -> Iterator[str]:
@@ -148,7 +148,7 @@ def main() -> None:
             print(f"| {config[1:-1]} | {rows.difference(found, accuracies['midas', '{}'])} |")
     print("\nThe cell after each epoch, decoded by mean on 256 images:\n")
     for (arm, config), group in groups.items():
-        for seed, row in sorted(group.items()):
+        for seed, row in sorted((seed, row) for seed, row in group.items() if row["epochs"]):
             print(f"- {arm} {config} seed {seed}: {by_epoch(table, row, column)}")
 
 

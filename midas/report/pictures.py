@@ -1,6 +1,7 @@
 """Cell drawings as files: SVG as it is, PNG and PDF by vl-convert, which needs no system library."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,9 +30,7 @@ def find_genotype(text: str) -> Genotype:
     if text.isidentifier() and not os.path.exists(text):  # noqa: PTH110 - likewise
         from midas.nets.registry import ZOO
 
-        if text not in ZOO:
-            for skeleton in ("cifar", "imagenet"):  # as `midas zoo` and timm name it
-                text = text.removeprefix("midas_").removesuffix(f"_{skeleton}") if text not in ZOO else text
+        text = re.sub(r"^midas_(\w+)_(cifar|imagenet)$", r"\1", text)  # as `midas zoo` and timm name it
         if text not in ZOO:
             raise MidasError(f"draw: there is no file and no published cell {text!r}; published are {', '.join(ZOO)}")
         return Genotype.from_value(ZOO[text]["genotype"], text)

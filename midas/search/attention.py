@@ -1,8 +1,7 @@
 """Mosaic attention: input-specific operation logits, one set for each patch of a node's output map.
 
 Source: our reading, docs/method.md; patchwise dot-product attention is MIDAS, arXiv 2602.17700, figure 1. What the
-paper leaves open (one key projection for all candidates of a node, layer-normalised queries and keys) follows METHOD.md
-section 3.
+paper leaves open (one key projection for all candidates of a node, layer-normalised queries and keys) is answered there.
 """
 
 import math

@@ -159,9 +159,9 @@ def decode(samples: Samples, space: Space, rule: Rule = "mean") -> Genotype:
             if rule == "joint":
                 edges += _joint_best(specs, [cell[k] for cell in samples[kind]], node, space.keep)
                 continue
+            weights = _allowed(specs, node, allow_zero=space.keep is None)
             for i in _kept(specs, node, space.keep):
-                weights = _allowed(specs, node, space.keep is None)[i]
-                edges.append(Edge(max(weights, key=lambda op: weights[op]), specs[i].source, specs[i].target))
+                edges.append(Edge(max(weights[i], key=weights[i].__getitem__), specs[i].source, specs[i].target))
         cells[kind] = CellGenotype(tuple(edges), space.concat)
     return Genotype(space.name, cells)
 
@@ -180,6 +180,7 @@ def _joint_best(specs: list[EdgeSpec], cells: list[NodeWeights], node: NodeWeigh
     """The edges and operations with the largest mean joint probability over samples, then cells."""
     by_pair = keep is not None and node.pi is not None and len(specs) > keep
     ways = [list(pair) for pair in pairs(len(specs))] if by_pair else [_kept(specs, node, keep)]
+    allowed = _allowed(specs, node, allow_zero=keep is None)
     best, result = -1.0, list[Edge]()
     for row, chosen in enumerate(ways):
         table = torch.stack(
@@ -189,9 +190,8 @@ def _joint_best(specs: list[EdgeSpec], cells: list[NodeWeights], node: NodeWeigh
             ]
         ).mean(0)
         for axis, i in enumerate(chosen):
-            allowed = _allowed(specs, node, keep is None)[i]
             for j, op in enumerate(specs[i].candidates):
-                if op not in allowed:
+                if op not in allowed[i]:
                     table.select(axis, j).fill_(-1)
         if float(table.max()) > best:
             best = float(table.max())

@@ -20,8 +20,8 @@ from midas.spaces.operations import FactorizedReduce, ResidualReduction, build_o
 from midas.spaces.space import Space
 
 norm = partial(nn.BatchNorm2d, affine=False, track_running_stats=False)
-LEAST = 3  # DARTS cells: of fewer all are reductions
 affine_norm = partial(nn.BatchNorm2d, track_running_stats=False)
+MIN_DARTS_CELLS = 3  # of fewer all are reductions
 
 
 class SearchCell(nn.Module):
@@ -114,8 +114,8 @@ class SearchCell(nn.Module):
 
 def check_depth(space: Space, cells: int, name: str) -> None:
     """Raise ParamsError, with the parameter's name, where a stack of so many cells does not hold every type of them."""
-    if space.skeleton == "darts" and cells < LEAST:
-        raise ParamsError(f"{name}: {cells} make a stack with no normal cell; it takes {LEAST} or more")
+    if space.skeleton == "darts" and cells < MIN_DARTS_CELLS:
+        raise ParamsError(f"{name}: {cells} make a stack with no normal cell; it takes {MIN_DARTS_CELLS} or more")
 
 
 class Supernet(nn.Module):
