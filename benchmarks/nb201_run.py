@@ -78,15 +78,13 @@ class Row(NamedTuple):
     seconds: int
     threads: int
     jobs: int
-    epochs: str  # the cells after each epoch by mean, as JSON; empty, with `voted` and `shares`, where a row before has that search
+    epochs: str  # the cells after each epoch by mean, as JSON; empty, as `voted` and `shares`, where an earlier row has them
     voted: str  # and by vote
     refined: str  # the cell after short trainings, empty where there were none
     trainings: int  # how many there were, finals among them
     shares: str  # of the operations in the search, as JSON: [type of cell, source, target, operation, share], ...
     search_seconds: int  # of `seconds`, those before the short trainings
-    losses: (
-        str  # of those short trainings in their order that no row before has, as JSON: [arch string, loss in nats], ...
-    )
+    losses: str  # of the short trainings in their order, [[arch string, loss in nats], ...]; but for the preset, those that are new
     finals: str  # and of the finalists' longer ones
 
 
@@ -163,7 +161,7 @@ def search(job: Job, root: str, threads: int, jobs: int, file: Path) -> Row:
 
 
 def losses(trainings: Sequence[ShortTraining], there: set[str], final: bool) -> str:
-    """For a row; empty where there were none but those that are `there` already."""
+    """For a row; those that are `there` already are left out."""
     own = [one for one in trainings if not one.kept and one.final is final]
     new = [one.genotype for one in own if "final " * final + one.genotype.hash not in there]
     told = [[one.genotype.to_arch(), round(one.loss, 6)] for one in own if one.genotype in new]
@@ -200,6 +198,8 @@ def refine_of(row: dict[str, str]) -> RefineConfig:
 def trained_before(job: Job, how: RefineConfig, short: Checkpoint, file: Path) -> set[str]:
     """Put the losses of all rows of this seed and recipe, whatever their arm, where short trainings and finals look for them.
 
+    Returns those that need not be written again.
+
     Rows of earlier code count, too: after a change of what a short training computes, begin another csv file.
     """
     searched = {**json.loads(job[1]), "decode.refine": None}
@@ -214,7 +214,7 @@ def trained_before(job: Job, how: RefineConfig, short: Checkpoint, file: Path) -
                 state, there = found | state, there | found.keys()
     if state:
         short.save(state)
-    return there
+    return there if json.loads(job[1]) else set()  # the preset's rows are whole: they are what is shown
 
 
 def preset_images(root: str) -> Path:

@@ -252,7 +252,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    # peers ask for CUDA as they are built; here they are moved afterwards
+    # peers ask for CUDA as they are built; here they are moved afterwards, and to replace a method is what is meant
     Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     print(f"{cpu_name()}, {options.threads} threads, torch {torch.__version__}")
