@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from midas.native.node import Projections
+
 _EPSILON = 1e-5  # as in `torch.nn.functional.layer_norm`
 
 
@@ -51,10 +53,10 @@ class MosaicAttention(nn.Module):
         Returns:
             l_e = q . k_e / sqrt(d), [B, Ph, Pw, E], a view of [E, B, Ph, Pw].
         """
+        keys = candidates.movedim(3, 0)  # [E, B, Ph, Pw, C]
         pooled = torch.stack(list(inputs), dim=-2)  # [B, Ph, Pw, n, C]
         pooled = F.layer_norm(pooled, (self.channels,)) if self.normalise else pooled
         query: Tensor = self.query(pooled.flatten(-2)) / math.sqrt(self.width)  # [B, Ph, Pw, d]
-        keys = candidates.movedim(3, 0)  # [E, B, Ph, Pw, C]
         # q . (W k) = (W^T q) . k: one projection of the query in place of one of each of the E keys
         if self.key.bias is None:
             logits = self._product(keys, (query @ self.key.weight)[None])
@@ -63,6 +65,10 @@ class MosaicAttention(nn.Module):
             static = (query @ self.key.bias.view(-1, self.width).T).movedim(-1, 0)
             logits = self._product(keys, torch.einsum("bhwd,edc->ebhwc", query, own)) + static
         return logits.movedim(0, 3)
+
+    def projections(self) -> Projections:
+        """The parameters, where all candidates share a key projection, as the kernels take them."""
+        return Projections(self.query.weight, self.query.bias, self.key.weight)
 
     def _product(self, keys: Tensor, back: Tensor) -> Tensor:
         """Keys [E, ..., C], normalised here where they are, times queries [1 or E, ..., C] in the keys' space: [E, ...]."""

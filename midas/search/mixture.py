@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from midas.native.node import usable
+from midas.search.fused import native_weighted_sum
 from midas.search.patches import areas, as_map, by_pixel, by_run, patch_means, patch_rows, pool_keys, spread
 
 # queries, each [B, Ph, Pw, C], and stacked keys [B, Ph, Pw, E, C] to (weights [B, Ph, Pw, E], more)
@@ -52,6 +54,8 @@ def weighted_sum(maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> 
     Returns:
         [B, C, H, W].
     """
+    if usable(maps):
+        return native_weighted_sum(maps, weights, patch)
     return cast(Tensor, _WeightedSum.apply(patch, weights, *maps))
 
 

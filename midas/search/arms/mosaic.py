@@ -1,13 +1,16 @@
 """MIDAS: input-specific weights by mosaic attention, edges by pair marginals (docs/method.md)."""
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from midas.native.node import Kernels, usable
 from midas.search.arms.base import Arm, Choice, NodeSite, by_edge, operations_only, pairs_and_operations
 from midas.search.attention import MosaicAttention
 from midas.search.config import SearchConfig
+from midas.search.fused import native_attended_sum
 from midas.search.mixture import attended_sum
 from midas.search.patches import patch_means, stack_keys
 from midas.spaces.space import Space
@@ -52,6 +55,9 @@ class MidasArm(Arm):
 
     def mix(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[Tensor, Choice]:
         """See `Arm`: the same as there, with each map's gradient formed in one pass."""
+        attention = cast(MosaicAttention, self.attention[site.name])
+        if not self.detach and attention.key.bias is None and usable(maps):
+            return self._mix_natively(site, attention, inputs, maps)
         if self.detach or not torch.is_grad_enabled():
             return super().mix(site, inputs, maps)
         queries, patch = self._queries(inputs, maps)
@@ -64,6 +70,17 @@ class MidasArm(Arm):
             [mean for _, mean in self._shared(site, maps, patch)],
         )
         return output, Choice.of(found, patch)
+
+    def _mix_natively(
+        self, site: NodeSite, attention: MosaicAttention, inputs: Sequence[Tensor], maps: Sequence[Tensor]
+    ) -> tuple[Tensor, Choice]:
+        queries, patch = self._queries(inputs, maps)
+        pairs, counts = self.rule is pairs_and_operations, [len(edge.candidates) for edge in site.edges]
+        # an input that is a skip's map itself: its mean's gradient goes to the map with that of the skip's key
+        own = [next((e for e, f in enumerate(maps) if f is x), -1) for x in inputs]
+        kernels = Kernels(maps, patch, counts, pairs, attention.normalise, own)
+        total, answers = native_attended_sum(kernels, maps, queries, attention.projections())
+        return total, Choice.of(answers if pairs else answers[:2], patch)
 
     def _queries(self, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[list[Tensor], int | None]:
         """The inputs' patch means [B, Ph, Pw, C] and the patch's side on this node's map."""

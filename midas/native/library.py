@@ -1,0 +1,81 @@
+"""The C kernels of this folder, built once for this processor and kept in the user's cache.
+
+Without a C compiler, on a system other than Linux or with `MIDAS_NATIVE=0` there is no library, and torch does the same work
+in more passes over the memory. The library uses the threads of torch's own OpenMP, which is in the process already.
+"""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from functools import cache
+from pathlib import Path
+
+import torch
+
+SOURCE = Path(__file__).parent / "node.c"
+_INCLUDED = [SOURCE.with_name("node.h"), SOURCE.with_name("attention.h")]
+# sums may be reordered, so that they run in vectors; infinities and NaN keep their meaning
+_FLAGS = (
+    "-O3",
+    "-march=native",
+    "-fPIC",
+    "-fopenmp",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-signed-zeros",
+    "-fassociative-math",
+)
+_REAL = {torch.float32: "float", torch.float64: "double"}
+
+
+@cache
+def library(dtype: torch.dtype) -> ctypes.CDLL | None:
+    """The kernels for float32 or float64; None where there are none."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if dtype not in _REAL or compiler is None or sys.platform != "linux" or os.environ.get("MIDAS_NATIVE") == "0":
+        return None
+    try:
+        return ctypes.CDLL(str(_built(compiler, _REAL[dtype])))
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", "") or str(error)
+        warnings.warn(
+            f"{SOURCE.name} could not be built, so that searches are slower (MIDAS_NATIVE=0 does without): {said.strip()}",
+            stacklevel=2,
+        )
+        return None
+
+
+def _built(compiler: str, real: str) -> Path:
+    """The shared object's place; it is built where it is not there. Its name holds what it was built from, by and for."""
+    flags = (*_FLAGS, f"-Dreal={real}")
+    told = subprocess.run([compiler, "-v"], check=True, capture_output=True, text=True).stderr
+    sources = [path.read_text() for path in (SOURCE, *_INCLUDED)]
+    key = hashlib.sha256("\n".join([*sources, told, _processor(), *flags]).encode()).hexdigest()[:16]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "midas"
+    place = folder / f"{SOURCE.stem}-{real}-{key}.so"
+    if not place.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as there:  # and moved: another process may be building it, too
+            object_file, new = Path(there) / "node.o", Path(there) / "node.so"
+            # linked without OpenMP's library: its names are resolved in torch's, and the threads are torch's
+            for command in (
+                ["-c", str(SOURCE), "-o", str(object_file)],
+                ["-shared", str(object_file), "-lm", "-o", str(new)],
+            ):
+                options = flags if "-c" in command else ()
+                subprocess.run([compiler, *options, *command], check=True, capture_output=True, text=True)
+            new.replace(place)
+    return place
+
+
+def _processor() -> str:
+    """What `-march=native` looks at: a cache may be shared by machines."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return "\n".join(
+        sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
+    )
