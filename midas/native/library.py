@@ -17,8 +17,7 @@ from pathlib import Path
 
 import torch
 
-SOURCE = Path(__file__).parent / "node.c"
-_INCLUDED = [SOURCE.with_name("node.h"), SOURCE.with_name("attention.h")]
+_HERE = Path(__file__).parent
 # sums may be reordered, so that they run in vectors; infinities and NaN keep their meaning
 _FLAGS = (
     "-O3",
@@ -34,37 +33,37 @@ _REAL = {torch.float32: "float", torch.float64: "double"}
 
 
 @cache
-def library(dtype: torch.dtype) -> ctypes.CDLL | None:
-    """The kernels for float32 or float64; None where there are none."""
+def library(name: str, dtype: torch.dtype) -> ctypes.CDLL | None:
+    """The kernels of a C file here for float32 or float64; None where there are none."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if dtype not in _REAL or compiler is None or sys.platform != "linux" or os.environ.get("MIDAS_NATIVE") == "0":
         return None
     try:
-        return ctypes.CDLL(str(_built(compiler, _REAL[dtype])))
-    except (OSError, subprocess.CalledProcessError) as error:
+        return ctypes.CDLL(str(_built(compiler, name, _REAL[dtype])))
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", "") or str(error)
         warnings.warn(
-            f"{SOURCE.name} could not be built, so that searches are slower (MIDAS_NATIVE=0 does without): {said.strip()}",
+            f"{name}.c could not be built, so that searches and trainings are slower (MIDAS_NATIVE=0 does without): {said.strip()}",
             stacklevel=2,
         )
         return None
 
 
-def _built(compiler: str, real: str) -> Path:
+def _built(compiler: str, name: str, real: str) -> Path:
     """The shared object's place; it is built where it is not there. Its name holds what it was built from, by and for."""
     flags = (*_FLAGS, f"-Dreal={real}")
     told = subprocess.run([compiler, "-v"], check=True, capture_output=True, text=True).stderr
-    sources = [path.read_text() for path in (SOURCE, *_INCLUDED)]
+    sources = [path.read_text() for path in sorted(_HERE.glob("*.[ch]"))]
     key = hashlib.sha256("\n".join([*sources, told, _processor(), *flags]).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "midas"
-    place = folder / f"{SOURCE.stem}-{real}-{key}.so"
+    place = folder / f"{name}-{real}-{key}.so"
     if not place.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as there:  # and moved: another process may be building it, too
-            object_file, new = Path(there) / "node.o", Path(there) / "node.so"
+            object_file, new = Path(there) / "new.o", Path(there) / "new.so"
             # linked without OpenMP's library: its names are resolved in torch's, and the threads are torch's
             for command in (
-                ["-c", str(SOURCE), "-o", str(object_file)],
+                ["-c", str(_HERE / f"{name}.c"), "-o", str(object_file)],
                 ["-shared", str(object_file), "-lm", "-o", str(new)],
             ):
                 options = flags if "-c" in command else ()
@@ -79,3 +78,16 @@ def _processor() -> str:
     return "\n".join(
         sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
     )
+
+
+def usable(name: str, *tensors: torch.Tensor) -> bool:
+    """Whether the kernels of a C file can be given these maps: plain tensors on the CPU, of one dtype, channels_last."""
+    first = tensors[0]
+    alike = all(
+        type(x) is torch.Tensor
+        and x.device.type == "cpu"
+        and x.dtype == first.dtype
+        and x.is_contiguous(memory_format=torch.channels_last)
+        for x in tensors
+    )
+    return alike and first.numel() > 0 and not torch.compiler.is_compiling() and library(name, first.dtype) is not None

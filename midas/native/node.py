@@ -65,7 +65,7 @@ class Kernels:
         normalise: bool = False,
         own: Sequence[int] = (),
     ) -> None:
-        loaded = library(maps[0].dtype)
+        loaded = library("node", maps[0].dtype)
         assert loaded is not None, "`usable` was asked"
         self.library, self.like, self.counts, self.pairs, self.normalise = loaded, maps[0], counts, pairs, normalise
         batch, _, height, width = maps[0].shape
@@ -171,16 +171,3 @@ class Kernels:
                 kept.append((ctypes.c_void_p * len(value))(*(None if x is None else x.data_ptr() for x in value)))
                 setattr(node, field, ctypes.addressof(kept[-1]))
         getattr(self.library, name)(ctypes.byref(node))
-
-
-def usable(maps: Sequence[Tensor]) -> bool:
-    """Whether the kernels can be given these maps: plain tensors on the CPU, all in channels_last memory and of one dtype."""
-    first = maps[0]
-    alike = all(
-        type(f) is Tensor
-        and f.device.type == "cpu"
-        and f.dtype == first.dtype
-        and f.is_contiguous(memory_format=torch.channels_last)
-        for f in maps
-    )
-    return alike and first.numel() > 0 and not torch.compiler.is_compiling() and library(first.dtype) is not None

@@ -8,6 +8,8 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from midas.spaces.norm import Chain
+
 POOL = 5  # side of the pooling window
 
 
@@ -25,7 +27,7 @@ class AuxiliaryHead(nn.Module):
         super().__init__()
         self.stride = 2 if skeleton == "imagenet" else 3
         last_norm = nn.Identity() if skeleton == "imagenet" else nn.BatchNorm2d(768)
-        self.convs = nn.Sequential(
+        self.convs = Chain(
             nn.Conv2d(channels, 128, 1, bias=False),
             nn.BatchNorm2d(128),
             nn.ReLU(),

@@ -10,6 +10,7 @@ from torch import nn
 
 from midas.genotype import Genotype
 from midas.nets.cells import BenchCell, BenchReduction, DartsCell, norm
+from midas.spaces.norm import Chain
 
 STEM_MULTIPLIER = 3  # channels of the CIFAR stem over the cells' (DARTS)
 SKELETONS = ("cifar", "imagenet")
@@ -40,15 +41,15 @@ def _conv_norm(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
 
 def _cifar_stem(in_chans: int, channels: int) -> tuple[Block, Block]:
     """One convolution at full size; both inputs of the first cell are its output."""
-    stem = Block(nn.Sequential(*_conv_norm(in_chans, channels, 1)), channels, 1)
+    stem = Block(Chain(*_conv_norm(in_chans, channels, 1)), channels, 1)
     return stem, Block(nn.Identity(), channels, 1)
 
 
 def _imagenet_stem(in_chans: int, channels: int) -> tuple[Block, Block]:
     """Three convolutions of stride 2, 224 to 28; the first cell reads the second's and the third's outputs."""
     half = channels // 2
-    stem0 = nn.Sequential(*_conv_norm(in_chans, half, 2), nn.ReLU(), *_conv_norm(half, channels, 2))
-    stem1 = nn.Sequential(nn.ReLU(), *_conv_norm(channels, channels, 2))
+    stem0 = Chain(*_conv_norm(in_chans, half, 2), nn.ReLU(), *_conv_norm(half, channels, 2))
+    stem1 = Chain(nn.ReLU(), *_conv_norm(channels, channels, 2))
     return Block(stem0, channels, 4), Block(stem1, channels, 8)
 
 
@@ -85,4 +86,4 @@ def nasbench201(genotype: Genotype, channels: int, cells: int, in_chans: int) ->
         if stage > 0:
             blocks.append(Block(BenchReduction(width // 2, width), width, 2**stage))
         blocks += [Block(BenchCell(genotype.cells["cell"], width), width, 2**stage) for _ in range(cells)]
-    return Skeleton(*stems, blocks, auxiliary=2 * cells + 1, norm=nn.Sequential(norm(width), nn.ReLU()))
+    return Skeleton(*stems, blocks, auxiliary=2 * cells + 1, norm=Chain(norm(width), nn.ReLU()))

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from midas.runs.errors import ParamsError
 from midas.search.arms.base import Arm, Choice, NodeSite
 from midas.search.mixture import weighted_sum
+from midas.spaces.norm import Chain
 from midas.spaces.operations import FactorizedReduce, ResidualReduction, build_operation, lift_relu, relu_conv_norm
 from midas.spaces.space import Space
 
@@ -170,7 +171,7 @@ class Supernet(nn.Module):
     def _stack_darts(self, space: Space, channels: int, cells: int) -> int:
         """DARTS: stem of 3 * channels, reduction cells at a third and two thirds. Returns the classifier's width."""
         width = 3 * channels
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), affine_norm(width))
+        self.stem = Chain(nn.Conv2d(3, width, 3, padding=1, bias=False), affine_norm(width))
         before, last, reduced = width, width, False
         for index in range(cells):
             reduce = index in (cells // 3, 2 * cells // 3)
@@ -184,7 +185,7 @@ class Supernet(nn.Module):
 
     def _stack_nb201(self, space: Space, channels: int, cells: int) -> int:
         """NAS-Bench-201: three stages of equal cells, residual reductions between. Returns the classifier's width."""
-        self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), affine_norm(channels))
+        self.stem = Chain(nn.Conv2d(3, channels, 3, padding=1, bias=False), affine_norm(channels))
         for stage in range(3):
             if stage:
                 self.cells.append(ResidualReduction(channels, 2 * channels, affine_norm))
@@ -193,5 +194,5 @@ class Supernet(nn.Module):
             for k in range(cells):
                 self.cells.append(SearchCell(space, stage * (cells + 1) + k, "cell", channels, 0, self.partial))
                 self.preprocess.append(nn.ModuleList([nn.Identity()]))
-        self.tail = nn.Sequential(affine_norm(channels), nn.ReLU())
+        self.tail = Chain(affine_norm(channels), nn.ReLU())
         return channels

@@ -14,15 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from midas.spaces.depthwise import DepthwiseConv2d
+from midas.spaces.norm import Chain, normalised
 from midas.spaces.subsample import subsample
 
 Norm = Callable[[int], nn.Module]
 
 
-def relu_conv_norm(norm: Norm, c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
+def relu_conv_norm(norm: Norm, c_in: int, c_out: int, kernel: int, stride: int = 1) -> Chain:
     """ReLU, convolution, batch norm: how cells adapt their inputs, and the NAS-Bench-201 convolutions."""
     conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(nn.ReLU(), conv, norm(c_out))
+    return Chain(nn.ReLU(), conv, norm(c_out))
 
 
 def lift_relu(operation: nn.Module) -> bool:
@@ -51,12 +52,12 @@ def _depthwise(norm: Norm, c: int, kernel: int, stride: int, dilation: int, inpl
 
 def separable_conv(c: int, stride: int, norm: Norm, kernel: int) -> nn.Module:
     """Two depthwise separable convolutions, the first with the stride (DARTS, section 3.1)."""
-    return nn.Sequential(*_depthwise(norm, c, kernel, stride, 1), *_depthwise(norm, c, kernel, 1, 1, inplace=True))
+    return Chain(*_depthwise(norm, c, kernel, stride, 1), *_depthwise(norm, c, kernel, 1, 1, inplace=True))
 
 
 def dilated_conv(c: int, stride: int, norm: Norm, kernel: int) -> nn.Module:
     """One depthwise separable convolution of dilation 2."""
-    return nn.Sequential(*_depthwise(norm, c, kernel, stride, 2))
+    return Chain(*_depthwise(norm, c, kernel, stride, 2))
 
 
 class FactorizedReduce(nn.Module):
@@ -78,8 +79,7 @@ class FactorizedReduce(nn.Module):
             x = F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2))
         # a 1x1 convolution of stride 2 is a plain one on every second pixel, and only those need their ReLU
         halves = [self.conv_1(self.relu(subsample(x, 2))), self.conv_2(self.relu(subsample(x, 2, offset=1)))]
-        y: Tensor = self.norm(torch.cat(halves, dim=1))
-        return y
+        return normalised(self.norm, torch.cat(halves, dim=1))
 
 
 def skip_connect(c: int, stride: int, norm: Norm) -> nn.Module:
@@ -99,8 +99,7 @@ class Pool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, c, H, W] to [B, c, H/stride, W/stride]."""
-        y: Tensor = self.norm(self.pool(x))
-        return y
+        return normalised(self.norm, self.pool(x))
 
 
 class Zero(nn.Module):
@@ -175,7 +174,7 @@ class ResidualReduction(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, norm: Norm) -> None:
         super().__init__()
-        self.body = nn.Sequential(relu_conv_norm(norm, c_in, c_out, 3, 2), relu_conv_norm(norm, c_out, c_out, 3))
+        self.body = Chain(relu_conv_norm(norm, c_in, c_out, 3, 2), relu_conv_norm(norm, c_out, c_out, 3))
         self.shortcut = nn.Sequential(nn.AvgPool2d(2, 2, ceil_mode=True), nn.Conv2d(c_in, c_out, 1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from midas.native.node import Kernels, usable
+from midas.native.library import usable
+from midas.native.node import Kernels
 from midas.search.arms.base import Arm, Choice, NodeSite, by_edge, operations_only, pairs_and_operations
 from midas.search.attention import MosaicAttention
 from midas.search.config import SearchConfig
@@ -56,7 +57,7 @@ class MidasArm(Arm):
     def mix(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[Tensor, Choice]:
         """See `Arm`: the same as there, with each map's gradient formed in one pass."""
         attention = cast(MosaicAttention, self.attention[site.name])
-        if not self.detach and attention.key.bias is None and usable(maps):
+        if not self.detach and attention.key.bias is None and usable("node", *maps):
             return self._mix_natively(site, attention, inputs, maps)
         if self.detach or not torch.is_grad_enabled():
             return super().mix(site, inputs, maps)
