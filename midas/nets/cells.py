@@ -77,7 +77,9 @@ class CellGraph(nn.Module):
 
 
 class DartsCell(nn.Module):
-    """A cell of the DARTS skeletons: two inputs brought to `channels` and to one size, then the graph.
+    """A cell of the DARTS skeletons: two rectified inputs brought to `channels` and to one size, then the graph.
+
+    Both adaptations of an input begin with a ReLU, and two cells read each output: `MidasNet` rectifies it once for both.
 
     Args:
         genotype: a normal or a reduction cell.
@@ -96,10 +98,12 @@ class DartsCell(nn.Module):
             FactorizedReduce(c_before, channels, norm) if reduced else relu_conv_norm(norm, c_before, channels, 1)
         )
         self.preprocess_previous = relu_conv_norm(norm, c_previous, channels, 1)
+        for adapt in (self.preprocess_before, self.preprocess_previous):
+            lift_relu(adapt)
         self.graph = CellGraph(genotype, 2, channels, stride=2 if reduction else 1)
 
     def forward(self, before: Tensor, previous: Tensor) -> Tensor:
-        """Outputs of the two blocks before, to [B, len(concat) * channels, H', W']."""
+        """Rectified outputs of the two blocks before, to [B, len(concat) * channels, H', W']."""
         y: Tensor = self.graph([self.preprocess_before(before), self.preprocess_previous(previous)])
         return y
 

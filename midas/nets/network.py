@@ -57,6 +57,7 @@ class MidasNet(nn.Module):
             parts = skeletons.darts(genotype, channels, cells, skeleton, in_chans)
         self.stem0, self.stem1 = parts.stem0.module, parts.stem1.module
         self.cells = nn.ModuleList(block.module for block in parts.blocks)
+        self.rectify = parts.rectify
         self.norm = parts.norm
         self.auxiliary_index = parts.auxiliary
         self.auxiliary_channels = parts.blocks[parts.auxiliary].channels
@@ -111,15 +112,16 @@ class MidasNet(nn.Module):
         Returns:
             features [B, num_features, H', W'] and auxiliary features [B, auxiliary_channels, H'', W''].
         """
-        before: Tensor = self.stem0(x)
-        previous: Tensor = self.stem1(before)
-        auxiliary = previous
+        first: Tensor = self.stem0(x)
+        previous: Tensor = self.stem1(first)
+        auxiliary, before = previous, self.rectify(first)
         for index, cell in enumerate(self.cells):
+            now = self.rectify(previous)
             # the mark as in midas/spaces/depthwise.py
             if self.grad_checkpointing and self.training and not torch.jit.is_scripting():  # type: ignore[attr-defined]
-                before, previous = previous, checkpoint(cell, before, previous, use_reentrant=False)
+                before, previous = now, checkpoint(cell, before, now, use_reentrant=False)
             else:
-                before, previous = previous, cell(before, previous)
+                before, previous = now, cell(before, now)
             if index == self.auxiliary_index:
                 auxiliary = previous
         return self.norm(previous), auxiliary
@@ -152,15 +154,17 @@ class MidasNet(nn.Module):
         names = [str(info["module"]) for info in self.feature_info]
         wanted, end = [names[index] for index in take], names[last]
         found: dict[str, Tensor] = {}
-        before = previous = found["stem0"] = self.stem0(x)
-        previous = found["stem1"] = self.stem1(before)
+        first = previous = found["stem0"] = self.stem0(x)
+        previous = found["stem1"] = self.stem1(first)
+        before = self.rectify(first)
         for index, cell in enumerate(self.cells):
             if stop_early and end in found:
                 break
+            now = self.rectify(previous)
             if self.grad_checkpointing and self.training:
-                before, previous = previous, checkpoint(cell, before, previous, use_reentrant=False)
+                before, previous = now, checkpoint(cell, before, now, use_reentrant=False)
             else:
-                before, previous = previous, cell(before, previous)
+                before, previous = now, cell(before, now)
             found[f"cells.{index}"] = previous
         maps = [self.norm(found[name]) if norm and name == names[-1] else found[name] for name in wanted]
         complete = names[-1] in found  # the last norm is as wide as the last block

@@ -25,12 +25,17 @@ class Block(NamedTuple):
 
 
 class Skeleton(NamedTuple):
-    """A network without its head; `auxiliary` is the index of the block whose output an auxiliary head reads."""
+    """A network without its head.
+
+    `auxiliary` is the index of the block whose output an auxiliary head reads; `rectify` is what each block's output passes
+    before blocks read it, once for all of them.
+    """
 
     stem0: Block
     stem1: Block
     blocks: list[Block]
     auxiliary: int
+    rectify: nn.Module
     norm: nn.Module
 
 
@@ -74,7 +79,7 @@ def darts(genotype: Genotype, channels: int, cells: int, skeleton: str, in_chans
     else:
         stems = _cifar_stem(in_chans, STEM_MULTIPLIER * channels)
     blocks = _darts_blocks(genotype, *stems, channels, cells)
-    return Skeleton(*stems, blocks, auxiliary=2 * cells // 3, norm=nn.Identity())
+    return Skeleton(*stems, blocks, auxiliary=2 * cells // 3, rectify=nn.ReLU(), norm=nn.Identity())
 
 
 def nasbench201(genotype: Genotype, channels: int, cells: int, in_chans: int) -> Skeleton:
@@ -86,4 +91,5 @@ def nasbench201(genotype: Genotype, channels: int, cells: int, in_chans: int) ->
         if stage > 0:
             blocks.append(Block(BenchReduction(width // 2, width), width, 2**stage))
         blocks += [Block(BenchCell(genotype.cells["cell"], width), width, 2**stage) for _ in range(cells)]
-    return Skeleton(*stems, blocks, auxiliary=2 * cells + 1, norm=Chain(norm(width), nn.ReLU()))
+    last = Chain(norm(width), nn.ReLU())
+    return Skeleton(*stems, blocks, auxiliary=2 * cells + 1, rectify=nn.Identity(), norm=last)

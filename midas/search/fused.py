@@ -70,19 +70,15 @@ class _AttendedSum(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        kept, maps, rest = (
-            ctx.saved_tensors[:4],
-            ctx.saved_tensors[4 : 4 + ctx.count],
-            ctx.saved_tensors[4 + ctx.count :],
-        )
-        answers, need_maps, need_rest = (
-            Answers(*kept),
-            ctx.needs_input_grad[3:][: ctx.count],
-            ctx.needs_input_grad[3 + ctx.count :],
-        )
+        saved, needed, count = (
+            ctx.saved_tensors,
+            ctx.needs_input_grad[3:],
+            ctx.count,
+        )  # a checkpointed pass gives them once
+        answers, maps, rest = Answers(*saved[:4]), saved[4 : 4 + count], saved[4 + count :]
         by_total = None if gradients[0] is None else gradients[0].contiguous(memory_format=torch.channels_last)
         given = [by_total, *(None if g is None else g.contiguous() for g in gradients[1:])]
         inputs, projections = rest[: ctx.n], Projections(*rest[ctx.n :])
-        by_keys, others = ctx.kernels.attend_back(maps, inputs, projections, answers, given, need_rest)
+        by_keys, others = ctx.kernels.attend_back(maps, inputs, projections, answers, given, needed[count:])
         by_total = torch.zeros_like(maps[0]) if by_total is None else by_total
-        return None, None, None, *ctx.kernels.spread(answers.weights, by_total, by_keys, need_maps), *others
+        return None, None, None, *ctx.kernels.spread(answers.weights, by_total, by_keys, needed[:count]), *others

@@ -130,6 +130,8 @@ class Supernet(nn.Module):
         self.cells = nn.ModuleList()
         self.preprocess = nn.ModuleList()  # how each cell adapts its inputs
         self.tail: nn.Module = nn.Identity()
+        # both adaptations of a DARTS cell's inputs begin with a ReLU: each output passes one for the two cells that read it
+        self.rectify: nn.Module = nn.ReLU() if space.skeleton == "darts" else nn.Identity()
         width = (
             self._stack_darts(space, channels, cells)
             if space.skeleton == "darts"
@@ -146,15 +148,16 @@ class Supernet(nn.Module):
         """Normalised images [B, 3, H, W] to logits [B, classes] and, for each search cell, the weights its nodes used."""
         arm.begin_pass()
         x = self.stem(images)
-        before, choices = x, []
+        before, choices = self.rectify(x), []
         for cell, preprocess in zip(self.cells, self.preprocess, strict=True):
             if not isinstance(cell, SearchCell):  # a fixed reduction between stages
                 x = cell(x)
                 continue
             run = partial(self._run, cell, cast(nn.ModuleList, preprocess), arm)
             again = self.checkpointing and self.training and torch.is_grad_enabled()
-            output, used = checkpoint(run, before, x, use_reentrant=False) if again else run(before, x)
-            before, x = x, output
+            now = self.rectify(x)
+            x, used = checkpoint(run, before, now, use_reentrant=False) if again else run(before, now)
+            before = now
             choices.append(used)
         pooled = F.adaptive_avg_pool2d(self.tail(x), 1).flatten(1)  # [B, C, H, W] -> [B, C]
         return self.classifier(pooled), choices
@@ -178,6 +181,8 @@ class Supernet(nn.Module):
             channels = 2 * channels if reduce else channels
             first = FactorizedReduce(before, channels, norm) if reduced else relu_conv_norm(norm, before, channels, 1)
             self.preprocess.append(nn.ModuleList([first, relu_conv_norm(norm, last, channels, 1)]))
+            for adapt in cast(nn.ModuleList, self.preprocess[-1]):
+                lift_relu(adapt)
             kind = "reduce" if reduce else "normal"
             self.cells.append(SearchCell(space, index, kind, channels, space.inputs if reduce else 0, self.partial))
             before, last, reduced = last, channels * len(space.concat), reduce

@@ -36,6 +36,22 @@ class Chain(nn.Sequential):
         return x
 
 
+class Normed(nn.Module):
+    """A module with a batch norm, or none, named `norm` at its end."""
+
+    def finish(self, x: Tensor) -> Tensor:
+        """That norm, `normalised`."""
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            y: Tensor = self.norm(x)  # type: ignore[operator]
+            return y
+        else:  # noqa: RET505
+            return self._finish(x)
+
+    @torch.jit.unused
+    def _finish(self, x: Tensor) -> Tensor:
+        return normalised(cast(nn.Module, self.norm), x)
+
+
 def normalised(norm: nn.Module, x: Tensor, relu: nn.Module | None = None) -> Tensor:
     """A module of [B, C, H, W], and the ReLU behind it; natively where it is a batch norm in training on a CPU."""
     if type(norm) is nn.BatchNorm2d and usable("norm", x) and x.numel() > x.shape[1] and _is_plain(norm, relu):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from midas.spaces.depthwise import DepthwiseConv2d
-from midas.spaces.norm import Chain, normalised
+from midas.spaces.norm import Chain, Normed
 from midas.spaces.subsample import subsample
 
 Norm = Callable[[int], nn.Module]
@@ -34,6 +34,9 @@ def lift_relu(operation: nn.Module) -> bool:
     Returns:
         Whether the operation is now to be given a rectified input.
     """
+    if isinstance(operation, FactorizedReduce):
+        operation.relu = nn.Identity()
+        return True
     if not (isinstance(operation, nn.Sequential) and isinstance(operation[0], nn.ReLU)):
         return False
     operation[0] = nn.Identity()
@@ -60,7 +63,7 @@ def dilated_conv(c: int, stride: int, norm: Norm, kernel: int) -> nn.Module:
     return Chain(*_depthwise(norm, c, kernel, stride, 2))
 
 
-class FactorizedReduce(nn.Module):
+class FactorizedReduce(Normed):
     """Halve the map by two 1x1 convolutions of stride 2, the second one pixel further, joined over channels.
 
     For an odd height or width the second one reads zeros beyond the edge, so that both halves have the same size.
@@ -68,7 +71,7 @@ class FactorizedReduce(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, norm: Norm) -> None:
         super().__init__()
-        self.relu = nn.ReLU()
+        self.relu: nn.Module = nn.ReLU()
         self.conv_1 = nn.Conv2d(c_in, c_out // 2, 1, bias=False)
         self.conv_2 = nn.Conv2d(c_in, c_out - c_out // 2, 1, bias=False)
         self.norm = norm(c_out)
@@ -79,7 +82,7 @@ class FactorizedReduce(nn.Module):
             x = F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2))
         # a 1x1 convolution of stride 2 is a plain one on every second pixel, and only those need their ReLU
         halves = [self.conv_1(self.relu(subsample(x, 2))), self.conv_2(self.relu(subsample(x, 2, offset=1)))]
-        return normalised(self.norm, torch.cat(halves, dim=1))
+        return self.finish(torch.cat(halves, dim=1))
 
 
 def skip_connect(c: int, stride: int, norm: Norm) -> nn.Module:
@@ -87,7 +90,7 @@ def skip_connect(c: int, stride: int, norm: Norm) -> nn.Module:
     return nn.Identity() if stride == 1 else FactorizedReduce(c, c, norm)
 
 
-class Pool(nn.Module):
+class Pool(Normed):
     """3x3 pooling; averages do not count padding. `norm` follows it in the DARTS supernet (not in its final network)."""
 
     def __init__(self, c: int, stride: int, norm: Norm | None, kind: str) -> None:
@@ -99,7 +102,7 @@ class Pool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, c, H, W] to [B, c, H/stride, W/stride]."""
-        return normalised(self.norm, self.pool(x))
+        return self.finish(self.pool(x))
 
 
 class Zero(nn.Module):
