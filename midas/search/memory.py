@@ -34,12 +34,11 @@ def search_bytes(supernet: Supernet, arm: Arm, size: int, batch: int) -> int:
     def forward() -> Tensor:
         nonlocal held
         logits, choices = supernet(images, arm)
-        weighed = zip((choice for cell in choices for choice in cell), supernet.sites, strict=True)
-        held = sum(choice.weights.nbytes * (1 + site.channels) for choice, site in weighed)
+        held = sum(t.nbytes for cell in choices for choice in cell for t in choice.tensors())
         return F.cross_entropy(logits, labels)
 
     kept = kept_bytes(forward, [*weights, *architecture], cells)
-    # where cells are computed again, the keys and the weights (`midas.search.mixture`) are kept of all of them none the less
+    # where cells are computed again, what their nodes answer is kept of all of them none the less
     kept += held if checkpointing else 0
     supernet.checkpointing = checkpointing
     # a weight, its gradient and its momentum; a projection, its gradient and Adam's two

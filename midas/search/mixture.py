@@ -66,6 +66,7 @@ def attended_sum(
     queries: Sequence[Tensor],
     parameters: Sequence[Tensor],
     means: Sequence[Tensor | None],
+    again: bool = False,
 ) -> tuple[Tensor, ...]:
     """Pool the maps into keys, ask for their weights, add them up.
 
@@ -78,6 +79,8 @@ def attended_sum(
         parameters: the leaves that `attend` depends on.
         means: the patch means [B, Ph, Pw, C] of those maps that were pooled already; None for the others. They are values
             alone: a mean's gradient is the map's.
+        again: compute the weights again in the backward pass, and keep nothing of them until then: a checkpointed search
+            would keep that of all its cells.
 
     Returns:
         The sum [B, C, H, W] and then what `attend` returned.
@@ -85,7 +88,8 @@ def attended_sum(
     pooled = [None if mean is None else mean.detach() for mean in means]
     own = [next((e for e, mean in enumerate(means) if mean is query), None) for query in queries]
     return cast(
-        tuple[Tensor, ...], _AttendedSum.apply(attend, patch, pooled, own, len(maps), *maps, *queries, *parameters)
+        tuple[Tensor, ...],
+        _AttendedSum.apply(attend, patch, pooled, own, len(maps), again, *maps, *queries, *parameters),
     )
 
 
@@ -110,7 +114,7 @@ class _WeightedSum(torch.autograd.Function):
 
 
 class _AttendedSum(torch.autograd.Function):
-    """See `attended_sum`. The small graph from queries and keys to weights is recorded here and run in the backward pass."""
+    """See `attended_sum`. The small graph from queries and keys to weights goes with the first backward pass."""
 
     @staticmethod
     def forward(
@@ -120,17 +124,15 @@ class _AttendedSum(torch.autograd.Function):
         means: Sequence[Tensor | None],
         own: Sequence[int | None],
         count: int,
+        again: bool,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
-        maps, queries, parameters = tensors[:count], tensors[count : count + len(own)], tensors[count + len(own) :]
-        keys = pool_keys(maps, patch, means).requires_grad_()
-        with torch.enable_grad():
-            # leaves of the small graph: it must not reach into what the queries were computed from
-            leaves = [q.detach().requires_grad_(q.requires_grad) for q in queries]
-            answers = tuple(attend(leaves, keys))
-        ctx.patch, ctx.own, ctx.answers = patch, own, answers
-        ctx.leaves = [keys, *leaves, *parameters]
-        ctx.save_for_backward(*maps)
+        maps, rest = tensors[:count], tensors[count:]
+        keys = pool_keys(maps, patch, means)
+        ctx.patch, ctx.own, ctx.count, ctx.attend = patch, own, count, attend
+        recorded = answers, _ = _record(attend, keys, rest, len(own))
+        ctx.recorded = None if again else recorded
+        ctx.save_for_backward(*maps, keys, *rest)
         ctx.set_materialize_grads(False)
         results = [answer.detach() for answer in answers]
         ctx.mark_non_differentiable(
@@ -141,30 +143,40 @@ class _AttendedSum(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        maps, weights, by_answers = ctx.saved_tensors, ctx.answers[0].detach(), list(gradients[1:])
+        tensors, by_answers = ctx.saved_tensors, list(gradients[1:])
+        maps, keys, rest = tensors[: ctx.count], tensors[ctx.count], tensors[ctx.count + 1 :]
+        (answers, leaves), ctx.recorded = ctx.recorded or _record(ctx.attend, keys, rest, len(ctx.own)), None
+        weights = answers[0].detach()
         gradient = None if gradients[0] is None else _like(gradients[0], maps[0])
         if gradient is not None:
             own = _weight_gradient(gradient, maps, weights, ctx.patch)
             by_answers[0] = own if by_answers[0] is None else by_answers[0] + own
-        used = [(a, g) for a, g in zip(ctx.answers, by_answers, strict=True) if g is not None and a.requires_grad]
+        used = [(a, g) for a, g in zip(answers, by_answers, strict=True) if g is not None and a.requires_grad]
         if not used:
             return tuple([None] * len(ctx.needs_input_grad))
-        wanted = [leaf for leaf in ctx.leaves if leaf.requires_grad]
-        found = iter(
-            torch.autograd.grad(
-                [a for a, _ in used], wanted, [g for _, g in used], allow_unused=True, retain_graph=True
-            )
-        )
-        by_key, *others = [next(found) if leaf.requires_grad else None for leaf in ctx.leaves]
+        wanted = [leaf for leaf in leaves if leaf.requires_grad]
+        found = iter(torch.autograd.grad([a for a, _ in used], wanted, [g for _, g in used], allow_unused=True))
+        by_key, *others = [next(found) if leaf.requires_grad else None for leaf in leaves]
         assert by_key is not None, "every answer that needs a gradient follows from the keys"
         by_mean = by_key.movedim(3, 0)  # [E, B, Ph, Pw, C]
         for number, e in enumerate(ctx.own):
             if e is not None and (by_query := others[number]) is not None:
                 by_mean[e] += by_query
                 others[number] = None
-        needed = ctx.needs_input_grad[5 : 5 + len(maps)]
+        needed = ctx.needs_input_grad[6 : 6 + len(maps)]
         through = _map_gradients(gradient, maps, weights, by_mean, ctx.patch, needed)
-        return None, None, None, None, None, *through, *others
+        return None, None, None, None, None, None, *through, *others
+
+
+def _record(
+    attend: Attend, keys: Tensor, rest: Sequence[Tensor], count: int
+) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+    """The answers to `count` queries and the keys, and the leaves of their graph: keys, queries, parameters."""
+    # it must not reach into what they were computed from
+    queries = [q.detach().requires_grad_(q.requires_grad) for q in rest[:count]]
+    leaves = [keys.detach().requires_grad_(), *queries, *rest[count:]]
+    with torch.enable_grad():
+        return tuple(attend(queries, leaves[0])), leaves
 
 
 def _map_gradients(

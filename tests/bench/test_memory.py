@@ -29,12 +29,16 @@ NETWORK = StepCase("network", cell="darts_v2", channels=36, cells=8, batch=16)
     [
         NB201,
         *(
-            pytest.param(case, marks=pytest.mark.slow, id=f"{case.name}-{case.arm}-{case.size}-{case.checkpointing}")
+            pytest.param(
+                case, marks=pytest.mark.slow, id=f"{case.name}-{case.arm}-{case.patch}-{case.size}-{case.checkpointing}"
+            )
             for case in (
                 DARTS,
                 replace(DARTS, arm="midas", patch=4),
                 replace(DARTS, arm="drnas", cells=8, batch=8),
                 replace(DARTS, cells=8, checkpointing=True),
+                replace(DARTS, arm="midas", patch=4, cells=8, checkpointing=True),
+                replace(DARTS, arm="midas", patch=2, cells=8, checkpointing=True),
                 replace(NB201, cells=2, size=16, batch=128),
                 replace(NB201, arm="gdas", batch=128),
                 NETWORK,

@@ -22,7 +22,8 @@ class MidasArm(Arm):
 
     def __init__(self, space: Space, sites: Sequence[NodeSite], config: SearchConfig) -> None:
         super().__init__()
-        self.patch, self.detach = config.patch_size, config.detach_keys
+        self.patch, self.detach, self.again = config.patch_size, config.detach_keys, config.checkpointing
+        self.native = not (config.detach_keys or config.separate_keys)  # of what the kernels can do
         self.rule = operations_only if space.keep is None else pairs_and_operations
         self.attention = nn.ModuleDict(
             {
@@ -57,7 +58,7 @@ class MidasArm(Arm):
     def mix(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[Tensor, Choice]:
         """See `Arm`: the same as there, with each map's gradient formed in one pass."""
         attention = cast(MosaicAttention, self.attention[site.name])
-        if not self.detach and attention.key.bias is None and usable("node", *maps):
+        if self.native and usable("node", *maps):
             return self._mix_natively(site, attention, inputs, maps)
         if self.detach or not torch.is_grad_enabled():
             return super().mix(site, inputs, maps)
@@ -69,6 +70,7 @@ class MidasArm(Arm):
             queries,
             list(self.attention[site.name].parameters()),
             [mean for _, mean in self._shared(site, maps, patch)],
+            self.again,
         )
         return output, Choice.of(found, patch)
 
