@@ -22,9 +22,10 @@ def file_of(module: str) -> Path:
 
 
 def imported(graph: grimp.ImportGraph, stage: str) -> set[Path]:
-    """The files of the stage's own module and of everything that it imports, directly or not."""
+    """The files of the stage's own module and of everything that it imports, directly or not; kernels with their C."""
     start = f"pipeline.{stage}"
-    return {file_of(module) for module in graph.find_upstream_modules(start) | {start}}
+    files = {file_of(module) for module in graph.find_upstream_modules(start) | {start}}
+    return files | {f.with_suffix(".c") for f in files if f.with_suffix(".c").exists()}
 
 
 def named(stage: str) -> list[Path]:

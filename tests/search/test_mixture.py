@@ -1,6 +1,7 @@
 """The fused sums against the plain ones, values and gradients, in float64."""
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from midas.search.config import SearchConfig
 from midas.search.mixture import plain_sum, weighted_sum
 from midas.spaces import get_space
 from midas.spaces.space import EdgeSpec
+from tests.native.switch import kernels
 
 OPS = ("skip_connect", "sep_conv_3x3", "max_pool_3x3", "sep_conv_5x5")
 
@@ -40,47 +42,80 @@ def gradients(output: Tensor, of: Sequence[Tensor]) -> tuple[Tensor, ...]:
     patch=st.sampled_from([None, 2, 4]),
     shared=st.booleans(),
     channels_last=st.booleans(),
+    native=st.booleans(),
+    threads=st.integers(1, 3),
 )
 @settings(max_examples=80)
 def test_the_weighted_sum_equals_the_plain_one(
-    batch: int, channels: int, height: int, width: int, count: int, patch: int | None, shared: bool, channels_last: bool
+    batch: int,
+    channels: int,
+    height: int,
+    width: int,
+    count: int,
+    patch: int | None,
+    shared: bool,
+    channels_last: bool,
+    native: bool,
+    threads: int,
 ) -> None:
+    torch.set_num_threads(threads)
     patch = None if patch is None or patch >= max(height, width) else patch
     maps = maps_of(count, (batch, channels, height, width), channels_last)
     grid = (1, 1) if patch is None else (-(-height // patch), -(-width // patch))
     weights = torch.rand(1 if shared else batch, *grid, count, dtype=torch.float64, requires_grad=True)
-    outputs = [one(maps, weights, patch) for one in (weighted_sum, plain_sum)]
+    with kernels(native):
+        outputs = [one(maps, weights, patch) for one in (weighted_sum, plain_sum)]
     assert torch.allclose(*outputs, rtol=0, atol=1e-10)
     for fast, plain in zip(*(gradients(output, [weights, *maps]) for output in outputs), strict=True):
         assert torch.allclose(fast, plain, rtol=0, atol=1e-10)
 
 
 @given(
-    inputs=st.integers(1, 3),
+    inputs=st.integers(1, 4),
     size=st.integers(2, 9),
     ratio=st.sampled_from([1, 2]),
-    count=st.integers(1, 4),
-    patch=st.sampled_from([None, 4, 8]),
+    count=st.integers(1, 3),
+    patch=st.sampled_from([None, 2, 4, 8]),
     space=st.sampled_from(["darts", "nasbench201"]),
+    channels=st.sampled_from([3, 16]),
+    normalise=st.booleans(),
     channels_last=st.booleans(),
     skips=st.booleans(),
+    native=st.booleans(),
+    threads=st.integers(1, 3),
 )
-@settings(max_examples=100)
+@settings(max_examples=200)
 def test_a_node_of_the_midas_arm_equals_the_plain_one_in_every_output_and_gradient(
-    inputs: int, size: int, ratio: int, count: int, patch: int | None, space: str, channels_last: bool, skips: bool
+    inputs: int,
+    size: int,
+    ratio: int,
+    count: int,
+    patch: int | None,
+    space: str,
+    channels: int,
+    normalise: bool,
+    channels_last: bool,
+    skips: bool,
+    native: bool,
+    threads: int,
 ) -> None:
     torch.manual_seed(size)
-    site = NodeSite(0, "normal", 3, 0, tuple(EdgeSpec(i, 3, OPS[:count]) for i in range(inputs)))
-    arm = MidasArm(get_space(space), [site], SearchConfig(patch_size=patch, width=4)).double()
-    xs = maps_of(inputs, (2, 3, size * ratio, size * ratio), channels_last)
-    maps = maps_of(inputs * count, (2, 3, size, size), channels_last)
+    torch.set_num_threads(threads)
+    site = NodeSite(0, "normal", channels, 0, tuple(EdgeSpec(i, 3, OPS[: count + i % 2]) for i in range(inputs)))
+    config = SearchConfig(patch_size=patch, width=4, normalise=normalise)
+    arm = MidasArm(get_space(space), [site], config).double()
+    xs = maps_of(inputs, (2, channels, size * ratio, size * ratio), channels_last)
+    counts = [len(edge.candidates) for edge in site.edges]
+    maps = maps_of(sum(counts), (2, channels, size, size), channels_last)
     if skips and ratio == 1:  # in a normal cell a skip's map is the input itself, and its mean a query
-        maps[::count] = xs
+        for first, x in zip(accumulate([0, *counts[:-1]]), xs, strict=True):
+            maps[first] = x
     ways: list[Callable[..., tuple[Tensor, Choice]]] = [arm.mix, lambda *args: Arm.mix(arm, *args)]
     found = []
     for way in ways:
         arm.begin_cell()
-        output, choice = way(site, xs, maps)
+        with kernels(native):
+            output, choice = way(site, xs, maps)
         assert choice.patch == (None if patch is None or patch >= size else patch)
         answers = [output, *choice.tensors()]
         # the answers' gradients too, as a bypass or a penalty would ask for them

@@ -1,0 +1,99 @@
+"""Batch norm by the kernels equals torch's, with the ReLU behind it and without, and is torch's wherever it must be."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from midas.spaces.norm import Chain
+from tests.native.switch import kernels
+
+
+def chain(channels: int, affine: bool = True, tracked: bool = True, relu: bool = True) -> Chain:
+    modules: list[nn.Module] = [nn.BatchNorm2d(channels, affine=affine, track_running_stats=tracked)]
+    if affine:
+        nn.init.uniform_(modules[0].weight, -1, 2)
+        nn.init.normal_(modules[0].bias)
+    return Chain(*modules, *([nn.ReLU()] if relu else []))
+
+
+def channels_last(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, dtype=dtype).to(memory_format=torch.channels_last)
+
+
+def run(module: Chain, x: Tensor, by: Tensor) -> list[Tensor]:
+    """Output, gradients and running statistics."""
+    x = x.clone().requires_grad_()
+    y = module(x)
+    return [y, *torch.autograd.grad(y, [x, *module.parameters()], by), *module.buffers()]
+
+
+@given(
+    batch=st.integers(1, 4),
+    channels=st.integers(1, 20),
+    height=st.integers(1, 9),
+    width=st.integers(2, 9),
+    affine=st.booleans(),
+    tracked=st.booleans(),
+    relu=st.booleans(),
+    threads=st.integers(1, 3),
+)
+@settings(max_examples=100)
+def test_values_gradients_and_statistics_equal_torchs(
+    batch: int, channels: int, height: int, width: int, affine: bool, tracked: bool, relu: bool, threads: int
+) -> None:
+    torch.manual_seed(channels)
+    torch.set_num_threads(threads)
+    fast = chain(channels, affine, tracked, relu).double()
+    plain = deepcopy(fast)
+    x, by = (channels_last(batch, channels, height, width) for _ in range(2))
+    for _ in range(2):  # the statistics move twice
+        with kernels(on=True):
+            found = run(fast, x, by)
+        with kernels(on=False):
+            expected = run(plain, x, by)
+    assert len(found) == len(expected)
+    assert all(torch.allclose(a, b, rtol=0, atol=1e-10) for a, b in zip(found, expected, strict=True))
+
+
+def test_a_mean_far_from_zero_costs_no_digits() -> None:
+    torch.manual_seed(0)
+    x = channels_last(8, 5, 16, 16, dtype=torch.float32) + 1000
+    exact = run(chain(5, affine=False, relu=False).double(), x.double(), torch.ones(x.shape).double())[0]
+    found = run(chain(5, affine=False, relu=False), x, torch.ones(x.shape))[0]
+    assert (found - exact).abs().max() < 1e-3  # of values as float32 holds them: their step at 1000 is 6e-5
+
+
+def test_the_gradient_of_a_gradient_is_torchs() -> None:
+    torch.manual_seed(0)
+    module = chain(3).double()
+    x = channels_last(2, 3, 4, 4).requires_grad_()
+    found = []
+    for on in (True, False):
+        with kernels(on):
+            (first,) = torch.autograd.grad(module(x).square().sum(), x, create_graph=True)
+            found.append(torch.autograd.grad(first.square().sum(), [x, *module.parameters()], allow_unused=True))
+    assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(*found, strict=True) if a is not None)
+
+
+def test_evaluation_listeners_and_other_norms_take_torchs_way() -> None:
+    x = channels_last(2, 4, 4, 4, dtype=torch.float32)
+    with kernels(on=True):
+        module = chain(4).eval()
+        assert torch.equal(module(x), nn.Sequential(*module)(x))
+        heard: list[Tensor] = []
+        module = chain(4)
+        module[0].register_forward_hook(lambda _, __, y: heard.append(y.detach().clone()))
+        module(x)
+        assert heard[0].min() < 0  # what is between the norm and the ReLU
+        other = nn.SyncBatchNorm.convert_sync_batchnorm(chain(4)).eval()
+        assert other(x).min() == 0
+        assert not torch.equal(other(x), other[0](x))
+
+
+def test_one_value_in_a_channel_is_refused_as_torch_does() -> None:
+    with kernels(on=True), pytest.raises(ValueError, match="more than 1 value per channel"):
+        chain(4)(torch.ones(1, 4, 1, 1))
