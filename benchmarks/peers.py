@@ -26,7 +26,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from midas.bench.cases import StepCase
 from midas.bench.latency import cpu_name
+from midas.bench.steps import roofline
 from midas.nets.auxiliary import AuxiliaryHead
 from midas.nets.build import build_network
 from midas.runs import precision
@@ -197,6 +199,7 @@ def supernet_report(name: str, network: type, primitives: list[str], options: ar
     for alpha in (theirs.alphas_normal, theirs.alphas_reduce):  # `to` does not know them
         alpha.data = alpha.data.to(options.device)
     print(f"{name}, supernet: {race((theirs, logits_of(theirs)), (supernet, lambda x: supernet(x, arm)[0]), options)}")
+    print(f"ours: {roofline(StepCase('supernet', 'darts', batch=options.batch, device=options.device))}")
 
 
 def network_report(name: str, folder: Path, options: argparse.Namespace) -> None:
@@ -232,6 +235,8 @@ def network_report(name: str, folder: Path, options: argparse.Namespace) -> None
     theirs.auxiliary_head.requires_grad_(False)
     runners = (theirs.train(), lambda x: theirs(x)[0]), (ours.train(), ours)
     print(f"{name}, NetworkCIFAR: {race(*runners, options)}")
+    case = StepCase("network", cell="darts_v2", channels=36, cells=20, batch=options.batch, device=options.device)
+    print(f"ours: {roofline(case)}")
     if options.compile:
         ours.compile_cells()
         print(f"{name}, NetworkCIFAR, ours compiled: {race(*runners, options)}")

@@ -1,8 +1,9 @@
 """Time and peak memory of a step: supernets under MIDAS and static parameters, and the final network.
 
-    python benchmarks/step_time.py                  all tables, about 20 minutes on two idle cores
+    python benchmarks/step_time.py                  (a) to (d), about 20 minutes on two idle cores
     python benchmarks/step_time.py a b --runs 5     (a) the DARTS supernet, (b) NAS-Bench-201's, N5 and as in
-                                                    nasbench201-cpu, (c) DARTS_V2 in training, (d) resolution and patches
+                                                    nasbench201-cpu, (c) DARTS_V2 in training, (d) resolution and patches,
+                                                    (compiled) DARTS_V2 compiled beside it
     python benchmarks/step_time.py --device cuda --precision bfloat16 --runs 50
 
 Cases are interleaved in one process; ratios are to the first case of a table. The last line of a table compares the
@@ -12,14 +13,13 @@ multiply-adds per second of the supernet's forward pass with those of a large co
 import argparse
 import math
 import os
-import time
 from dataclasses import replace
 
 import torch
 
 from midas.bench.cases import StepCase
 from midas.bench.latency import cpu_name
-from midas.bench.steps import convolution_speed, forward_macs, measure, table
+from midas.bench.steps import measure, roofline, table
 
 ARMS: list[tuple[str, str, int | None]] = [
     ("static", "darts", None),
@@ -34,22 +34,24 @@ def arms(space: str, cells: int, size: int) -> list[StepCase]:
     return [StepCase(name, arm, patch, space, cells=cells, size=size) for name, arm, patch in ARMS]
 
 
+def trainings(compiled: bool) -> list[StepCase]:
+    """The final network at two batch sizes."""
+    return [
+        StepCase(
+            f"batch {n}{', compiled' * compiled}", cell="darts_v2", channels=36, cells=20, batch=n, compile=compiled
+        )
+        for n in (32, 96)
+    ]
+
+
 TABLES: dict[str, list[tuple[str, list[StepCase]]]] = {
     "a": [("(a) DARTS supernet, C16, 8 cells, batch 64, 32x32", arms("darts", 8, 32))],
     "b": [
         ("(b) NAS-Bench-201 supernet, C16, N5, batch 64, 32x32", arms("nasbench201", 5, 32)),
         ("(b) as in nasbench201-cpu: N1, 16x16", arms("nasbench201", 1, 16)),
     ],
-    "c": [
-        (
-            "(c) training DARTS_V2, C36, 20 cells, 32x32",
-            [
-                StepCase(f"batch {n}{', compiled' * c}", cell="darts_v2", channels=36, cells=20, batch=n, compile=c)
-                for n in (32, 96)
-                for c in (False, True)
-            ],
-        )
-    ],
+    "c": [("(c) training DARTS_V2, C36, 20 cells, 32x32", trainings(False))],
+    "compiled": [("(c) compiled, which takes minutes before the first step", trainings(False) + trainings(True))],
     "d": [
         (
             "(d) MIDAS on the NAS-Bench-201 supernet, N1: resolution and patches",
@@ -66,7 +68,7 @@ TABLES: dict[str, list[tuple[str, list[StepCase]]]] = {
 def main() -> None:
     """Measure and print Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", nargs="*", default=list(TABLES), metavar="a|b|c|d")
+    parser.add_argument("tables", nargs="*", default=["a", "b", "c", "d"], metavar="a|b|c|d|compiled")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--no-memory", action="store_true")
@@ -83,13 +85,7 @@ def main() -> None:
             cases = [replace(case, **where) for case in listed]
             times = measure(cases, options.runs, memory=not options.no_memory)
             print(f"\n### {title}\n{table(cases, times)}")
-            macs, step = forward_macs(cases[0])
-            start = time.perf_counter()
-            step()
-            reached, possible = macs / (time.perf_counter() - start), convolution_speed(cases[0])
-            print(
-                f"\nForward {reached / 1e9:.1f}, large convolution {possible / 1e9:.1f} GMAC/s: {reached / possible:.0%}."
-            )
+            print(f"\n{roofline(cases[0])}")
             if name == "d":
                 small, large = (
                     next(t.median for c, t in zip(cases, times, strict=True) if c.size == s) for s in (16, 64)

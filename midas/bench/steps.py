@@ -116,6 +116,17 @@ def forward_macs(case: StepCase) -> tuple[int, Callable[[], None]]:
     return macs, step
 
 
+def roofline(case: StepCase, runs: int = 3) -> str:
+    """Multiply-adds per second of a forward pass beside those that the device reaches in a large convolution."""
+    (macs, step), seconds = forward_macs(case), []
+    for _ in range(runs):
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    reached, possible = macs / statistics.median(seconds), convolution_speed(case)
+    return f"Forward {reached / 1e9:.1f}, large convolution {possible / 1e9:.1f} GMAC/s: {reached / possible:.0%}."
+
+
 def arm_parameters(case: StepCase) -> int:
     """How many parameters the architecture itself has in a search."""
     _, arm = build_network_and_arm(case)
