@@ -1,5 +1,7 @@
 /* Mosaic attention and the pair rule on one patch, and their gradients: midas/search/attention.py and topology.py in C. */
 
+#define EPSILON 1e-5 /* of torch's layer_norm */
+
 /* (x - mean) / deviation over the channels of part * sum, or that itself; returns 1 / deviation */
 FAST real normalise(const Node *s, const long C, const real *sum, real part, real *restrict x) {
     real mean = 0, square = 0;
@@ -8,7 +10,7 @@ FAST real normalise(const Node *s, const long C, const real *sum, real part, rea
     for (long c = 0; c < C; c++) mean += x[c];
     mean /= C;
     for (long c = 0; c < C; c++) { x[c] -= mean; square += x[c] * x[c]; }
-    real inverse = 1 / sqrt(square / C + (real)1e-5); /* as torch's layer_norm */
+    real inverse = 1 / sqrt(square / C + (real)EPSILON);
     for (long c = 0; c < C; c++) x[c] *= inverse;
     return inverse;
 }
@@ -20,6 +22,24 @@ FAST void normalise_back(const Node *s, const long C, const real *x, const real 
     mean = s->normalise ? mean / C : 0;
     along = s->normalise ? along / C : 0;
     for (long c = 0; c < C; c++) to[c] += scale * inverse * (by[c] - mean - x[c] * along);
+}
+
+typedef struct { real logit, mean, inverse; } Match; /* of a query and a key; the key's mean over channels, 1 / deviation */
+
+/* `back` against a candidate's key, part * sum: one pass over the channels, about the first one's value, so that no digits go */
+FAST Match match(const Node *s, const long C, const real *sum, real part, const real *back, real whole) {
+    real first = sum[0], by_one = 0, by_itself = 0, by_query = 0;
+    for (long c = 0; c < C; c++) {
+        real x = sum[c] - first;
+        by_one += x;
+        by_itself += x * x;
+        by_query += x * back[c];
+    }
+    if (!s->normalise) return (Match){part * (by_query + first * whole), 0, 1};
+    by_one /= C;
+    real variance = (by_itself / C - by_one * by_one) * part * part;
+    real inverse = 1 / sqrt((variance > 0 ? variance : 0) + (real)EPSILON);
+    return (Match){part * inverse * (by_query - by_one * whole), part * (first + by_one), inverse};
 }
 
 /* from the inputs' means to the query and to `back`, the query in the keys' space: q . (W k) = (W^T q) . k */

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +31,7 @@ _FLAGS = (
     "-fno-signed-zeros",
     "-fassociative-math",
 )
+_alone = False  # `torch_alone`
 _REAL = {torch.float32: "float", torch.float64: "double"}
 
 
@@ -80,8 +83,21 @@ def _processor() -> str:
     )
 
 
+@contextmanager
+def torch_alone() -> Iterator[None]:
+    """Within it nothing is `usable`, as where there is no compiler: what counts torch's operations sees all of them."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
+
+
 def usable(name: str, *tensors: torch.Tensor) -> bool:
     """Whether the kernels of a C file can be given these maps: plain tensors on the CPU, of one dtype, channels_last."""
+    if _alone or torch.compiler.is_compiling():
+        return False
     first = tensors[0]
     alike = all(
         type(x) is torch.Tensor
@@ -90,4 +106,4 @@ def usable(name: str, *tensors: torch.Tensor) -> bool:
         and x.is_contiguous(memory_format=torch.channels_last)
         for x in tensors
     )
-    return alike and first.numel() > 0 and not torch.compiler.is_compiling() and library(name, first.dtype) is not None
+    return alike and first.numel() > 0 and library(name, first.dtype) is not None

@@ -63,13 +63,11 @@ FAST void attend_strip(const Node *s, const long C, const Strip *t, const Room *
     gather(s, C, t, room, 1, 0);
     for (long q = 0; q < t->patches; q++) {
         long p = t->number * t->patches + q, n = s->edges;
+        real part = part_of(s, t, q);
         ask(s, C, p, room);
-        for (long e = 0; e < s->count; e++) {
-            real logit = 0;
-            normalise(s, C, room->sums + (q * s->count + e) * C, part_of(s, t, q), room->key);
-            for (long c = 0; c < C; c++) logit += room->key[c] * room->back[c];
-            room->logits[e] = logit;
-        }
+        real whole = added(C, room->back);
+        for (long e = 0; e < s->count; e++)
+            room->logits[e] = match(s, C, room->sums + (q * s->count + e) * C, part, room->back, whole).logit;
         choose(s, room->logits, room->some, s->weights + p * s->count, s->a + p * n * s->most, s->pi + p * pair_count(n), s->m + p * n);
     }
     weigh_strip(s, C, t);
@@ -88,12 +86,18 @@ FAST void attend_back_strip(const Node *s, const long C, const Strip *t, const R
         }
         choose_back(s, p, room->by_weights, room->some, room->logits);
         ask(s, C, p, room);
+        real whole = added(C, room->back), mean = s->normalise ? whole / C : 0;
         for (long c = 0; c < C; c++) by_back[c] = 0;
-        for (long x = 0; x < s->count * C; x++) by_keys[x] = 0;
         for (long e = 0; e < s->count; e++) {
-            real inverse = normalise(s, C, room->sums + (q * s->count + e) * C, part, room->key), by_logit = room->logits[e];
-            for (long c = 0; c < C; c++) by_back[c] += by_logit * room->key[c];
-            normalise_back(s, C, room->key, room->back, inverse, by_logit * part, by_keys + e * C);
+            const real *sum = room->sums + (q * s->count + e) * C;
+            Match found = match(s, C, sum, part, room->back, whole);
+            real by = room->logits[e], along = s->normalise ? found.logit / C : 0, scale = by * part * found.inverse;
+            real *restrict to = by_keys + e * C;
+            for (long c = 0; c < C; c++) {
+                real key = (part * sum[c] - found.mean) * found.inverse;
+                by_back[c] += by * key;
+                to[c] = scale * (room->back[c] - mean - key * along);
+            }
         }
         ask_back(s, C, p, part, room);
     }

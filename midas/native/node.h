@@ -39,7 +39,7 @@ typedef struct { /* a row of patches of one sample */
 
 typedef struct { /* a thread's own */
     real *line, *sums, *products;                      /* a row of pixels; of each patch and map, channel by channel */
-    real *key, *back, *by_back, *logits, *by_weights, *some; /* [C], [C], [C], [E], [E], [n] */
+    real *back, *by_back, *logits, *by_weights, *some; /* [C], [C], [E], [E], [n] */
     real *joined, *by_joined, *deviations;             /* the inputs' means side by side [n * C], 1 / deviation of each [n] */
     real *query;                                       /* [d] */
 } Room;
@@ -65,9 +65,9 @@ static real part_of(const Node *s, const Strip *t, long q) { /* 1 / pixels of a 
 static Room room_of(const Node *s) {
     long C = s->channels, E = s->count, n = s->edges, sums = across(s) * E * C;
     Room room;
-    real **places[] = {&room.line, &room.sums, &room.products, &room.key, &room.back, &room.by_back, &room.logits,
+    real **places[] = {&room.line, &room.sums, &room.products, &room.back, &room.by_back, &room.logits,
                        &room.by_weights, &room.some, &room.joined, &room.by_joined, &room.deviations, &room.query};
-    long sizes[] = {s->width * C, sums, sums, C, C, C, E, E, n, n * C, n * C, n, s->size}, whole = 0;
+    long sizes[] = {s->width * C, sums, sums, C, C, E, E, n, n * C, n * C, n, s->size}, whole = 0;
     long count = sizeof(sizes) / sizeof(long);
     for (long k = 0; k < count; k++) whole += sizes[k];
     real *next = malloc(sizeof(real) * whole);
