@@ -38,7 +38,7 @@ FAST Match match(const Node *s, const long C, const real *sum, real part, const 
     if (!s->normalise) return (Match){part * (by_query + first * whole), 0, 1};
     by_one /= C;
     real variance = (by_itself / C - by_one * by_one) * part * part;
-    real inverse = 1 / sqrt((variance > 0 ? variance : 0) + (real)EPSILON);
+    real inverse = 1 / sqrt((variance < 0 ? 0 : variance) + (real)EPSILON);
     return (Match){part * inverse * (by_query - by_one * whole), part * (first + by_one), inverse};
 }
 

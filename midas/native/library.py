@@ -7,6 +7,7 @@ in more passes over the memory. The library uses the threads of torch's own Open
 import ctypes
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -38,8 +39,14 @@ _REAL = {torch.float32: "float", torch.float64: "double"}
 @cache
 def library(name: str, dtype: torch.dtype) -> ctypes.CDLL | None:
     """The kernels of a C file here for float32 or float64; None where there are none."""
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if dtype not in _REAL or compiler is None or sys.platform != "linux" or os.environ.get("MIDAS_NATIVE") == "0":
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    if (
+        dtype not in _REAL
+        or not compiler
+        or shutil.which(compiler[0]) is None
+        or sys.platform != "linux"
+        or os.environ.get("MIDAS_NATIVE") == "0"
+    ):
         return None
     try:
         return ctypes.CDLL(str(_built(compiler, name, _REAL[dtype])))
@@ -52,10 +59,10 @@ def library(name: str, dtype: torch.dtype) -> ctypes.CDLL | None:
         return None
 
 
-def _built(compiler: str, name: str, real: str) -> Path:
+def _built(compiler: list[str], name: str, real: str) -> Path:
     """The shared object's place; it is built where it is not there. Its name holds what it was built from, by and for."""
     flags = (*_FLAGS, f"-Dreal={real}")
-    told = subprocess.run([compiler, "-v"], check=True, capture_output=True, text=True).stderr
+    told = subprocess.run([*compiler, "-v"], check=True, capture_output=True, text=True).stderr
     sources = [path.read_text() for path in sorted(_HERE.glob("*.[ch]"))]
     key = hashlib.sha256("\n".join([*sources, told, _processor(), *flags]).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "midas"
@@ -70,7 +77,7 @@ def _built(compiler: str, name: str, real: str) -> Path:
                 ["-shared", str(object_file), "-lm", "-o", str(new)],
             ):
                 options = flags if "-c" in command else ()
-                subprocess.run([compiler, *options, *command], check=True, capture_output=True, text=True)
+                subprocess.run([*compiler, *options, *command], check=True, capture_output=True, text=True)
             new.replace(place)
     return place
 
@@ -94,16 +101,32 @@ def torch_alone() -> Iterator[None]:
         _alone = before
 
 
+def _transformed() -> bool:
+    """Whether torch looks at operations rather than at values: what is compiled, traced, or under `torch.func`."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch.autograd.forward_ad._current_level >= 0
+    )
+
+
+def alike(x: torch.Tensor, *others: torch.Tensor | None) -> bool:
+    """Whether the kernels can be given these beside x: on its device, of its dtype, contiguous."""
+    return all(o is None or (o.dtype == x.dtype and o.device == x.device and o.is_contiguous()) for o in others)
+
+
 def usable(name: str, *tensors: torch.Tensor) -> bool:
-    """Whether the kernels of a C file can be given these maps: plain tensors on the CPU, of one dtype, channels_last."""
-    if _alone or torch.compiler.is_compiling():
+    """Whether the kernels of a C file can be given these maps: plain tensors on the CPU, of one shape and dtype, channels_last."""
+    if _alone or _transformed():
         return False
     first = tensors[0]
-    alike = all(
+    plain = all(
         type(x) is torch.Tensor
         and x.device.type == "cpu"
         and x.dtype == first.dtype
+        and x.shape == first.shape
         and x.is_contiguous(memory_format=torch.channels_last)
         for x in tensors
     )
-    return alike and first.numel() > 0 and library(name, first.dtype) is not None
+    return plain and first.numel() > 0 and library(name, first.dtype) is not None

@@ -67,7 +67,9 @@ class Kernels:
     ) -> None:
         loaded = library("node", maps[0].dtype)
         assert loaded is not None, "`usable` was asked"
-        self.library, self.like, self.counts, self.pairs, self.normalise = loaded, maps[0], counts, pairs, normalise
+        # no map is kept: a checkpointed pass frees them
+        self.library, self.shape = loaded, maps[0].shape
+        self.counts, self.pairs, self.normalise = counts, pairs, normalise
         batch, _, height, width = maps[0].shape
         self.patch, self.count, self.own = patch or max(height, width), len(maps), own
         self.grid = (batch, -(-height // self.patch), -(-width // self.patch))
@@ -147,12 +149,12 @@ class Kernels:
         self, weights: Tensor, by_total: Tensor, by_keys: Tensor | None, needed: Sequence[bool]
     ) -> list[Tensor | None]:
         """Each needed map's gradient: its weight times by_total and, where there are any, its key's."""
-        found = [torch.empty_like(self.like) if need else None for need in needed]
+        found = [torch.empty_like(by_total) if need else None for need in needed]
         self._call("spread", weights=weights, by_total=by_total, by_keys=by_keys, by_maps=found)
         return found
 
     def _call(self, name: str, **given: Tensor | Sequence[Tensor | None] | None) -> None:
-        node = _Node(*self.grid[:1], *self.like.shape[2:], self.like.shape[1], self.patch, self.count, len(self.counts))
+        node = _Node(self.shape[0], *self.shape[2:], self.shape[1], self.patch, self.count, len(self.counts))
         node.most, node.pairs, node.normalise = max(self.counts, default=0), self.pairs, self.normalise
         node.threads = torch.get_num_threads()
         if isinstance(query := given.get("query"), Tensor):

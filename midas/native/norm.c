@@ -1,7 +1,7 @@
 /* Batch norm in training on a CPU, if asked for with the ReLU behind it, and its gradients; maps are [B, H, W, C] in memory.
  *
  * Each of its passes over the map, two forward and two backward, is one loop over pixels whose inner loop is over channels. Sums
- * are of differences to the first pixel's values, in `real` over a few pixels and in double over those. `real` is float or
+ * are of differences to a near pixel's values, in `real` over a few pixels and in double over those. `real` is float or
  * double. The same in torch, which tests compare with: torch.nn.functional.batch_norm and relu.
  */
 #include <omp.h>
@@ -52,19 +52,24 @@ void norm(const Norm *s) {
         for (long c = 0; c < 2 * C; c++) sums[c] = 0;
         for (long start = t.first; start < t.last; start += FEW) {
             long end = start + FEW < t.last ? start + FEW : t.last;
+            const real *near = s->x + start * C;
             for (long c = 0; c < C; c++) a[c] = b[c] = 0;
             for (long p = start; p < end; p++)
                 for (long c = 0; c < C; c++) {
-                    real difference = s->x[p * C + c] - s->x[c];
+                    real difference = s->x[p * C + c] - near[c];
                     a[c] += difference;
                     b[c] += difference * difference;
                 }
-            for (long c = 0; c < C; c++) { sums[c] += a[c]; sums[C + c] += b[c]; }
+            for (long c = 0; c < C; c++) {
+                double away = (double)near[c] - s->x[c], n = end - start;
+                sums[c] += a[c] + n * away;
+                sums[C + c] += b[c] + (2 * a[c] + n * away) * away;
+            }
         }
 #pragma omp barrier
         for (long c = 0; c < C; c++) {
             double away = whole(s, &t, 0, c) / s->pixels, variance = whole(s, &t, 1, c) / s->pixels - away * away;
-            double mean = s->x[c] + away, inverse = 1 / sqrt((variance > 0 ? variance : 0) + s->epsilon), m = s->momentum;
+            double mean = s->x[c] + away, inverse = 1 / sqrt((variance < 0 ? 0 : variance) + s->epsilon), m = s->momentum;
             line_of(s, c, mean, inverse, factor + c, offset + c);
             if (t.number) continue;
             s->mean[c] = mean;
@@ -76,7 +81,7 @@ void norm(const Norm *s) {
             if (s->relu)
                 for (long c = 0; c < C; c++) {
                     real y = s->x[p * C + c] * factor[c] + offset[c];
-                    s->y[p * C + c] = y > 0 ? y : 0;
+                    s->y[p * C + c] = y < 0 ? 0 : y; /* NaN stays, as in torch */
                 }
             else
                 for (long c = 0; c < C; c++) s->y[p * C + c] = s->x[p * C + c] * factor[c] + offset[c];
@@ -98,7 +103,7 @@ void norm_back(const Norm *s) {
             for (long p = start; p < end; p++)
                 for (long c = 0; c < C; c++) {
                     real x = s->x[p * C + c], by = s->by_y[p * C + c];
-                    by = !s->relu || x * factor[c] + offset[c] > 0 ? by : 0;
+                    by = s->relu && x * factor[c] + offset[c] <= 0 ? 0 : by;
                     a[c] += by;
                     b[c] += by * (x - s->mean[c]);
                 }
@@ -115,7 +120,7 @@ void norm_back(const Norm *s) {
         for (long p = t.first; s->by_x && p < t.last; p++)
             for (long c = 0; c < C; c++) {
                 real x = s->x[p * C + c], by = s->by_y[p * C + c];
-                by = !s->relu || x * factor[c] + offset[c] > 0 ? by : 0;
+                by = s->relu && x * factor[c] + offset[c] <= 0 ? 0 : by;
                 s->by_x[p * C + c] = factor[c] * by + a[c] * x + b[c];
             }
     }

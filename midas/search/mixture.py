@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from midas.native.library import usable
+from midas.native.library import alike, usable
 from midas.search.fused import native_weighted_sum
 from midas.search.patches import areas, as_map, by_pixel, by_run, patch_means, patch_rows, pool_keys, spread
 
@@ -54,7 +54,7 @@ def weighted_sum(maps: Sequence[Tensor], weights: Tensor, patch: int | None) -> 
     Returns:
         [B, C, H, W].
     """
-    if usable("node", *maps):
+    if usable("node", *maps) and alike(maps[0], weights.contiguous()):
         return native_weighted_sum(maps, weights, patch)
     return cast(Tensor, _WeightedSum.apply(patch, weights, *maps))
 

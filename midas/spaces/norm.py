@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from midas.native.library import usable
+from midas.native.library import alike, usable
 from midas.native.norm import batch_norm
 
 
@@ -54,18 +54,25 @@ class Normed(nn.Module):
 
 def normalised(norm: nn.Module, x: Tensor, relu: nn.Module | None = None) -> Tensor:
     """A module of [B, C, H, W], and the ReLU behind it; natively where it is a batch norm in training on a CPU."""
-    if type(norm) is nn.BatchNorm2d and usable("norm", x) and x.numel() > x.shape[1] and _is_plain(norm, relu):
-        kept = norm.track_running_stats and norm.training
-        if kept:
-            cast(Tensor, norm.num_batches_tracked).add_(1)
+    if type(norm) is nn.BatchNorm2d and usable("norm", x) and _is_plain(norm, x, relu):
+        kept = norm.training and norm.track_running_stats
+        if kept and norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(1)
         running = (norm.running_mean, norm.running_var) if kept else (None, None)
         return batch_norm(x, norm.weight, norm.bias, running, norm.momentum or 0.0, norm.eps, relu is not None)
     y = cast(Tensor, norm(x))
     return y if relu is None else cast(Tensor, relu(y))
 
 
-def _is_plain(norm: nn.BatchNorm2d, relu: nn.Module | None) -> bool:
-    """Whether nothing but the batch's statistics is asked of it, and nobody listens in between."""
-    by_batch = norm.training or not norm.track_running_stats
-    listened = any(m is not None and (m._forward_hooks or m._forward_pre_hooks) for m in (norm, relu))
-    return by_batch and norm.momentum is not None and not listened
+def _is_plain(norm: nn.BatchNorm2d, x: Tensor, relu: nn.Module | None) -> bool:
+    """Whether it norms x by its own statistics, all fits, and nobody listens in between."""
+    by_batch = norm.training or (norm.running_mean is None and norm.running_var is None)
+    fits = x.shape[1] == norm.num_features and x.numel() > x.shape[1]
+    own = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+    return by_batch and norm.momentum is not None and fits and alike(x, *own) and not _listened(norm, relu)
+
+
+def _listened(*modules: nn.Module | None) -> bool:
+    """Whether a hook waits at one of them."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(m is not None and any(getattr(m, kind) for kind in kinds) for m in modules)

@@ -146,3 +146,19 @@ def test_only_what_learns_receives_a_gradient(learning: str) -> None:
     arm.mix(site, [torch.randn(2, 3, 8, 8)], maps)[0].square().sum().backward()
     assert all((f.grad is not None) == (learning == "maps") for f in maps)
     assert all((p.grad is not None) == (learning == "arm") for p in arm.parameters())
+
+
+def test_weights_of_another_dtype_are_torchs_business() -> None:
+    maps = maps_of(2, (2, 3, 4, 4), channels_last=True)
+    weights = torch.rand(1, 1, 1, 2)
+    assert torch.allclose(weighted_sum(maps, weights, None), plain_sum(maps, weights.double(), None), atol=1e-6)
+
+
+def test_a_node_keeps_its_maps_where_checkpointing_can_free_them() -> None:
+    kept: list[Tensor] = []
+    maps = maps_of(2, (2, 3, 4, 4), channels_last=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or len(kept), lambda n: kept[n - 1]):
+        total = weighted_sum(maps, torch.rand(1, 1, 1, 2, dtype=torch.float64), None)
+    if native := getattr(total.grad_fn, "kernels", None):
+        assert not any(isinstance(value, Tensor) for value in vars(native).values())
+    assert len(kept) == 3

@@ -97,3 +97,52 @@ def test_evaluation_listeners_and_other_norms_take_torchs_way() -> None:
 def test_one_value_in_a_channel_is_refused_as_torch_does() -> None:
     with kernels(on=True), pytest.raises(ValueError, match="more than 1 value per channel"):
         chain(4)(torch.ones(1, 4, 1, 1))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("relu", [True, False])
+def test_what_is_no_number_is_not_hidden(value: float, relu: bool) -> None:
+    torch.manual_seed(0)
+    x = channels_last(2, 4, 4, 4)
+    x[1, 2, 3, 1] = value
+    module, by = chain(4, relu=relu).double(), torch.ones_like(x)
+    plain = deepcopy(module)
+    fast = run(module, x, by)
+    with kernels(on=False):
+        for a, b in zip(fast, run(plain, x, by), strict=True):
+            assert torch.equal(a.isnan(), b.isnan())
+    assert fast[0].isnan()[:, 2].all()
+
+
+def test_an_outlier_at_the_first_pixel_costs_no_digits() -> None:
+    torch.manual_seed(0)
+    x = channels_last(4, 3, 16, 16, dtype=torch.float32)
+    x[0, :, 0, 0] = 200
+    module = chain(3, affine=False, relu=False)
+    exact = run(module.double(), x.double(), torch.ones(x.shape).double())[0]
+    found = run(module.float(), x, torch.ones(x.shape))[0]
+    assert (found - exact).abs().max() < 1e-3  # of values up to 32
+
+
+def test_what_does_not_fit_is_torchs_to_refuse() -> None:
+    with pytest.raises(RuntimeError, match="running_mean should contain"):
+        chain(2)(channels_last(2, 4, 4, 4, dtype=torch.float32))
+    with pytest.raises(RuntimeError, match=r"dtype|type"):
+        chain(4)(channels_last(2, 4, 4, 4))
+
+
+def test_statistics_that_are_no_longer_tracked_are_used_in_evaluation_as_torch_does() -> None:
+    module = chain(4)
+    module(channels_last(4, 4, 4, 4, dtype=torch.float32))
+    module[0].track_running_stats = False
+    module.eval()
+    x = channels_last(2, 4, 4, 4, dtype=torch.float32)
+    assert torch.equal(module(x), nn.Sequential(*module)(x))
+
+
+def test_it_is_torchs_under_torch_func() -> None:
+    x = channels_last(2, 3, 4, 4)
+    module = chain(3, tracked=False).double()
+    found = torch.func.grad(lambda x: module(x).square().sum())(x)
+    y = x.clone().requires_grad_()
+    assert torch.allclose(found, torch.autograd.grad(module(y).square().sum(), y)[0], atol=1e-10)

@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from midas.native.library import usable
+from midas.native.library import alike, usable
 from midas.native.node import Kernels
 from midas.search.arms.base import Arm, Choice, NodeSite, by_edge, operations_only, pairs_and_operations
 from midas.search.attention import MosaicAttention
@@ -58,7 +58,7 @@ class MidasArm(Arm):
     def mix(self, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[Tensor, Choice]:
         """See `Arm`: the same as there, with each map's gradient formed in one pass."""
         attention = cast(MosaicAttention, self.attention[site.name])
-        if self.native and usable("node", *maps):
+        if self.native and usable("node", *maps) and alike(maps[0], *attention.parameters()):
             return self._mix_natively(site, attention, inputs, maps)
         if self.detach or not torch.is_grad_enabled():
             return super().mix(site, inputs, maps)
