@@ -32,8 +32,8 @@ _FLAGS = (
     "-fno-signed-zeros",
     "-fassociative-math",
 )
-_alone = False  # `torch_alone`
 _REAL = {torch.float32: "float", torch.float64: "double"}
+_alone = False  # inside of `torch_alone`
 
 
 @cache

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from midas.native.library import alike, usable
-from midas.search.fused import native_weighted_sum
+from midas.search.native_sums import native_weighted_sum
 from midas.search.patches import areas, as_map, by_pixel, by_run, patch_means, patch_rows, pool_keys, spread
 
 # queries, each [B, Ph, Pw, C], and stacked keys [B, Ph, Pw, E, C] to (weights [B, Ph, Pw, E], more)

@@ -41,6 +41,7 @@ class Normed(nn.Module):
 
     def finish(self, x: Tensor) -> Tensor:
         """That norm, `normalised`."""
+        # the marks as in midas/spaces/depthwise.py; a module's attribute may be a tensor, for all that mypy knows
         if torch.jit.is_scripting():  # type: ignore[attr-defined]
             y: Tensor = self.norm(x)  # type: ignore[operator]
             return y

@@ -11,8 +11,8 @@ from midas.native.node import Kernels
 from midas.search.arms.base import Arm, Choice, NodeSite, by_edge, operations_only, pairs_and_operations
 from midas.search.attention import MosaicAttention
 from midas.search.config import SearchConfig
-from midas.search.fused import native_attended_sum
 from midas.search.mixture import attended_sum
+from midas.search.native_sums import native_attended_sum
 from midas.search.patches import patch_means, stack_keys
 from midas.spaces.space import Space
 
@@ -68,7 +68,7 @@ class MidasArm(Arm):
             maps,
             patch,
             queries,
-            list(self.attention[site.name].parameters()),
+            list(attention.parameters()),
             [mean for _, mean in self._shared(site, maps, patch)],
             self.again,
         )
