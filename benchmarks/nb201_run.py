@@ -1,263 +1,132 @@
-"""Searches of NAS-Bench-201 on CIFAR-10, one row for each finished (arm, configuration, seed) in benchmarks/nb201.csv.
+"""Searches of NAS-Bench-201 on CIFAR-10 by several methods: a row for each search in nb201.csv.
 
-    python benchmarks/nb201_run.py --root CIFAR --arms midas darts --seeds 0 1 2
-    python benchmarks/nb201_run.py --root CIFAR --arms midas --seeds 0 1 2 --set patch_size=null --set epochs=8
+    python benchmarks/nb201_run.py --root CIFAR --methods midas darts --seeds 0 1 2
+    python benchmarks/nb201_run.py --root CIFAR --set decode.proxy=null --set patch_size=null
 
-CIFAR is the folder that holds cifar-10-batches-py. The settings are those of presets/nasbench201-cpu.yaml; --set changes
-one of the search (epochs=8) or of the decoding ("decode.refine=null") and so makes another configuration. Rows that exist
-are skipped (this project's own are shipped; --rows FILE begins another file), so a run may be stopped and started again; what
-was begun is resumed from its last epoch or short training. Where a row has the same search, `shares` and another decode.refine,
-its cell is taken and only the short trainings are run. A cell's short training is the same for every arm, so the losses that
-rows of the same seed and recipe have are taken, too.
---jobs searches run side by side, each on cores / jobs threads; a row's seconds are those of the run that ended it, and of a
-whole seed only where it had nothing to take. Cells are decoded by every rule; where decode.refine is set, the preset's goes
-on to short trainings, and the sub-network's accuracy is that of their cell. The table of
-accuracies is not read here: benchmarks/nb201_table.py joins the rows with it.
+The settings are those of presets/nasbench201-cpu.yaml. `--set KEY=VALUE` changes one of the search
+(epochs=8) or of the decoding (decode.proxy=null) and so makes another configuration. Rows that
+exist are not run again, and what was stopped goes on from its last epoch or proxy training. Each of
+`--jobs` searches has its share of the cores; a row's seconds are those of the run that ended it.
+Prints nothing but the progress: nb201_table.py says what the cells are worth.
 """
 
-import argparse
 import datetime
 import json
-import math
-import multiprocessing
 import os
 import time
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from pathlib import Path
-from typing import Any, NamedTuple
+from functools import partial
+from typing import get_args
 
 import rows
 import torch
 import yaml
-from short_training import CACHE, prepared
+from nb201_table import ROWS, Job, job_of, read
+from pydantic import ValidationError
 
-from midas.data.config import DataConfig
-from midas.data.prepared import load_meta, load_split
-from midas.genotype import Genotype
-from midas.runs import seeding
-from midas.runs.checkpoint import Checkpoint, fingerprint
-from midas.runs.errors import MidasError
-from midas.runs.processes import end_with_parent
-from midas.search.bilevel import run_search
-from midas.search.config import DecodeConfig, RefineConfig, SearchConfig
-from midas.search.decode import decode
-from midas.search.refine import ShortTraining, refined
-from midas.search.rules import Rule
-from midas.search.selection import decode_seed, sample_shares
+from midas.decode.decode import decode
+from midas.decode.evidence import evidence, read_supernet
+from midas.engine import seeding
+from midas.engine.checkpoint import Checkpoint, fingerprint
+from midas.io.errors import MidasError
+from midas.proxy.config import DecodeStageConfig
+from midas.proxy.local_search import ProxyResult, op_shares
+from midas.proxy.run import run_local_search
+from midas.search.bilevel_split import BilevelSplit
+from midas.search.config import MethodName, SearchConfig
+from midas.search.run import run_search
 from midas.spaces import get_space
 
-HERE = Path(__file__).parent
-ROWS = HERE / "nb201.csv"
-PRESET = yaml.safe_load((HERE.parent / "presets/nasbench201-cpu.yaml").read_text(encoding="utf-8"))
-CODE = [HERE.parent / "midas" / name for name in ("search", "nets", "spaces", "data")]  # short trainings depend on it
-HELD = 100  # seeds from here on are for the last check: nothing is chosen by them
-# the preset's short trainings of 2026-11-27, by whose rows `decode.refine.capacity` was chosen
-SHORT = {"cells": [2], "channels": 8, "crops": False, "epochs": 10, "image_size": 16, "images": 5000}
-BEFORE = json.dumps({"decode.refine": {**SHORT, "trainings": 13, "finalists": 6, "final_epochs": 30}}, sort_keys=True)
-LAST = "2026-11-27"  # and the day of the last of them
-ARMS = ("midas", "darts", "darts-pairs", "drnas", "gdas", "beta-darts", "random")
-RULES: tuple[Rule, ...] = ("mean", "vote", "mode", "joint")
-Job = tuple[str, str, int]  # arm, configuration, seed
+PRESET = yaml.safe_load((rows.ROOT / "presets/nasbench201-cpu.yaml").read_text(encoding="utf-8"))
 
 
-class Row(NamedTuple):
-    """One finished search; cells are arch strings."""
-
-    date: str
-    arm: str
-    config: str  # the changed settings, as JSON
-    seed: int
-    mean: str  # the cell by each decode rule
-    vote: str
-    mode: str
-    joint: str
-    supernet_accuracy: float
-    subnetwork_accuracy: float
-    steps: int
-    seconds: int
-    threads: int
-    jobs: int
-    epochs: str  # the cells after each epoch by mean, as JSON; empty, as `voted` and `shares`, where an earlier row has them
-    voted: str  # and by vote
-    refined: str  # the cell after short trainings, empty where there were none
-    trainings: int  # how many there were, finals among them
-    shares: str  # of the operations in the search, as JSON: [type of cell, source, target, operation, share], ...
-    search_seconds: int  # of `seconds`, those before the short trainings
-    losses: str  # of the short trainings in their order, [[arch string, loss in nats], ...]; but for the preset, those that are new
-    finals: str  # and of the finalists' longer ones
+def configurations(method: str, text: str) -> tuple[SearchConfig, DecodeStageConfig]:
+    """The search and the decoding that a row's method and configuration mean."""
+    search = {**PRESET["search"], "method": method}
+    decoding = dict(PRESET["decode"])
+    for key, value in json.loads(text).items():
+        section, _, name = key.rpartition(".")
+        (decoding if section == "decode" else search)[name] = value
+    return SearchConfig(**search), DecodeStageConfig(**decoding)
 
 
-def search(job: Job, root: str, threads: int, jobs: int, file: Path) -> Row:
-    """One search and its decoding; runs in a process of its own."""
-    arm, config_text, seed = job
+def run(job: Job, root: str, jobs: int) -> rows.Row:
+    """One search, its decoding, and its proxy trainings; accuracies are in [0, 1]."""
+    method_name, text, seed = job
+    threads = max(1, (os.cpu_count() or 1) // jobs)
     torch.set_num_threads(threads)
     seeding.deterministic()
-    changed = json.loads(config_text)
-    searched = {key: value for key, value in changed.items() if not key.startswith("decode.")}
-    config = SearchConfig(**{**PRESET["search"], "arm": arm, **searched})
-    decoded = {key.removeprefix("decode."): value for key, value in changed.items() if key not in searched}
-    how = DecodeConfig(**{**PRESET["decode"], **decoded})
-    folder = preset_images(root)
-    train, meta = load_split(folder / "train.safetensors"), load_meta(folder / "meta.json")
-    space, start = get_space("nasbench201"), time.perf_counter()
-    if how.refine and (known := searched_before(job, file)):
-        cell = Genotype.from_arch(known[how.rule])
-        told = {"cell": cell.hash, "seed": seed, "refine": how.refine.model_dump(), "search": config.model_dump()}
-        print_ = fingerprint({**told, "data": meta.fingerprint}, CODE)
-        short = Checkpoint(CACHE / "-".join(["refine", arm, str(seed), print_[:12]]), print_)
-        shares = {(kind, int(a), int(b), op): float(share) for kind, a, b, op, share in json.loads(known["shares"])}
-        there = trained_before(job, how.refine, short, file)
-        trainings = refined(cell, shares, space.without(config.exclude), config, how.refine, train, meta, seed, short)
-        short.clear()
-        new = {"config": config_text, "refined": trainings[-1].genotype.to_arch(), "subnetwork_accuracy": ""}
-        seconds = float(known["search_seconds"]) + time.perf_counter() - start
-        counts = {
-            "seconds": round(seconds),
-            "trainings": sum(not t.kept for t in trainings),
-            "losses": losses(trainings, there, final=False),
-            "finals": losses(trainings, there, final=True),
-            **dict.fromkeys(("epochs", "voted", "shares"), ""),
-        }
-        values: dict[str, Any] = {**known, "date": datetime.date.today().isoformat(), **new, **counts}
-        return Row._make(values[field] for field in Row._fields)
-    print_ = fingerprint({"job": list(job), "search": config.model_dump(), "data": meta.fingerprint}, [])
-    checkpoint = Checkpoint(CACHE / "-".join([arm, str(seed), print_[:12]]), print_)
-    result = run_search(space, config, train, meta, seed, checkpoint)
-    search_seconds = time.perf_counter() - start
-    print_ = fingerprint({"search": print_, "decode": how.model_dump()}, CODE)
-    short = Checkpoint(CACHE / "-".join(["refine", arm, str(seed), print_[:12]]), print_)
-    there = trained_before(job, how.refine, short, file) if how.refine else set()
-    found = decode_seed(seed, space, result.supernet, result.arm, config, how, train, meta, short)
-    seconds = time.perf_counter() - start
-    checkpoint.clear()
-    short.clear()
-    cells = {rule: decode(found.samples, space.without(config.exclude), rule).to_arch() for rule in RULES}
-    if arm == "random":
-        start_cell = found.trainings[0].genotype if found.trainings else found.genotype
-        cells = dict.fromkeys(RULES, start_cell.to_arch())
-    shares = sample_shares(found.samples, space.without(config.exclude), how.rule, how.samples)
-    return Row(
-        date=datetime.date.today().isoformat(),
-        arm=arm,
-        config=config_text,
-        seed=seed,
-        **cells,
-        supernet_accuracy=round(found.supernet_accuracy, 4),
-        subnetwork_accuracy=round(found.subnetwork_accuracy, 4),
-        steps=result.history[-1]["step"],
-        seconds=round(seconds),
-        threads=threads,
-        jobs=jobs,
-        epochs=json.dumps([row["genotype"] for row in result.history]),
-        voted=json.dumps([row["voted"] for row in result.history]),
-        refined=found.genotype.to_arch() if found.trainings else "",
-        trainings=sum(not training.kept for training in found.trainings),
-        shares=json.dumps([[*key, round(share, 6)] for key, share in shares.items()]),
-        search_seconds=round(search_seconds),
-        losses=losses(found.trainings, there, final=False),
-        finals=losses(found.trainings, there, final=True),
-    )
-
-
-def losses(trainings: Sequence[ShortTraining], there: set[str], final: bool) -> str:
-    """For a row; those that are `there` already are left out."""
-    own = [one for one in trainings if not one.kept and one.final is final]
-    new = [one.genotype for one in own if "final " * final + one.genotype.hash not in there]
-    told = [[one.genotype.to_arch(), round(one.loss, 6)] for one in own if one.genotype in new]
-    return json.dumps(told) if told else ""
-
-
-def searched_before(job: Job, file: Path) -> dict[str, str] | None:
-    """The last row of the same search that has its shares, whatever short trainings followed it."""
-
-    def key(arm: str, config: str, seed: int) -> tuple[str, int, Any]:
-        return arm, seed, {**json.loads(config), "decode.refine": None}
-
-    with_shares = (row for row in reversed(rows.read(file)) if row["shares"])
-    same = (row for row in with_shares if key(row["arm"], row["config"], int(row["seed"])) == key(*job))
-    return next(same, None)
-
-
-def recipe(how: RefineConfig) -> dict[str, Any]:
-    """What decides a short training's loss; how many there are, what the search and the size weigh, and the finals do not."""
-    return how.model_dump(exclude={"trainings", "temperature", "capacity", "finalists", "final_epochs"})
-
-
-def recipe_of(row: dict[str, str]) -> dict[str, Any]:
-    """The `recipe` of a row that has losses."""
-    return recipe(refine_of(row))
-
-
-def refine_of(row: dict[str, str]) -> RefineConfig:
-    """The settings of a row's short trainings. They may name what `RefineConfig` no longer has (a rule that was tried)."""
-    told = json.loads(row["config"]).get("decode.refine", PRESET["decode"]["refine"])
-    return RefineConfig(**{key: value for key, value in told.items() if key in RefineConfig.model_fields})
-
-
-def trained_before(job: Job, how: RefineConfig, short: Checkpoint, file: Path) -> set[str]:
-    """Put the losses of all rows of this seed and recipe, whatever their arm, where short trainings and finals look for them.
-
-    Returns those that need not be written again.
-
-    Rows of earlier code count, too: after a change of what a short training computes, begin another csv file.
-    """
-    searched = {**json.loads(job[1]), "decode.refine": None}
-    state: dict[str, tuple[float, float]] = dict(short.load() or {})
-    there: set[str] = set()
-    for row in (row for row in rows.read(file) if row["losses"] + row["finals"] and int(row["seed"]) == job[2]):
-        same = {**json.loads(row["config"]), "decode.refine": None} == searched
-        if same and recipe_of(row) == recipe(how):
-            finals = row["finals"] if refine_of(row).final_epochs == how.final_epochs else ""
-            for name, told in (("", json.loads(row["losses"] or "[]")), ("final ", json.loads(finals or "[]"))):
-                found = {name + Genotype.from_arch(arch).hash: (loss, math.nan) for arch, loss in told}
-                state, there = found | state, there | found.keys()
-    if state:
-        short.save(state)
-    return there if json.loads(job[1]) else set()  # the preset's rows are whole: they are what is shown
-
-
-def preset_images(root: str) -> Path:
-    """CIFAR-10 as the preset has it."""
-    return prepared("data", DataConfig(**{**PRESET["data"], "root": root}))
-
-
-def wanted(options: argparse.Namespace) -> list[Job]:
-    """The jobs asked for that have no row yet, seed by seed."""
-    config = json.dumps(dict(parse(text) for text in options.set), sort_keys=True)
-    done = {(row["arm"], row["config"], int(row["seed"])) for row in rows.read(options.rows)}
-    jobs = [(arm, config, seed) for seed in options.seeds for arm in options.arms]
-    return rows.missing(options.rows, jobs, done)
-
-
-def parse(text: str) -> tuple[str, Any]:
-    """KEY=VALUE with a value as in YAML."""
-    key, _, value = text.partition("=")
-    return key, yaml.safe_load(value)
+    config, how = configurations(method_name, text)
+    splits, meta = rows.images(root, PRESET["data"])
+    train = splits["train"]
+    keys = {"search": config.model_dump(), "decode": how.model_dump(), "data": meta.fingerprint}
+    name = fingerprint(keys, rows.CODE)
+    search_state = Checkpoint(rows.CACHE / f"search-{method_name}-{seed}-{name}", name)
+    proxy_state = Checkpoint(rows.CACHE / f"proxy-{method_name}-{seed}-{name}", name)
+    start = time.perf_counter()
+    space = get_space("nasbench201")
+    supernet, method, history = run_search(space, config, train, meta, seed, search_state)
+    search_seconds = round(time.perf_counter() - start)
+    space = space.without(config.exclude)
+    half = BilevelSplit(train, config).architecture
+    samples, genotype = read_supernet(space, supernet, method, config, how, half, meta)
+    weights = samples
+    if how.aggregation == "sensitivity":  # its samples are scores
+        plain = how.model_copy(update={"aggregation": "mean"})
+        weights, _ = read_supernet(space, supernet, method, config, plain, half, meta)
+    by_mean = decode(weights, space, "mean")
+    by_vote = decode(weights, space, "vote")
+    if method_name == "random":  # its cell is chosen by accuracy
+        by_mean = by_vote = genotype
+    results: list[ProxyResult] = []
+    if how.proxy is not None:
+        shares = op_shares(samples, space, how.aggregation, min(how.samples, len(half)))
+        results = run_local_search(
+            genotype, shares, space, config, how.proxy, train, meta, seed, proxy_state
+        )
+        genotype = results[-1].genotype
+    values = evidence(seed, genotype, samples, space, supernet, method, how, half, meta)
+    search_state.clear()
+    proxy_state.clear()
+    return {
+        "date": datetime.date.today().isoformat(),
+        "method": method_name,
+        "config": text,  # the changed settings, as JSON
+        "seed": seed,
+        "mean": by_mean.to_arch(),
+        "vote": by_vote.to_arch(),
+        "cell": genotype.to_arch(),  # by decode.aggregation, and after any proxy trainings
+        "supernet_accuracy": round(values["supernet_accuracy"], 4),
+        "subnetwork_accuracy": round(values["subnetwork_accuracy"], 4),
+        "steps": history[-1]["step"],
+        "trainings": sum(not result.kept for result in results),  # finals included
+        "search_seconds": search_seconds,  # of all seconds
+        "seconds": round(time.perf_counter() - start),
+        "threads": threads,
+        "jobs": jobs,
+    }
 
 
 def main() -> None:
-    """Run what is asked for and append its rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", required=True)
-    parser.add_argument("--arms", nargs="+", default=["midas"], choices=ARMS)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    """Run what has no row yet."""
+    parser = rows.parser(__doc__, ROWS)
+    parser.add_argument("--methods", nargs="+", default=["midas"], choices=get_args(MethodName))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--rows", type=Path, default=ROWS, help="another file: what this project ran runs again")
     options = parser.parse_args()
+    settings = (text.partition("=") for text in options.set)
+    changed = {key: yaml.safe_load(value) for key, _, value in settings}
+    config = json.dumps(changed, sort_keys=True)
     try:
-        preset_images(options.root)
+        for method in options.methods:
+            configurations(method, config)
+        rows.images(options.root, PRESET["data"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        parser.error(f"--set: {'.'.join(map(str, first['loc']))}: {first['msg']}")
     except MidasError as error:
         parser.error(f"--root: {error}")
-    threads = max(1, (os.cpu_count() or 1) // options.jobs)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.jobs, context, end_with_parent) as pool:
-        futures = [
-            pool.submit(search, job, options.root, threads, options.jobs, options.rows) for job in wanted(options)
-        ]
-        for future in as_completed(futures):
-            rows.append(options.rows, future.result())
+    jobs = [(method, config, seed) for seed in options.seeds for method in options.methods]
+    done = {job_of(row) for row in read(options.rows)}
+    rows.run_missing(options, jobs, done, partial(run, root=options.root, jobs=options.jobs))
 
 
 if __name__ == "__main__":

@@ -1,155 +1,140 @@
-"""What the NAS-Bench-201 table says of the rows in benchmarks/nb201.csv, as Markdown.
+"""What the NAS-Bench-201 table says of the cells in nb201.csv, as Markdown.
 
-    python benchmarks/nb201_table.py --table nasbench201.csv.gz              validation accuracies, seed by seed: to choose by
-    python benchmarks/nb201_table.py --table nasbench201.csv.gz --final      test accuracies too, and the paired differences
-    python benchmarks/nb201_table.py --table nasbench201.csv.gz --chosen     each arm at the best of its configurations
-    python benchmarks/nb201_table.py --table nasbench201.csv.gz --cost       what a step of each arm costs, at the preset's size
+    python benchmarks/nb201_table.py --table nasbench201.csv.gz
+    python benchmarks/nb201_table.py --table nasbench201.csv.gz --final --chosen
 
-A difference is that of MIDAS and an arm, or of MIDAS's configurations, on the same seeds, with the 95 % interval of Student's t.
+Prints the validation accuracies of each method and configuration, to choose by, and each of MIDAS's
+configurations minus its preset. `--final` prints test accuracies, and MIDAS minus each method at
+the same configuration. `--chosen` leaves for each method the configuration that validates best.
+`--aggregation` takes the cells from before the proxy trainings. Differences are paired by seed.
 """
 
-import argparse
 import json
-import os
 import statistics
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import rows
-import torch
-from nb201_run import HELD, PRESET, ROWS
 
-from midas.bench.cases import StepCase
-from midas.bench.latency import cpu_name
-from midas.bench.nasbench201 import Table, find_table, load_table
-from midas.bench.steps import arm_parameters, forward_macs, measure
+from midas.analysis.nasbench201 import Table, find_table, load_table
 from midas.genotype import Genotype
 
-COMMON = (0, 1, 2)
-ARMS = ("midas", "darts", "drnas", "gdas", "beta-darts")  # that have architecture steps
-Group = dict[int, dict[str, str]]  # the rows of one (arm, configuration) by seed
+ROWS = Path(__file__).parent / "nb201.csv"
+RENAMED = {  # since 2026-11-30
+    "arm": "method",
+    "refined": "cell",
+    "decode.refine": "decode.proxy",
+    "capacity": "size_prior",
+}
+COMMON_SEEDS = (0, 1, 2)  # what every method was run with
+HELD_SEEDS = 100  # seeds from here on are for the last check: nothing is chosen by them
+VALID = "cifar10_valid"
+TEST = "cifar10_test"
+Job = tuple[str, str, int]  # method, configuration, seed
+Key = tuple[str, str]  # method and configuration
+Numbers = dict[Key, dict[int, float]]  # by seed
 
 
-def value(table: Table, arch: str, column: str) -> float:
-    """A cell's accuracy in a column, in percent."""
-    return float(table.columns[column][table.row(Genotype.from_arch(arch))])
+def read(file: Path) -> list[dict[str, str]]:
+    """All rows, with the present names of columns and settings."""
+    result = []
+    for row in map(renamed, rows.read(file)):
+        config = json.dumps(renamed(json.loads(row["config"])), sort_keys=True)
+        result.append({**row, "config": config})
+    return result
 
 
-def by_epoch(table: Table, row: dict[str, str], column: str) -> str:
-    """The accuracies of the cells that were decoded after each epoch."""
-    return " ".join(f"{value(table, arch, column):.1f}" for arch in json.loads(row["epochs"] or "[]"))
+def renamed(value: Any) -> Any:
+    """A JSON value with the present names of its keys."""
+    if not isinstance(value, dict):
+        return value
+    return {RENAMED.get(key, key): renamed(entry) for key, entry in value.items()}
 
 
-def chosen(table: Table, groups: dict[tuple[str, str], Group], rule: str) -> Iterator[str]:
-    """Each arm at the best of its configurations, by the validation column's mean over the seeds that every arm has."""
-
-    def accuracies(group: Group, column: str) -> dict[int, float]:
-        return {seed: value(table, group[seed][rule], column) for seed in COMMON}
-
-    best: dict[str, tuple[float, str, Group]] = {}
-    count: dict[str, int] = defaultdict(int)
-    for (arm, config), group in groups.items():
-        if all(seed in group and group[seed][rule] for seed in COMMON):
-            count[arm] += 1
-            mean = statistics.mean(accuracies(group, "cifar10_valid").values())
-            best[arm] = max(best.get(arm, (0.0, "", group)), (mean, config, group), key=lambda one: one[0])
-    yield f"cifar10, in percent, by {rule}, seeds {', '.join(map(str, COMMON))}\n"
-    yield "| arm | configurations | the best | its validation | its test | MIDAS's best minus it, test, paired, 95 % interval |"
-    yield "|---|---|---|---|---|---|"
-    ours = accuracies(best["midas"][2], "cifar10_test")
-    for arm, (_, config, group) in best.items():
-        valid, test = (accuracies(group, column) for column in ("cifar10_valid", "cifar10_test"))
-        less = "" if arm == "midas" else rows.difference(ours, test)
-        spreads = [rows.spread(list(found.values())) for found in (valid, test)]
-        yield f"| {arm} | {count[arm]} | {config[1:-1] or 'preset'} | {spreads[0]} | {spreads[1]} | {less} |"
+def job_of(row: dict[str, str]) -> Job:
+    """The job that a row is of."""
+    return row["method"], row["config"], int(row["seed"])
 
 
-def cost(arms: Iterable[str]) -> Iterator[str]:
-    """Each arm's parameters, multiply-adds of a forward pass, time and memory of a step, beside those of static parameters."""
-    search = PRESET["search"]
-    shape = {key: search[key] for key in ("channels", "cells")}
-    shape |= {"size": search["image_size"], "batch": search["batch_size"]}
-    cases = [
-        StepCase(arm, arm, search["patch_size"], "nasbench201", **shape) for arm in dict.fromkeys(["darts", *arms])
-    ]
-    torch.set_num_threads(os.cpu_count() or 1)
-    times = measure(cases, runs=15)
-    yield f"{cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}, batches of {cases[0].batch}\n"
-    yield "| arm | its parameters | forward, M multiply-adds an image | step, s | quartiles | over darts | peak MiB | over darts |"
+def numbers(table: Table, file: Path, aggregation: str, column: str) -> Numbers:
+    """A column of the table for the rows' cells, or else of the rows. An empty aggregation takes
+    the cell that was kept; rows until 2026-11-30 have none where that was the vote.
+    """
+    result: Numbers = defaultdict(dict)
+    for row in read(file):
+        method, text, seed = job_of(row)
+        config = json.loads(text)
+        if aggregation:
+            config.pop("decode.proxy", None)  # the search is the same, whatever followed it
+        if seed >= HELD_SEEDS:
+            method += ", held seeds"
+        cell = table.row(Genotype.from_arch(row[aggregation or "cell"] or row["vote"]))
+        value = table.columns[column][cell] if column in table.columns else row[column]
+        result[method, json.dumps(config)][seed] = float(value)
+    return result
+
+
+def every(values: Numbers, seconds: Numbers, is_final: bool) -> Iterator[str]:
+    """A line for each method and configuration."""
+    title = "MIDAS minus it" if is_final else "minus MIDAS's preset"
+    yield f"| method | configuration | seeds | mean | worst | each | seconds a seed | {title} |"
     yield "|---|---|---|---|---|---|---|---|"
-    for case, seen in zip(cases, times, strict=True):
-        macs = forward_macs(case)[0] / case.batch / 1e6
-        peak, first = seen.memory or 0.0, times[0].memory or 1.0
-        yield (
-            f"| {case.arm} | {arm_parameters(case):,} | {macs:.2f} | {seen.median:.3f} | {seen.low:.3f} to {seen.high:.3f} "
-            f"| {seen.median / times[0].median:.2f} | {peak:.0f} | {peak / first:.2f} |"
-        )
+    midas = [by_seed for (method, _), by_seed in values.items() if method == "midas"]
+    only = midas[0] if len(midas) == 1 else {}  # of `--chosen`
+    for (method, config), by_seed in values.items():
+        seeds = sorted(by_seed)
+        base = values.get(("midas", config if is_final else "{}"), only)
+        difference = ""
+        if is_final and method != "midas" and base:
+            difference = rows.difference(base, by_seed)
+        if not is_final and method == "midas" and config != "{}":
+            difference = rows.difference(by_seed, base)
+        mean = rows.spread([by_seed[seed] for seed in seeds])
+        each = ", ".join(f"{by_seed[seed]:.2f}" for seed in seeds)
+        listed = ", ".join(map(str, seeds))
+        worst = f"{min(by_seed.values()):.2f}"
+        time = f"{statistics.mean(seconds[method, config].values()):.0f}"
+        settings = config[1:-1].replace('"', "") or "preset"
+        cells = [method, settings, listed, mean, worst, each, time, difference]
+        yield f"| {' | '.join(cells)} |"
+
+
+def chosen(valid: Numbers) -> set[Key]:
+    """For each method the configuration with the best mean over COMMON_SEEDS by validation; those
+    without proxy trainings are compared by `--aggregation`.
+    """
+    best: dict[str, Key] = {}
+    means: dict[Key, float] = {}
+    for key, by_seed in valid.items():
+        if set(COMMON_SEEDS) <= set(by_seed) and '"decode.proxy": null' not in key[1]:
+            means[key] = statistics.mean(by_seed[seed] for seed in COMMON_SEEDS)
+            best[key[0]] = max(best.get(key[0], key), key, key=means.__getitem__)
+    return set(best.values())
 
 
 def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", type=Path)
-    parser.add_argument("--rows", type=Path, default=ROWS, help="what benchmarks/nb201_run.py --rows wrote")
+    """Print the table that is asked for."""
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=Path, help="by default $MIDAS_NB201_TABLE")
+    parser.add_argument("--rows", type=Path, default=ROWS)
     parser.add_argument("--final", action="store_true")
     parser.add_argument("--chosen", action="store_true")
-    parser.add_argument("--cost", action="store_true")
-    parser.add_argument(
-        "--rule",
-        choices=("refined", "vote", "mean", "mode", "joint"),
-        default="refined",
-        help="the decode rule; refined is the cell after short trainings, by vote where there were none",
-    )
+    parser.add_argument("--aggregation", choices=["mean", "vote"], default="")
     options = parser.parse_args()
-    groups: dict[tuple[str, str], Group] = defaultdict(dict)
-    for row in rows.read(options.rows):
-        config = json.loads(row["config"])
-        if options.rule != "refined":  # these cells are of before the short trainings, whatever those were
-            config.pop("decode.refine", None)
-        held = ", held seeds" * (int(row["seed"]) >= HELD)  # the last check stands by itself
-        groups[row["arm"] + held, json.dumps(config)][int(row["seed"])] = row
-    if options.cost:
-        print("\n".join(cost(arm for arm, _ in groups if arm in ARMS)))
-        return
     table = load_table(find_table(options.table))
+    source = (table, options.rows, options.aggregation)
+    valid, test, seconds = (numbers(*source, column) for column in (VALID, TEST, "seconds"))
+    values = test if options.final else valid
     if options.chosen:
-        print("\n".join(chosen(table, groups, options.rule)))
-        return
-    column = "cifar10_test" if options.final else "cifar10_valid"
-    accuracies = {
-        key: {seed: value(table, row[options.rule] or row["vote"], column) for seed, row in group.items()}
-        for key, group in groups.items()
-    }
-    print(
-        f"{column}, in percent, decoded by {options.rule}\n\n| arm | configuration | seeds | mean | worst | each | seconds a seed |"
-    )
-    print("|---|---|---|---|---|---|---|")
-    for (arm, config), found in accuracies.items():
-        group = groups[arm, config]
-        each = ", ".join(f"{found[seed]:.2f}" for seed in sorted(found))
-        seconds = statistics.mean(float(row["seconds"]) for row in group.values())
-        name = config[1:-1].replace('"', "") or "preset"
-        print(
-            f"| {arm} | {name} | {', '.join(map(str, sorted(found)))} | {rows.spread(list(found.values()))} "
-            f"| {min(found.values()):.2f} | {each} | {seconds:.0f} |"
-        )
+        values = {key: values[key] for key in values if key in chosen(valid)}
+    print(f"{TEST if options.final else VALID}, in percent\n")
+    print(*every(values, seconds, options.final), sep="\n")
+    best = ", ".join(f"{count}: {table.best_of_random(count):.2f}" for count in (10, 50, 100, 500))
     if options.final:
-        print("\n| MIDAS minus | paired difference, 95 % interval |\n|---|---|")
-        for (arm, config), found in accuracies.items():
-            if arm != "midas" and (ours := accuracies.get(("midas", config))):
-                print(f"| {arm} {config[1:-1]} | {rows.difference(ours, found)} |")
-        best = ", ".join(f"{k}: {table.best_of_random(k):.2f}" for k in (10, 50, 100, 500))
-        print(f"\nThe best of k random cells by validation: {best}.")
-        return
-    print("\n| MIDAS with | less the preset, paired, 95 % interval |\n|---|---|")
-    for (arm, config), found in accuracies.items():  # of the same short trainings, or all before them
-        if arm == "midas" and config != "{}" and "decode.refine" not in config:
-            print(f"| {config[1:-1]} | {rows.difference(found, accuracies['midas', '{}'])} |")
-    print("\nThe cell after each epoch, decoded by mean on 256 images:\n")
-    for (arm, config), group in groups.items():
-        for seed, row in sorted((seed, row) for seed, row in group.items() if row["epochs"]):
-            print(f"- {arm} {config} seed {seed}: {by_epoch(table, row, column)}")
+        print(f"\nThe best of so many random cells by validation: {best}.")
 
 
 if __name__ == "__main__":

@@ -1,276 +1,244 @@
-"""This project beside public implementations that lie on the reader's disk: first equal, then faster or not.
+"""This project beside the public implementation of DARTS: first equal outputs, then times.
 
-    python benchmarks/peers.py --darts DARTS                    a checkout of quark0/darts
-    python benchmarks/peers.py --confopt CONFOPT                a checkout of automl/ConfigurableOptimizer, with
-                                                                thop, wandb and ConfigSpace installed
+    python benchmarks/peers.py --darts CHECKOUT
+    python benchmarks/peers.py --darts CHECKOUT --device cuda --graphs
 
-The same weights are copied into both networks. In float64 the logits and the gradients of all weights and architecture
-parameters are compared; then, in float32, a step (forward, backward, SGD) of each is timed in turns. Where a peer asks
-for CUDA, it is given the CPU.
+CHECKOUT is a clone of https://github.com/quark0/darts; its code is run, nothing of it is copied.
+Both get the same weights: of the supernet (C16, 8 cells), and of DARTS_V2 with its auxiliary head
+in both skeletons at the published size. Prints how far logits and the gradients of all weights and
+architecture parameters differ in float64 (exit code 1 where it is more than LIMIT), then the times
+of a step in float32 (forward, backward, SGD), taken in turns, of the supernet and of the final
+CIFAR network, and their ratio, ours over theirs.
 """
 
 import argparse
+import contextlib
 import importlib
+import io
 import os
-import statistics
 import sys
-import time
-import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
-from unittest.mock import MagicMock
+from typing import Any, NamedTuple
 
-import darts_parity
 import torch
+from step_time import DARTS_V2, compared, take_turns
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from midas.bench.cases import StepCase
-from midas.bench.latency import cpu_name
-from midas.bench.steps import roofline
+from midas.deploy.latency import cpu_name
+from midas.engine import precision
+from midas.engine.cuda_graphs import graphed_step
 from midas.nets.auxiliary import AuxiliaryHead
 from midas.nets.build import build_network
-from midas.runs import precision
-from midas.runs.replay import runner
-from midas.search.bilevel import build_search
 from midas.search.config import SearchConfig
-from midas.search.supernet import SearchCell
+from midas.search.run import build_search
 from midas.spaces import get_space
 
-Runner = tuple[nn.Module, Callable[[Tensor], Tensor]]  # what learns, and from images to logits
-Pairs = list[tuple[Any, Tensor]]  # a tensor of the peer's and the same one of ours
+LIMIT = 1e-9  # largest difference over the largest value
+# channels, cells, classes, side of the images
+SIZES = {"cifar": (36, 20, 10, 32), "imagenet": (48, 14, 1000, 224)}
+Modules = list[tuple[Any, Any]]  # theirs and ours, which list the same layers in the same order
+Gradient = Callable[[], Tensor]
 
 
-def peer_module(folder: Path, name: str) -> types.ModuleType:
-    """A module of the peer's, by its own name."""
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    return importlib.import_module(name)
+class Network(NamedTuple):
+    """What is trained, and how images become logits, those of the auxiliary head behind them."""
+
+    module: nn.Module
+    logits: Callable[[Tensor], Tensor]
+
+    def loss(self, images: Tensor, labels: Tensor, classes: int) -> Tensor:
+        """The cross-entropy, summed with that of the auxiliary head."""
+        parts = self.logits(images).split(classes, dim=1)
+        return torch.stack([F.cross_entropy(part, labels) for part in parts]).sum()
 
 
-def both(theirs: nn.Module, ours: nn.Module) -> Pairs:
-    """The parameters of two modules that have them in the same order."""
-    return list(zip(theirs.parameters(), ours.parameters(), strict=True))
+# their network and ours with the same weights, and the gradients of each parameter in both
+Twins = tuple[Network, Network, list[tuple[Gradient, Gradient]]]
 
 
-def supernet_pairs(theirs: Any, supernet: Any, primitives: list[str]) -> Pairs:
-    """Weights and architecture parameters of a DARTS supernet, ours beside the peer's."""
+def gradient(parameter: Any, rows: Any = ...) -> Gradient:
+    """How to read a parameter's gradient, or some of its rows."""
+    return lambda: parameter.grad[rows]
+
+
+def transfer(modules: Modules) -> list[tuple[Gradient, Gradient]]:
+    """Copy all weights, and batch norm's statistics where both have them."""
+    gradients = []
+    for theirs, ours in modules:
+        for source, target in zip(theirs.parameters(), ours.parameters(), strict=True):
+            target.data.copy_(source.data)
+            gradients.append((gradient(source), gradient(target)))
+        for source, target in zip(theirs.buffers(), ours.buffers(), strict=False):
+            target.copy_(source)
+    return gradients
+
+
+def supernets(dtype: torch.dtype, device: str) -> Twins:
+    """The DARTS supernet under static parameters."""
+    primitives = importlib.import_module("genotypes").PRIMITIVES
+    model = importlib.import_module("model_search")
+    theirs = model.Network(C=16, num_classes=10, layers=8, criterion=nn.CrossEntropyLoss())
     space = get_space("darts")
-    pairs = both(theirs.stem, supernet.stem) + both(theirs.classifier, supernet.classifier)
-    for cell, preprocess, own in zip(theirs.cells, supernet.preprocess, supernet.cells, strict=True):
-        assert isinstance(own, SearchCell)
-        pairs += both(cell.preprocess0, preprocess[0]) + both(cell.preprocess1, preprocess[1])
-        for edge, candidates, spec in zip(cell._ops, own.edges, space.edges["normal"], strict=True):
-            for name, operation in zip(spec.candidates, cast(nn.ModuleList, candidates), strict=True):
-                choices = edge._ops if hasattr(edge, "_ops") else edge.ops
-                pairs += both(choices[primitives.index(name)], operation)
-    return pairs
-
-
-def copy_alphas(theirs: Any, arm: Any, primitives: list[str]) -> Pairs:
-    """Give our static parameters the peer's values; returns rows of both in the same order of operations."""
-    order = [primitives.index(name) for name in get_space("darts").edges["normal"][0].candidates]
-    pairs: Pairs = []
+    specs = space.edges["normal"]
+    config = SearchConfig(method="darts", exclude=[])
+    supernet: Any
+    method: Any
+    supernet, method = build_search(space, config, num_classes=10, seed=0)
+    modules: Modules = [(theirs.stem, supernet.stem), (theirs.classifier, supernet.classifier)]
+    order = [primitives.index(op) for op in specs[0].candidates]
+    for cell, adapt, own in zip(theirs.cells, supernet.preprocess, supernet.cells, strict=True):
+        modules += zip((cell.preprocess0, cell.preprocess1), adapt, strict=True)
+        for mixed, operations in zip(cell._ops, own.edges, strict=True):
+            modules += zip((mixed._ops[place] for place in order), operations, strict=True)
+    gradients = transfer(modules)
+    for module in (theirs, supernet, method):
+        module.to(device, dtype)
     for kind, alphas in (("normal", theirs.alphas_normal), ("reduce", theirs.alphas_reduce)):
+        alphas.data = alphas.data.to(device, dtype)  # `to` does not know them
         first = 0
         for node in range(4):
-            own = arm.alphas[f"{kind}_node{node}"]
-            with torch.no_grad():
-                own.copy_(alphas[first : first + 2 + node][:, order])
-            pairs.append((_Rows(alphas, slice(first, first + 2 + node), order), own))
+            rows = (slice(first, first + 2 + node), order)  # of [14, 8], in our order
+            alpha = method.alphas[f"{kind}_node{node}"]
+            alpha.data.copy_(alphas.data[rows])
+            gradients.append((gradient(alphas, rows), gradient(alpha)))
             first += 2 + node
-    return pairs
+    ours = Network(supernet, lambda images: supernet(images, method)[0])
+    return Network(theirs, theirs), ours, gradients
 
 
-class _Rows:
-    """Some rows of a peer's parameters, whose gradient is read in our order of operations."""
-
-    def __init__(self, alphas: Tensor, rows: slice, order: list[int]) -> None:
-        self.alphas, self.rows, self.order = alphas, rows, order
-
-    @property
-    def grad(self) -> Tensor:
-        """Of these rows."""
-        assert self.alphas.grad is not None
-        return self.alphas.grad[self.rows][:, self.order]
-
-
-def copy(pairs: Pairs) -> None:
-    """Give ours the peer's values."""
-    with torch.no_grad():
-        for theirs, ours in pairs:
-            ours.copy_(theirs)
-
-
-def difference(one: Tensor, other: Tensor) -> float:
-    """The largest difference, relative to the largest value."""
-    one, other = one.detach(), other.detach()
-    return float((one - other).abs().max() / other.abs().max().clamp_min(1e-30))
-
-
-def compare(theirs: Callable[[Tensor], Tensor], ours: Callable[[Tensor], Tensor], pairs: Pairs, size: int) -> str:
-    """Logits and gradients of both in float64 on the same images."""
-    images, labels = torch.randn(4, 3, size, size, dtype=torch.float64), torch.randint(0, 10, (4,))
-    logits = [network(images) for network in (theirs, ours)]
-    for out in logits:
-        F.cross_entropy(out[:, :10], labels).backward()
-    largest = max(
-        difference(own.grad, peer.grad) for peer, own in pairs if own.grad is not None and peer.grad is not None
+def networks(skeleton: str, dtype: torch.dtype, device: str) -> Twins:
+    """DARTS_V2 in a skeleton, with its auxiliary head."""
+    channels, cells, classes, _ = SIZES[skeleton]
+    model = importlib.import_module("model")
+    public = model.NetworkCIFAR if skeleton == "cifar" else model.NetworkImageNet
+    published = importlib.import_module("genotypes").DARTS_V2
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints the width of each cell
+        theirs = public(channels, classes, cells, True, published)
+    theirs.drop_path_prob = 0.0
+    ours: Any = build_network(
+        DARTS_V2, num_classes=classes, channels=channels, cells=cells, skeleton=skeleton
     )
-    return f"logits differ by {difference(*logits):.1e}, gradients by {largest:.1e} of the largest"
+    head = AuxiliaryHead(ours.auxiliary_channels, classes, skeleton)
+    public_head = theirs.auxiliary_head
+    modules: Modules = [(public_head.features, head.convs)]
+    modules += [(public_head.classifier, head.classifier), (theirs.classifier, ours.classifier)]
+    stems = [theirs.stem] if skeleton == "cifar" else [theirs.stem0, theirs.stem1]
+    modules += zip(stems, [ours.stem0, ours.stem1], strict=False)
+    for index, (cell, own) in enumerate(zip(theirs.cells, ours.cells, strict=True)):
+        modules.append((cell.preprocess0, own.preprocess_before))
+        modules.append((cell.preprocess1, own.preprocess_previous))
+        kind = "reduce" if index in (cells // 3, 2 * cells // 3) else "normal"
+        edges = enumerate(getattr(published, kind))  # two into each node, in their own order
+        public_ops = {(op, source, 2 + k // 2): cell._ops[k] for k, (op, source) in edges}
+        for edge, module in zip(DARTS_V2.cells[kind].edges, own.graph.edges, strict=True):
+            modules.append((public_ops[edge.op, edge.source, edge.target], module.operation))
+    gradients = transfer(modules)
+    trained = nn.ModuleList([ours, head])
+    trained.to(device, dtype).to(memory_format=torch.channels_last)
+    theirs.to(device, dtype)
+
+    def their_logits(images: Tensor) -> Tensor:
+        return torch.cat([part for part in theirs(images) if part is not None], dim=1)
+
+    def our_logits(images: Tensor) -> Tensor:
+        features, auxiliary = ours.forward_cells(images)
+        logits: Tensor = ours.forward_head(features)
+        return torch.cat([logits, head(auxiliary)], dim=1) if ours.training else logits
+
+    return Network(theirs, their_logits), Network(trained, our_logits), gradients
 
 
-def race(
-    theirs: tuple[nn.Module, Callable[[Tensor], Tensor]],
-    ours: tuple[nn.Module, Callable[[Tensor], Tensor]],
-    options: argparse.Namespace,
-) -> str:
-    """Median time of a step of each, in turns."""
-    device = torch.device(options.device)
-    images = torch.randn(options.batch, 3, 32, 32, device=device)
-    labels = torch.randint(0, 10, (options.batch,), device=device)
-    steps = [
-        stepper(theirs, images, labels, "float32", graphs=False),
-        stepper(ours, images.contiguous(memory_format=torch.channels_last), labels, options.precision, options.graphs),
-    ]
-    seen: list[list[float]] = [[], []]
-    for run in range(options.runs + 3):
-        for step, times in zip(steps, seen, strict=True):
-            start = time.perf_counter()
-            step()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if run >= 3:
-                times.append(time.perf_counter() - start)
-    peer, own = (statistics.median(times) for times in seen)
-    ratio = f"ratio {own / peer:.2f} (batch {options.batch}, {options.runs} runs)"
-    return f"theirs {1000 * peer:.1f} ms, ours {1000 * own:.1f} ms, {ratio}"
+def difference(first: Tensor, second: Tensor) -> float:
+    """The largest difference over the largest value of the first."""
+    return float((first - second).detach().abs().max() / first.detach().abs().max())
 
 
-def stepper(
-    trained: Runner, images: Tensor, labels: Tensor, lower: precision.Precision, graphs: bool
-) -> Callable[[], None]:
-    """A step of a network: forward, backward, SGD."""
-    module, network = trained[0].to(images.device), trained[1]
-    parameters = list(module.parameters())
+def compare(twins: Twins, classes: int, side: int) -> Iterator[tuple[str, float]]:
+    """The differences in training, and, where statistics are kept, in evaluation, by name."""
+    images = torch.randn(4, 3, side, side, dtype=torch.float64)
+    labels = torch.randint(0, classes, (4,))
+    yield "logits in training", difference(*(n.logits(images) for n in twins[:2]))
+    for network in twins[:2]:
+        network.loss(images, labels, classes).backward()
+    yield "gradients", max(difference(theirs(), ours()) for theirs, ours in twins[2])
+    if any(True for _ in twins[1].module.buffers()):
+        for network in twins[:2]:
+            network.module.eval()
+        with torch.no_grad():
+            yield "logits in evaluation", difference(*(n.logits(images) for n in twins[:2]))
+
+
+def race(twins: Twins, options: argparse.Namespace) -> str:
+    """Times of a step of each, in turns, and their ratio, with quartiles."""
+    images = torch.randn(options.batch, 3, 32, 32, device=options.device)
+    channels_last = images.contiguous(memory_format=torch.channels_last)
+    theirs = build_step(twins[0], images, graphs=False)
+    ours = build_step(twins[1], channels_last, options.graphs)
+    theirs_seconds, ours_seconds = take_turns([theirs, ours], options.runs)
+    peer, _ = compared(theirs_seconds, theirs_seconds)
+    seconds, ratio = compared(ours_seconds, theirs_seconds)
+    return f"theirs {peer} s, ours {seconds} s, ratio {ratio}"
+
+
+def build_step(network: Network, images: Tensor, graphs: bool) -> Callable[[], None]:
+    """A step of a network (forward, backward, SGD), which waits until a GPU has done it."""
+    labels = torch.randint(0, 10, (len(images),), device=images.device)
+    parameters = list(network.module.parameters())
     optimiser = torch.optim.SGD(parameters, 0.025, 0.9)
+    graphed = graphed_step(parameters, images.device, graphs)
 
-    def run(x: Tensor, y: Tensor) -> Tensor:
-        with precision.lower(lower, x.device):
-            loss = F.cross_entropy(network(x), y)
+    def run(images: Tensor, labels: Tensor) -> Tensor:
+        loss = network.loss(images, labels, 10)
         loss.backward()
         return loss.detach()
 
-    recorder = runner(parameters, images.device, graphs)
-
     def step() -> None:
         optimiser.zero_grad()
-        recorder(run, images, labels)
+        graphed(run, images, labels)
         optimiser.step()
+        if images.is_cuda:
+            torch.cuda.synchronize()
 
     return step
 
 
-def supernet_report(name: str, network: type, primitives: list[str], options: argparse.Namespace) -> None:
-    """Equality and time of a peer's DARTS supernet under static parameters."""
-
-    def pair(dtype: torch.dtype) -> tuple[Any, Any, Any, Pairs]:
-        theirs = network(C=16, num_classes=10, layers=8, criterion=nn.CrossEntropyLoss())
-        config = SearchConfig(arm="darts", exclude=[])
-        supernet, arm = build_search(get_space("darts"), config, num_classes=10, seed=0)
-        weights = supernet_pairs(theirs, supernet, primitives)
-        copy(weights)
-        alphas = copy_alphas(theirs, arm, primitives)
-        if dtype == torch.float64:
-            for module in (theirs, supernet, arm):
-                module.double()
-            for alpha in (theirs.alphas_normal, theirs.alphas_reduce):
-                alpha.data = alpha.data.double()
-        return theirs.train(), supernet.train(), arm, weights + alphas
-
-    def logits_of(theirs: Any) -> Callable[[Tensor], Tensor]:
-        return lambda x: out[-1] if isinstance(out := theirs(x), tuple) else out
-
-    theirs, supernet, arm, pairs = pair(torch.float64)
-    print(f"{name}, supernet: {compare(logits_of(theirs), lambda x: supernet(x, arm)[0], pairs, 32)}")
-    theirs, supernet, arm, _ = pair(torch.float32)
-    arm.to(options.device)
-    for alpha in (theirs.alphas_normal, theirs.alphas_reduce):  # `to` does not know them
-        alpha.data = alpha.data.to(options.device)
-    print(f"{name}, supernet: {race((theirs, logits_of(theirs)), (supernet, lambda x: supernet(x, arm)[0]), options)}")
-    print(f"ours: {roofline(StepCase('supernet', 'darts', batch=options.batch, device=options.device))}")
-
-
-def network_report(name: str, folder: Path, options: argparse.Namespace) -> None:
-    """Equality and time of the peer's NetworkCIFAR with DARTS_V2."""
-    peer_module(folder, "model")  # darts_parity reads it from the same place
-
-    def pair() -> tuple[Any, Any, AuxiliaryHead, Pairs]:
-        theirs = darts_parity.public_network("cifar", 36, 20, 10)
-        ours = build_network(darts_parity.GENOTYPE, num_classes=10, channels=36, cells=20)
-        head = AuxiliaryHead(ours.auxiliary_channels, 10)
-        modules = darts_parity.pairs(theirs, ours, head)
-        for source, target in modules:
-            darts_parity.transfer(source, target)
-        found = [tensors for source, target in modules for tensors in both(source, target)]
-        return theirs, ours.to(memory_format=torch.channels_last), head.to(memory_format=torch.channels_last), found
-
-    theirs, ours, head, pairs = pair()
-    for module in (theirs, ours, head):
-        module.double()
-
-    def own(x: Tensor) -> Tensor:
-        features, auxiliary = ours.forward_cells(x)
-        return torch.cat([ours.forward_head(features), head(auxiliary)], dim=1)
-
-    print(f"{name}, NetworkCIFAR: {compare(lambda x: torch.cat(theirs(x), dim=1), own, pairs, 32)}")
-    for module in (theirs, ours):
-        module.eval()
-    images = torch.randn(4, 3, 32, 32, dtype=torch.float64)
-    with torch.no_grad():
-        print(f"{name}, NetworkCIFAR in evaluation: logits differ by {difference(theirs(images)[0], ours(images)):.1e}")
-    theirs, ours, _, _ = pair()
-    theirs._auxiliary = False
-    theirs.auxiliary_head.requires_grad_(False)
-    runners = (theirs.train(), lambda x: theirs(x)[0]), (ours.train(), ours)
-    print(f"{name}, NetworkCIFAR: {race(*runners, options)}")
-    case = StepCase("network", cell="darts_v2", channels=36, cells=20, batch=options.batch, device=options.device)
-    print(f"ours: {roofline(case)}")
-    if options.compile:
-        ours.compile_cells()
-        print(f"{name}, NetworkCIFAR, ours compiled: {race(*runners, options)}")
-
-
-def main() -> None:
-    """Compare with every peer that is given."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--darts", type=Path, help="checkout of quark0/darts")
-    parser.add_argument("--confopt", type=Path, help="checkout of automl/ConfigurableOptimizer")
-    parser.add_argument("--compile", action="store_true", help="time NetworkCIFAR with our cells compiled, too")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where steps are timed")
-    parser.add_argument("--precision", default="float32", help="ours; theirs is float32 (tf32, bfloat16)")
-    parser.add_argument("--graphs", action="store_true", help="on a GPU: ours is recorded and replayed")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--runs", type=int, default=5)
+def main() -> int:
+    """Compare, then time; exit code 1 where a difference is too large."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--darts", type=Path, required=True, metavar="CHECKOUT")
+    parser.add_argument("--runs", type=int, default=5, help="timed steps; 0 times nothing")
+    parser.add_argument("--batch", type=int, default=64, help="of a timed step")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of the timing")
+    parser.add_argument("--graphs", action="store_true", help="on a GPU: ours is replayed")
     options = parser.parse_args()
+    if not (options.darts / "cnn/model_search.py").is_file():
+        parser.error(f"{options.darts} is not a clone of https://github.com/quark0/darts")
+    sys.path.insert(0, str(options.darts / "cnn"))
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    # peers ask for CUDA as they are built; here they are moved afterwards, and to replace a method is what is meant
+    precision.lower("float32", torch.device(options.device))  # switches TF32 off
+    # the checkout asks for CUDA; its networks are moved here once they are built
     Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
-    nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
-    print(f"{cpu_name()}, {options.threads} threads, torch {torch.__version__}")
-    if options.darts:
-        folder = options.darts / "cnn"
-        primitives = peer_module(folder, "genotypes").PRIMITIVES
-        supernet_report("quark0/darts", peer_module(folder, "model_search").Network, primitives, options)
-        network_report("quark0/darts", folder, options)
-    if options.confopt:
-        sys.modules.setdefault("nasbench", MagicMock())  # what its package imports for another space and PyPI has not
-        search = peer_module(options.confopt / "src", "confopt.searchspace.darts.core.model_search")
-        supernet_report("confopt", search.Network, list(search.PRIMITIVES), options)
+    print(f"{cpu_name()}, {options.threads} threads, torch {torch.__version__}", flush=True)
+    worst = 0.0
+    for name in ("supernet", *SIZES):
+        exact = (torch.float64, "cpu")
+        twins = supernets(*exact) if name == "supernet" else networks(name, *exact)
+        *_, classes, side = SIZES.get(name, SIZES["cifar"])
+        for what, value in compare(twins, classes, side):
+            print(f"{name}: {what} differ by {value:.1e} of the largest", flush=True)
+            worst = max(worst, value)
+    if options.runs:
+        timed = (torch.float32, options.device)
+        print(f"supernet step: {race(supernets(*timed), options)}", flush=True)
+        print(f"final network step: {race(networks('cifar', *timed), options)}", flush=True)
+    return 1 if worst > LIMIT else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

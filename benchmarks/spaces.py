@@ -1,183 +1,150 @@
-"""Searches of DARTS-like spaces at CPU scale, and a short training of each cell found: RDARTS S1 to S4, and pairs against edges.
+"""Searches of DARTS-like spaces at CPU scale, and a short training of each decoded cell.
 
-    python benchmarks/spaces.py --root CIFAR                                                         S1 to S4, midas and darts
-    python benchmarks/spaces.py --root CIFAR --spaces rdarts-s2 rdarts-s4 --arms darts darts-pairs midas --seeds 0 1 2
+    python benchmarks/spaces.py --root CIFAR --seeds 0 1
+    python benchmarks/spaces.py --root CIFAR --spaces rdarts-s2 --methods midas darts-pairs darts
 
-CIFAR is the folder that holds cifar-10-batches-py. Searches are by SEARCH and decoded by the mean (eq. 14), cells trained by
-the recipe of benchmarks/short_training.py. One row for each finished search and training is appended to benchmarks/spaces.csv; rows
-that exist are skipped, and a search that was begun goes on from its last epoch. The table is printed at the end, and by itself
-where nothing is missing. Skips, noise and pools are counted over the 16 edges of both cells. The sub-network has the
-supernet's weights.
+By default the spaces are S1 to S4 of RDARTS (arXiv 1909.09656). Searches are by SEARCH and decoded
+by the mean; cells are trained by RECIPE of rows.py. A row for each search with its training is
+appended to spaces.csv; rows that exist are not run again, and a search that was stopped goes on
+from its last epoch. Prints a Markdown table and the paired differences of MIDAS. Skips, noise and
+pools are counted over the 16 edges of both cells; a sub-network has the supernet's weights.
 """
 
-import argparse
 import datetime
 import hashlib
 import itertools
-import multiprocessing
-import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import rows
 import torch
-from short_training import CACHE, short_training, short_training_images
 
-from midas.data.augment import AugmentConfig
-from midas.data.prepared import load_meta, load_split
-from midas.genotype import Genotype
-from midas.runs import seeding
-from midas.runs.checkpoint import Checkpoint, fingerprint
-from midas.runs.processes import end_with_parent
-from midas.search.bilevel import run_search
-from midas.search.config import DecodeConfig, SearchConfig
-from midas.search.selection import decode_seed
+from midas.data.config import AugmentConfig
+from midas.decode.config import DecodeConfig
+from midas.decode.evidence import evidence, read_supernet
+from midas.engine import seeding
+from midas.engine.checkpoint import Checkpoint, fingerprint
+from midas.search.bilevel_split import BilevelSplit
+from midas.search.config import SearchConfig
+from midas.search.run import run_search
 from midas.spaces import get_space
 
 ROWS = Path(__file__).parent / "spaces.csv"
 SEARCH = SearchConfig(
     exclude=[],  # S3 has `none`, and the published failures are of searches that may take it
-    patch_size=2,  # of images of 16, as 4 of 32
+    patch_size=2,  # of images of 16 pixels, as 4 of 32
     channels=8,
     cells=3,
     epochs=6,
     learning_rate=0.05,
     augment=AugmentConfig(pad=2, flip=True),
 )
-Job = tuple[str, str, int]  # space, arm, seed
+# a short name of SEARCH, by which the rows of other settings are left out
+SETTINGS = hashlib.sha256(SEARCH.model_dump_json(exclude_defaults=True).encode()).hexdigest()[:8]
+Job = tuple[str, str, int]  # space, method, seed
+Groups = dict[tuple[str, str], dict[int, dict[str, str]]]  # rows by space, method, and seed
 
 
-class Row(NamedTuple):
-    """One finished search and training; accuracies in percent."""
-
-    date: str
-    space: str
-    arm: str
-    seed: int
-    search: str  # a hash of the settings
-    genotype: str  # its hash
-    normal: str  # operations and the nodes they lead from and to
-    reduce: str
-    skips: int
-    noise: int
-    pools: int
-    supernet_accuracy: float
-    subnetwork_accuracy: float
-    parameters: int
-    macs: int
-    val_accuracy: float
-    test_accuracy: float
-    search_seconds: int
-    seconds: int  # of the training
-
-
-def settings() -> str:
-    """A short name of SEARCH."""
-    return hashlib.sha256(SEARCH.model_dump_json(exclude_defaults=True).encode()).hexdigest()[:8]
-
-
-def run(job: Job, root: str) -> Row:
-    """One search, its cell, and that cell's training, on one thread; runs in a process of its own."""
-    name, arm, seed = job
+def run(job: Job, root: str) -> rows.Row:
+    """One search, its cell, and the cell's training, on one thread; accuracies in percent."""
+    name, method_name, seed = job
     torch.set_num_threads(1)
     seeding.deterministic()
-    folder, start = short_training_images(root), time.perf_counter()
-    train, meta = load_split(folder / "train.safetensors"), load_meta(folder / "meta.json")
-    space, config = get_space(name), SEARCH.model_copy(update={"arm": arm})
-    print_ = fingerprint({"job": list(job), "search": config.model_dump(), "data": meta.fingerprint}, [])
-    checkpoint = Checkpoint(CACHE / "-".join([*map(str, job), print_[:12]]), print_)
-    result = run_search(space, config, train, meta, seed, checkpoint)
-    found = decode_seed(seed, space, result.supernet, result.arm, config, DecodeConfig(), train, meta)
-    seconds = round(time.perf_counter() - start)
-    trained = short_training(f"{name}, {arm}, seed {seed}", found.genotype, seed, folder)
+    splits, meta = rows.images(root)
+    start = time.perf_counter()
+    train = splits["train"]
+    config = SEARCH.model_copy(update={"method": method_name})
+    keys = {"search": config.model_dump(), "data": meta.fingerprint}
+    checkpoint = Checkpoint(rows.CACHE / "-".join(map(str, job)), fingerprint(keys, rows.CODE))
+    space = get_space(name)
+    supernet, method, _ = run_search(space, config, train, meta, seed, checkpoint)
+    half = BilevelSplit(train, config).architecture
+    how = DecodeConfig()
+    samples, genotype = read_supernet(space, supernet, method, config, how, half, meta)
+    values = evidence(seed, genotype, samples, space, supernet, method, how, half, meta)
+    search_seconds = round(time.perf_counter() - start)
+    trained = rows.train_cell(f"{name}, {method_name}, seed {seed}", genotype, seed, root)
     checkpoint.clear()
-    ops = [edge.op for cell in found.genotype.cells.values() for edge in cell.edges]
-    return Row(
-        date=datetime.date.today().isoformat(),
-        space=name,
-        arm=arm,
-        seed=seed,
-        search=settings(),
-        genotype=found.genotype.hash,
-        normal=edges(found.genotype, "normal"),
-        reduce=edges(found.genotype, "reduce"),
-        skips=ops.count("skip_connect"),
-        noise=ops.count("noise"),
-        pools=sum("pool" in op for op in ops),
-        supernet_accuracy=round(100 * found.supernet_accuracy, 2),
-        subnetwork_accuracy=round(100 * found.subnetwork_accuracy, 2),
-        search_seconds=seconds,
+    cells = {
+        kind: " ".join(f"{edge.op}:{edge.source}-{edge.target}" for edge in cell.edges)
+        for kind, cell in genotype.cells.items()
+    }
+    ops = [edge.op for cell in genotype.cells.values() for edge in cell.edges]
+    return {
+        "date": datetime.date.today().isoformat(),
+        "space": name,
+        "method": method_name,
+        "seed": seed,
+        "search": SETTINGS,
+        "genotype": genotype.hash,
+        **cells,
+        "skips": ops.count("skip_connect"),
+        "noise": ops.count("noise"),
+        "pools": values["pools"],
+        "supernet_accuracy": round(100 * values["supernet_accuracy"], 2),
+        "subnetwork_accuracy": round(100 * values["subnetwork_accuracy"], 2),
+        "search_seconds": search_seconds,
         **trained,
-    )
+    }
 
 
-def edges(genotype: Genotype, kind: str) -> str:
-    """A cell in one line."""
-    return " ".join(f"{edge.op}:{edge.source}-{edge.target}" for edge in genotype.cells[kind].edges)
-
-
-def finished(file: Path) -> dict[Job, dict[str, str]]:
-    """The rows of these settings."""
-    return {(row["space"], row["arm"], int(row["seed"])): row for row in rows.read(file) if row["search"] == settings()}
-
-
-def show(jobs: list[Job], file: Path) -> Iterator[str]:
-    """The table, as Markdown, and the paired differences of each space's arms."""
-    groups: dict[tuple[str, str], dict[int, dict[str, str]]] = defaultdict(dict)
-    for job, row in finished(file).items():
-        if job in jobs:
+def read(file: Path, jobs: Sequence[Job]) -> Groups:
+    """The rows of these jobs by SEARCH."""
+    groups: Groups = defaultdict(dict)
+    for row in rows.read(file):
+        job = (row["space"], row["method"], int(row["seed"]))
+        if row["search"] == SETTINGS and job in jobs:
             groups[job[:2]][job[2]] = row
-    yield "| space | arm | skips of 16 | noise | pools | sub-network | validation | test | each, test | search, training in s |"
-    yield "|---|---|---|---|---|---|---|---|---|---|"
-    for (space, arm), group in groups.items():
-        found = [group[seed] for seed in sorted(group)]
+    return groups
 
-        def each(key: str, found: list[dict[str, str]] = found) -> str:
-            return ", ".join(row[key] for row in found)
 
-        def mean(key: str, found: list[dict[str, str]] = found) -> str:
-            return rows.spread([float(row[key]) for row in found])
+def print_table(groups: Groups) -> None:
+    """Print a line for each space and method."""
+    print("| space | method | skips | noise | pools | sub-network | validation | test | each |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for name, group in groups.items():
+        listed = [group[seed] for seed in sorted(group)]
+        counts = [", ".join(row[key] for row in listed) for key in ("skips", "noise", "pools")]
+        means = [
+            rows.spread([float(row[f"{key}_accuracy"]) for row in listed])
+            for key in ("subnetwork", "val", "test")
+        ]
+        each = ", ".join(row["test_accuracy"] for row in listed)
+        print(f"| {' | '.join([*name, *counts, *means, each])} |")
 
-        yield (
-            f"| {space} | {arm} | {each('skips')} | {each('noise')} | {each('pools')} | {mean('subnetwork_accuracy')} "
-            f"| {mean('val_accuracy')} | {mean('test_accuracy')} | {each('test_accuracy')} "
-            f"| {mean('search_seconds')}, {mean('seconds')} |"
-        )
-    arms = dict.fromkeys(
-        ["midas", "darts-pairs", *(arm for _, arm in groups)]
-    )  # MIDAS's and the pair rule's stand first
-    for key in ("subnetwork_accuracy", "test_accuracy"):
-        yield f"\n{key}, paired difference, 95 % interval:"
-        for space in dict.fromkeys(space for space, _ in groups):
-            for first, second in itertools.combinations(arms, 2):
-                if (space, first) in groups and (space, second) in groups:
-                    one, other = (
-                        {seed: float(row[key]) for seed, row in groups[space, arm].items()} for arm in (first, second)
-                    )
-                    yield f"- {space}, {first} minus {second}: {rows.difference(one, other)}"
+
+def print_differences(groups: Groups, column: str) -> None:
+    """Print MIDAS minus each other method, space by space."""
+    print(f"\n{column}, paired difference, 95 % interval:")
+    values = {
+        name: {seed: float(row[column]) for seed, row in group.items()}
+        for name, group in groups.items()
+    }
+    for (space, method), other in values.items():
+        if method != "midas" and (space, "midas") in values:
+            text = rows.difference(values[space, "midas"], other)
+            print(f"- {space}, midas minus {method}: {text}")
 
 
 def main() -> None:
-    """Run what is missing, then show the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", required=True)
-    parser.add_argument("--spaces", nargs="+", default=[f"rdarts-s{number}" for number in (1, 2, 3, 4)])
-    parser.add_argument("--arms", nargs="+", default=["midas", "darts"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--rows", type=Path, default=ROWS, help="another file: what this project ran runs again")
+    """Run what is missing, then print."""
+    parser = rows.parser(__doc__, ROWS)
+    parser.add_argument("--spaces", nargs="+", default=[f"rdarts-s{n}" for n in (1, 2, 3, 4)])
+    parser.add_argument("--methods", nargs="+", default=["midas", "darts"])
     options = parser.parse_args()
-    short_training_images(options.root)
-    jobs = [(space, arm, seed) for seed in options.seeds for space in options.spaces for arm in options.arms]
-    with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn"), end_with_parent) as pool:
-        left = rows.missing(options.rows, jobs, finished(options.rows))
-        for future in as_completed([pool.submit(run, job, options.root) for job in left]):
-            rows.append(options.rows, future.result())
-    print("\n".join(show(jobs, options.rows)))
+    rows.images(options.root)
+    jobs = list(itertools.product(options.spaces, options.methods, options.seeds))
+    jobs.sort(key=lambda job: job[2])  # seed by seed
+    groups = read(options.rows, jobs)
+    done = [(*name, seed) for name, group in groups.items() for seed in group]
+    rows.run_missing(options, jobs, done, partial(run, root=options.root))
+    groups = read(options.rows, jobs)
+    print_table(groups)
+    for column in ("subnetwork_accuracy", "test_accuracy"):
+        print_differences(groups, column)
 
 
 if __name__ == "__main__":

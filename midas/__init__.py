@@ -1,20 +1,23 @@
-"""MIDAS: mosaic input-specific differentiable architecture search (arXiv 2602.17700), from images to a verified ONNX file.
+"""MIDAS: mosaic input-specific differentiable architecture search (arXiv 2602.17700).
 
-Importing the package registers its models with timm. The search, which a found network does not need, is imported only
-when one of its names is used.
+Importing the package registers its models with timm. The search, which a found network does not
+need, is imported when one of its names is first used.
 """
 
 import os
 from typing import Any
 
-if "OMP_WAIT_POLICY" not in os.environ:  # before torch: endless spinning stalls beside any busy process
+# before torch: OpenMP's endless spinning stalls beside any busy process
+if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-from midas import nets
+from midas import zoo
 from midas.genotype import Genotype, load_genotype
 from midas.nets.build import build_network
 
-_LAZY = {"run_search": "midas.search.bilevel", "decode": "midas.search.decode"}
+_LAZY = {"run_search": "midas.search.run", "decode": "midas.decode.decode"}
+
+__all__ = ["Genotype", "build_network", "decode", "load_genotype", "run_search", "zoo"]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,6 +27,3 @@ def __getattr__(name: str) -> Any:
 
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'midas' has no attribute {name!r}")
-
-
-__all__ = ["Genotype", "build_network", "decode", "load_genotype", "nets", "run_search"]

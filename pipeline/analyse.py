@@ -1,72 +1,113 @@
-"""Stage `analyse`: the paper's questions to the searches of all seeds. Nothing else depends on it."""
+"""Stage `analyse`: the paper's questions to the searches of all seeds. No other stage but the
+report reads it.
+"""
 
-from pipeline import layout
+from typing import Any
+
+from pipeline import paths
+from pipeline.summary_table import Fact, Summary
 
 SHOWN = 6  # images whose patches are kept for the report
 
 
-def command() -> None:
-    """Ask how well operations are told apart, what the pair rule is worth, and what the weights know of the class."""
-    from midas.analysis.patches import one_of_each_class, patch_rows, spread_rows
-    from midas.analysis.questions import analyse, weight_rows, without_pairs
+def command() -> Summary:
+    """Ask the searches the paper's questions."""
+    from midas.analysis.patch_weights import one_of_each_class
     from midas.data.prepared import Split, load_meta, load_split, save_split
-    from midas.runs import files, seeding
-    from midas.runs.summary import Fact, summarise
-    from midas.search.arms import DiscreteArm
-    from midas.search.config import DecodeConfig, SearchConfig
-    from midas.search.decode import decode, sample_weights
-    from midas.search.halves import Halves
-    from midas.search.monitor import accuracy, decode_batches
-    from midas.search.selection import agreement, decode_sample, decoded_cells
+    from midas.decode.evidence import agreement, decode_sample, load_evidence
+    from midas.engine import seeding
+    from midas.io import files
+    from midas.proxy.config import DecodeStageConfig
+    from midas.search.bilevel_split import BilevelSplit
+    from midas.search.config import SearchConfig
+    from pipeline import params
+
+    seeding.deterministic()
+    search = params.section("search", SearchConfig)
+    config = params.section("decode", DecodeStageConfig)
+    # where search.genotype names a cell nothing was searched, so there is nothing to ask
+    seeds = params.value("seeds", params.Seeds) if search.genotype is None else []
+    train = load_split(paths.DATA / "train.safetensors")
+    meta = load_meta(paths.DATA / "meta.json")
+    sample = decode_sample(BilevelSplit(train, search).architecture, config)
+    shown = one_of_each_class(sample, SHOWN)
+    batch = Split(sample.images[:256], sample.labels[:256])
+    entries = [
+        load_evidence(paths.written(paths.decoded(seed), f"decode@{seed}")) for seed in seeds
+    ]
+    tables: dict[str, list[dict[str, Any]]]
+    tables = {"cells": [], "weights": [], "patches": [], "spreads": []}
+    answers = [
+        _analyse_seed(entry, search, config, meta, sample, batch, shown, tables)
+        for entry in entries
+    ]
+    result = {
+        "method": search.method,
+        "patch_size": search.patch_size,
+        "samples": len(sample),
+        "agreement": round(agreement([entry["genotype"] for entry in entries]), 6),
+        "seeds": answers,
+    }
+    files.write_json(paths.ANALYSIS / "analysis.json", result)
+    for name, rows in tables.items():
+        files.write_csv(paths.ANALYSIS / f"{name}.csv", rows)
+    save_split(paths.ANALYSIS / "images.safetensors", shown)
+    columns = {f"seed {answer['seed']}": _facts(answer) for answer in answers}
+    return Summary("analyse", columns, paths.ANALYSIS)
+
+
+def _analyse_seed(
+    entry: dict[str, Any],
+    search: Any,
+    config: Any,
+    meta: Any,
+    sample: Any,
+    batch: Any,
+    shown: Any,
+    tables: dict[str, list[dict[str, Any]]],
+) -> dict[str, Any]:
+    """One seed's answers; its rows are added to the tables."""
+    from midas.analysis.paper_questions import analyse, weight_rows, without_pairs
+    from midas.analysis.patch_weights import patch_rows, spread_rows
+    from midas.decode.decode import decode, sample_weights
+    from midas.decode.evidence import entry_genotype
+    from midas.decode.monitor import accuracy, decode_batches
+    from midas.engine import seeding
+    from midas.search.methods import FixedCell
     from midas.search.store import load_search
     from midas.spaces import get_space
     from pipeline import params
 
-    seeding.deterministic()
-    space, config = get_space(params.value("space", str)), params.section("search", SearchConfig)
-    how, seeds = params.section("decode", DecodeConfig), params.value("seeds", list[int])
-    if config.genotype is not None:  # nothing was searched, so there is nothing to ask
-        seeds = []
-    train, meta = load_split(layout.DATA / "train.safetensors"), load_meta(layout.DATA / "meta.json")
-    searched, sample = space.without(config.exclude), decode_sample(Halves(train, config).architecture, how)
-    shown, batch = one_of_each_class(sample, SHOWN), Split(sample.images[:256], sample.labels[:256])
-    kept = decoded_cells(files.read_json(layout.written(layout.GENOTYPE / "decode.json", "decode")), searched)
-    found, cells, weights, patches, spreads = [], [], [], [], []
-    for seed in seeds:
-        path = layout.SEARCH / f"seed-{seed}" / "search.safetensors"
-        supernet, arm = load_search(path, space, config, len(meta.classes))
-        seeding.seed_torch(how.seed, "decode")  # as the decode stage: `noise` draws from here
-        samples = sample_weights(supernet, arm, decode_batches(sample, meta, how.batch_size))
-        answers, rules = analyse(samples, sample.labels), {}
-        for rule, weighed in (("pairs", samples), ("top-2", without_pairs(samples))):
-            cell = decode(weighed, searched, how.rule)
-            rules[rule] = round(accuracy(supernet, DiscreteArm(cell.cells), sample, meta, how.batch_size), 6)
-        found.append({"seed": seed, "subnetwork_accuracy": rules, **answers})
-        name = f"seed {seed}"
-        cells += [{"seed": name, **row} for row in answers["cells"]]
-        weights += [{"seed": name, **row} for row in weight_rows(samples, searched)]
-        patches += [{"seed": seed, **row} for row in patch_rows(supernet, arm, batch, shown, meta, kept[seed])]
-        spreads += [{"seed": seed, **row} for row in spread_rows(samples, searched, kept[seed])]
-    result = {
-        "arm": config.arm,
-        "patch_size": config.patch_size,
-        "samples": len(sample),
-        "agreement": round(agreement([kept[seed] for seed in seeds]), 6),
-        "seeds": found,
+    seed = entry["seed"]
+    space = get_space(params.value("space", str))
+    searched = space.without(search.exclude)
+    path = paths.search(seed) / "search.safetensors"
+    supernet, method = load_search(path, space, search, len(meta.classes))
+    seeding.seed_torch(config.seed, "decode")  # as the decode stage: `noise` draws from here
+    batches = decode_batches(sample, meta, config.batch_size)
+    samples = sample_weights(supernet, method, batches)
+    accuracies = {}
+    for rule, weights in (("pairs", samples), ("top-2", without_pairs(samples))):
+        cell = FixedCell(decode(weights, searched, config.aggregation).cells)
+        accuracies[rule] = round(accuracy(supernet, cell, sample, meta, config.batch_size), 6)
+    answers = analyse(samples, sample.labels)
+    kept = entry_genotype(entry, space)
+    name = f"seed {seed}"
+    tables["cells"] += [{"seed": name, **row} for row in answers["cells"]]
+    tables["weights"] += [{"seed": name, **row} for row in weight_rows(samples, searched)]
+    patches = patch_rows(supernet, method, batch, shown, meta, kept)
+    tables["patches"] += [{"seed": seed, **row} for row in patches]
+    spreads = spread_rows(samples, searched, kept)
+    tables["spreads"] += [{"seed": seed, **row} for row in spreads]
+    return {"seed": seed, "subnetwork_accuracy": accuracies, **answers}
+
+
+def _facts(answer: dict[str, Any]) -> dict[str, Any]:
+    """What is shown of one seed."""
+    accuracies = answer["subnetwork_accuracy"]
+    known = answer["class_accuracy"]
+    return {
+        "sub-network by the pair rule": Fact(accuracies["pairs"], ".1%"),
+        "by the two strongest edges": Fact(accuracies["top-2"], ".1%"),
+        "class predicted from the weights": None if known is None else Fact(known, ".1%"),
     }
-    files.write_json(layout.ANALYSIS / "analysis.json", result)
-    files.write_csv(layout.ANALYSIS / "cells.csv", cells)
-    files.write_csv(layout.ANALYSIS / "weights.csv", weights)
-    files.write_csv(layout.ANALYSIS / "patches.csv", patches)
-    files.write_csv(layout.ANALYSIS / "spreads.csv", spreads)
-    save_split(layout.ANALYSIS / "images.safetensors", shown)
-    columns = {
-        f"seed {entry['seed']}": {
-            "sub-network by the pair rule": Fact(entry["subnetwork_accuracy"]["pairs"], ".1%"),
-            "by the two strongest edges": Fact(entry["subnetwork_accuracy"]["top-2"], ".1%"),
-            "class predicted from the weights": known and Fact(known, ".1%"),
-        }
-        for entry in found
-        for known in [entry["class_accuracy"]]
-    }
-    summarise("analyse", columns, layout.ANALYSIS)

@@ -1,25 +1,29 @@
-"""The whole of params.yaml, checked when a stage begins: a mistake in what a later stage reads must not wait for it."""
+"""The check of the whole params.yaml when a stage begins: a mistake that a later stage would find
+must not wait for it.
+"""
 
 from typing import Any
 
-from pipeline import layout
+from pipeline import paths
 
 
-def everything(stage: str) -> None:
-    """Check every section that is there.
+def check_params(images_prepared: bool) -> None:
+    """Check every section of params.yaml.
 
     Args:
-        stage: which begins. All but ``data`` find the images prepared, so that batches can be held against them.
+        images_prepared: whether batches are compared with the number of prepared images, where they
+            are there.
 
     Raises:
-        ParamsError: a section is not known, a key or a value in one is not allowed, or a target's batch is larger than the
-            training split.
+        ParamsError: a section is unknown, a key or a value in one is not allowed, or a target's
+            batch is larger than the training split.
     """
     from midas.data.config import DataConfig
     from midas.deploy.export import ExportConfig
-    from midas.runs import files
-    from midas.runs.errors import ParamsError
-    from midas.search.config import DecodeConfig, SearchConfig
+    from midas.io import files
+    from midas.io.errors import ParamsError
+    from midas.proxy.config import DecodeStageConfig
+    from midas.search.config import SearchConfig
     from midas.train.config import TargetConfig
     from pipeline import params
 
@@ -28,7 +32,7 @@ def everything(stage: str) -> None:
         "space": str,
         "seeds": params.Seeds,
         "search": SearchConfig,
-        "decode": DecodeConfig,
+        "decode": DecodeStageConfig,
         "training_seeds": params.Seeds,
         "targets": dict[str, Any],
         "export": ExportConfig,
@@ -36,17 +40,21 @@ def everything(stage: str) -> None:
     }
     if not params.PARAMS.is_file():
         return  # the stage says where it runs
-    given = params.read()
-    for name in given:
+    sections = params.read()
+    for name in sections:
         if name not in kinds:
-            raise ParamsError(f"{params.PARAMS}: {name}: unknown section; allowed are {', '.join(kinds)}")
+            raise ParamsError(
+                f"{params.PARAMS}: {name}: unknown section; allowed are {', '.join(kinds)}"
+            )
         params.value(str(name), kinds[name])
-    meta = layout.DATA / "meta.json"
-    images = files.read_json(meta)["counts"]["train"] if stage != "data" and meta.is_file() else None
-    for target in given.get("targets", {}):
+    meta = paths.DATA / "meta.json"
+    images = None
+    if images_prepared and meta.is_file():
+        images = files.read_json(meta)["counts"]["train"]
+    for target in sections.get("targets", {}):
         batch = params.section(f"targets.{target}", TargetConfig).batch_size
         if images is not None and batch > images:
             raise ParamsError(
-                f"{params.PARAMS}: targets.{target}.batch_size: {batch} is more than the {images} training images; "
-                f"make it {images} or less"
+                f"{params.PARAMS}: targets.{target}.batch_size: {batch} is more than the {images} "
+                f"training images; make it {images} or less"
             )

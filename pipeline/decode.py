@@ -1,108 +1,85 @@
-"""Stage `decode`: from the searches of all seeds to one genotype, and the evidence for it."""
+"""Stage `decode@seed`: from one search to one cell, with the evidence for it and its proxy
+trainings.
+"""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline import layout
-
-if TYPE_CHECKING:
-    from midas.genotype import Genotype
-    from midas.search.selection import Decoded
+from pipeline import paths
+from pipeline.names import Seed
+from pipeline.summary_table import Fact, Summary
 
 
-def command() -> None:
-    """Decode every seed of params.yaml and keep the cell that does best (`midas.search.selection`)."""
+def command(seed: Seed) -> Summary:
+    """Decode one seed; proxy trainings compare its cell with others."""
     from midas.data.prepared import load_meta, load_split
-    from midas.runs import files, seeding, world
-    from midas.runs.summary import Fact, summarise
-    from midas.search.config import DecodeConfig, SearchConfig
-    from midas.search.given import given_genotype
-    from midas.search.selection import decode_seed, seed_rows, select, summary
+    from midas.decode.evidence import evidence, read_supernet
+    from midas.engine import seeding
+    from midas.engine.distributed import join
+    from midas.io import files
+    from midas.proxy.config import DecodeStageConfig
+    from midas.proxy.local_search import op_shares
+    from midas.proxy.run import result_rows, run_local_search
+    from midas.search.bilevel_split import BilevelSplit
+    from midas.search.config import SearchConfig
     from midas.search.store import load_search, steps_of
     from midas.spaces import get_space
-    from pipeline import params, provenance, stage
+    from pipeline import checkpoints, params
 
     seeding.deterministic()
-    space, config = get_space(params.value("space", str)), params.section("search", SearchConfig)
-    if (given := given_genotype(space, config, layout.GENOTYPE)) is not None:
-        _take(given)
-        return
-    how, seeds = params.section("decode", DecodeConfig), params.value("seeds", list[int])
-    images = [layout.DATA / "train.safetensors", layout.DATA / "meta.json"]
-    train, meta = load_split(images[0]), load_meta(images[1])
-    keys = {"space": space.name, "search": config.model_dump(), "decode": how.model_dump()}
-    found, checkpoints = [], []
-    with world.joined() as alone:
-        device = alone.device
-    for seed in seeds:
-        searched = layout.SEARCH / f"seed-{seed}" / "search.safetensors"
-        supernet, arm = load_search(searched, space, config, len(meta.classes))
-        supernet.to(device)
-        arm.to(device)
-        if how.refine is not None:  # short trainings take minutes
-            checkpoints.append(stage.checkpoint("decode", seed, keys, [*images, searched]))
-        kept = checkpoints[-1] if checkpoints else None
-        found.append(decode_seed(seed, space, supernet, arm, config, how, train, meta, kept))
-    chosen, evidence = select(found, space.without(config.exclude), how)
-    _save(chosen.genotype, provenance.collect(chosen.seed, meta.fingerprint))
-    files.write_json(layout.GENOTYPE / "decode.json", evidence)
-    steps = steps_of(layout.SEARCH / f"seed-{chosen.seed}")
-    files.write_json(layout.GENOTYPE / "metrics.json", summary(chosen, evidence, steps))
-    files.write_csv(layout.GENOTYPE / "seeds.csv", seed_rows(evidence, config))
-    columns = {
-        f"seed {one.seed}": {
-            "sub-network accuracy": Fact(entry["subnetwork_accuracy"], ".1%"),
-            "supernet accuracy": Fact(entry["supernet_accuracy"], ".1%"),
-            "skip connections": entry["skips"],
-            **_short(one),
-            "margin": Fact(entry["margin"], ".4f"),
-            "cell": one.genotype.hash[:12],
-            "edges that all seeds share": Fact(evidence["agreement"], ".0%") if one is chosen else None,
-            "kept": "yes" if one is chosen else "no",
-        }
-        for one, entry in zip(found, evidence["seeds"], strict=True)
-    }
-    summarise("decode", columns, layout.GENOTYPE)
-    for checkpoint in checkpoints:
+    search = params.section("search", SearchConfig)
+    config = params.section("decode", DecodeStageConfig)
+    out = paths.decoded(seed)
+    if search.genotype is not None:
+        files.write_json(out, {"seed": seed})
+        facts = {"decoded": "nothing: search.genotype names a cell"}
+        return Summary("decode", {f"seed {seed}": facts}, out.parent)
+    space = get_space(params.value("space", str))
+    searched = space.without(search.exclude)
+    inputs = [paths.DATA / "train.safetensors", paths.DATA / "meta.json"]
+    train = load_split(inputs[0])
+    meta = load_meta(inputs[1])
+    path = paths.search(seed) / "search.safetensors"
+    supernet, method = load_search(path, space, search, len(meta.classes))
+    with join() as distributed:
+        device = distributed.device
+    supernet.to(device)
+    method.to(device)
+    half = BilevelSplit(train, search).architecture
+    samples, genotype = read_supernet(searched, supernet, method, search, config, half, meta)
+    results = []
+    checkpoint = None
+    if config.proxy is not None:
+        keys = {"space": space.name, "search": search.model_dump(), "decode": config.model_dump()}
+        checkpoint = checkpoints.checkpoint("decode", seed, keys, [*inputs, path])
+        count = min(config.samples, len(half))
+        shares = op_shares(samples, searched, config.aggregation, count)
+        results = run_local_search(
+            genotype, shares, searched, search, config.proxy, train, meta, seed, checkpoint, device
+        )
+        genotype = results[-1].genotype
+    value = evidence(seed, genotype, samples, searched, supernet, method, config, half, meta)
+    value["steps"] = steps_of(paths.search(seed))
+    if results:
+        value["score"] = -round(results[-1].objective, 6)
+        value["score_of"] = "objective of the proxy trainings, negated"
+        value["proxy_trainings"] = result_rows(results)
+    files.write_json(out, value)
+    if checkpoint is not None:
         checkpoint.clear()
+    facts = {**_facts(value), "cell": genotype.hash[:12]}
+    return Summary("decode", {f"seed {seed}": facts}, out.parent)
 
 
-def _short(one: "Decoded") -> dict[str, Any]:
-    """What short trainings say of a seed's cell, where there were any."""
-    from midas.runs.summary import Fact
-
-    if not one.trainings:
-        return {}
-    kept = one.trainings[-1]
-    return {
-        "after its last short training": Fact(kept.accuracy, ".1%"),
-        "its loss there, with what a small network pays": Fact(kept.counts, ".3f"),
+def _facts(value: dict[str, Any]) -> dict[str, Any]:
+    """What is shown of one seed."""
+    facts: dict[str, Any] = {
+        "sub-network accuracy": Fact(value["subnetwork_accuracy"], ".1%"),
+        "supernet accuracy": Fact(value["supernet_accuracy"], ".1%"),
+        "skip connections": value["skips"],
+        "margin": Fact(value["margin"], ".4f"),
     }
-
-
-def _take(genotype: "Genotype") -> None:
-    """The same files for a cell that the parameters name; there is no evidence for it."""
-    from midas.data.prepared import load_meta
-    from midas.runs import files
-    from midas.runs.summary import summarise
-    from midas.search.given import SEEDS, no_evidence
-    from pipeline import provenance
-
-    evidence, metrics = no_evidence()
-    _save(genotype, provenance.collect(None, load_meta(layout.DATA / "meta.json").fingerprint))
-    files.write_json(layout.GENOTYPE / "decode.json", evidence)
-    files.write_json(layout.GENOTYPE / "metrics.json", metrics)
-    files.write_text(layout.GENOTYPE / "seeds.csv", SEEDS)
-    summarise("decode", {"given": {"cell": genotype.hash[:12], "space": genotype.space}}, layout.GENOTYPE)
-
-
-def _save(genotype: "Genotype", origin: dict[str, Any]) -> None:
-    """The cell, where it comes from, its operations counted, and its picture."""
-    from midas.genotype import save_genotype
-    from midas.report.drawing import draw_svg
-    from midas.runs import files
-    from midas.search.selection import operation_counts
-
-    save_genotype(layout.GENOTYPE / "genotype.json", genotype)
-    files.write_json(layout.GENOTYPE / "provenance.json", origin)
-    files.write_csv(layout.GENOTYPE / "operations.csv", operation_counts(genotype))
-    files.write_text(layout.GENOTYPE / "cells.svg", draw_svg(genotype))
+    if value["proxy_trainings"]:
+        kept = value["proxy_trainings"][-1]
+        facts["accuracy of the last proxy training"] = Fact(kept["accuracy"], ".1%")
+        facts["objective: loss with the size prior"] = Fact(kept["objective"], ".3f")
+    return facts

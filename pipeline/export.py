@@ -1,37 +1,39 @@
 """Stage `export@target`: from a model folder to a verified ONNX file in it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from pipeline import layout
+from pipeline import paths
 from pipeline.names import Target
+from pipeline.summary_table import Fact, Summary
 
 
 def command(
     target: Target,
     *,
     triton: Annotated[
-        Path | None, typer.Option(help="Write the exported model into this Triton repository, and do nothing else.")
+        Path | None, typer.Option(help="Only write the model into this Triton repository.")
     ] = None,
     web: Annotated[
-        Path | None, typer.Option(help="Write a web page that runs the exported model, and do nothing else.")
+        Path | None, typer.Option(help="Only write a web page that runs the model.")
     ] = None,
     ort_web: Annotated[
-        Path, typer.Option(help="The folder dist of the npm package onnxruntime-web, for --web.")
+        Path, typer.Option(help="Folder dist of the npm package onnxruntime-web, for --web.")
     ] = Path("node_modules/onnxruntime-web/dist"),
-) -> None:
-    """Write models/TARGET/model.onnx, proved equal to the network on the validation images, and predict.py."""
+) -> Summary | None:
+    """Write model.onnx, proved equal to the network, and predict.py."""
+    folder = paths.MODELS / target
     if triton or web:
-        _package(layout.MODELS / target, triton, web, ort_web)
-    else:
-        _export(target)
+        _package(folder, triton, web, ort_web)
+        return None
+    return _export(target, folder)
 
 
 def _package(folder: Path, triton: Path | None, web: Path | None, ort_web: Path) -> None:
-    """What was exported, where it is served from."""
-    from midas.deploy.packages import write_triton, write_web
+    """Copy what was exported to where it is served from."""
+    from midas.deploy.serving import write_triton, write_web
 
     if triton:
         print(write_triton(folder, triton))
@@ -40,49 +42,45 @@ def _package(folder: Path, triton: Path | None, web: Path | None, ort_web: Path)
         print(f"{page}: serve it by `python -m http.server --directory {web}`")
 
 
-def _export(target: str) -> None:
+def _export(target: str, folder: Path) -> Summary:
     """The stage."""
-    from midas.bench.latency import latency
     from midas.data.prepared import load_meta, load_split
     from midas.deploy.export import ExportConfig
-    from midas.deploy.folder import open_model_folder
-    from midas.deploy.ship import MODEL, find_variants, ship
-    from midas.runs import files
-    from midas.runs.summary import Fact, summarise
+    from midas.deploy.export_folder import ship
+    from midas.deploy.latency import measure_latency
     from pipeline import params
 
-    folder = layout.MODELS / target
     config = params.section("export", ExportConfig)
-    split, meta = load_split(layout.DATA / "val.safetensors"), load_meta(layout.DATA / "meta.json")
-    training = load_split(layout.DATA / "train.safetensors").images if "int8" in config.variants else None
-    parity = ship(folder, config, split, meta, _version(), training)
-    model = open_model_folder(folder)[0]
-    times = latency(model, folder / MODEL, (3, meta.size, meta.size), variants=find_variants(folder))
-    files.write_json(folder / "latency.json", {**times, "sha256": parity["sha256"]})
-    one = times["results"][0]
-    columns = {
+    split = load_split(paths.DATA / "val.safetensors")
+    meta = load_meta(paths.DATA / "meta.json")
+    calibration = None
+    if "int8" in config.variants:
+        calibration = load_split(paths.DATA / "train.safetensors").images
+    parity = ship(folder, config, split, meta, _version(), calibration)
+    first = measure_latency(folder)["results"][0]
+    columns: dict[str, Any] = {
         target: {
             "size": Fact(parity["bytes"] / 1e6, ".2f", " MB"),
             "validation images compared": parity["images"],
             "same class on": Fact(parity["class_agreement"], ".2%"),
             "largest difference, of the range": Fact(parity["relative_difference"], ".1e"),
-            "one image, ONNX Runtime": Fact(one["onnxruntime"]["p50_ms"], ".2f", " ms"),
-            "one image, torch": Fact(one["torch"]["p50_ms"], ".2f", " ms"),
+            "one image, ONNX Runtime": Fact(first["onnxruntime"]["p50_ms"], ".2f", " ms"),
+            "one image, torch": Fact(first["torch"]["p50_ms"], ".2f", " ms"),
         }
     }
-    for kind, found in parity.get("variants", {}).items():
+    for kind, variant in parity.get("variants", {}).items():
         columns[kind] = {
-            "size": Fact(found["bytes"] / 1e6, ".2f", " MB"),
-            "same class on": Fact(found["class_agreement"], ".2%"),
-            "validation accuracy lost": Fact(found["accuracy_loss"], ".2%"),
+            "size": Fact(variant["bytes"] / 1e6, ".2f", " MB"),
+            "same class on": Fact(variant["class_agreement"], ".2%"),
+            "validation accuracy lost": Fact(variant["accuracy_loss"], ".2%"),
             "may lose": Fact(config.max_accuracy_loss, ".2%"),
-            "shipped": "yes" if found["shipped"] else "no",
+            "shipped": "yes" if variant["shipped"] else "no",
         }
-    summarise("export", columns, folder)
+    return Summary("export", columns, folder)
 
 
 def _version() -> str:
-    """This package's version, or a word for a clone that was not installed."""
+    """This package's version, or a word for a clone that is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -6,23 +6,26 @@ import subprocess
 import sys
 from pathlib import Path
 
-# What torchrun may be told here. Programs in place of ours, and rendezvous with other machines (which send each other
-# pickles), are for the command line of who trusts them: docs/devices.md.
-_OPTIONS = {"--max-restarts", "--nproc-per-node"}
-_FLAGS = {"--standalone"}
+# torchrun's options that a params.yaml may set. Programs in place of ours, and rendezvous with
+# other machines (which send
+# each other pickles), are for the command line of someone who trusts them: docs/devices.md.
+OPTIONS = {"--max-restarts", "--nproc-per-node"}
+FLAGS = {"--standalone"}
 
 
-def launched(*command: str) -> bool:
-    """Run this command under torchrun where params.yaml says `launcher: torchrun ARGUMENTS` and torchrun has not yet.
+def launch(*command: str) -> bool:
+    """Run this command under torchrun where params.yaml says `launcher: torchrun ARGUMENTS` and
+    torchrun has not yet.
 
     Returns:
-        Whether that was done, so that there is nothing left to do here.
+        Whether it did, so that nothing is left to do here.
 
     Raises:
-        ParamsError: the parameter asks for another program, or for an option of torchrun that could start one.
-        MidasError: a process of it failed; its own message stands above.
+        ParamsError: the parameter asks for another program, or for an option of torchrun that could
+            start one.
+        MidasError: a process of it failed; that process's own message stands above.
     """
-    from midas.runs.errors import MidasError, ParamsError  # here: `--help` must not import midas
+    from midas.io.errors import MidasError, ParamsError  # here: `--help` must not import midas
     from pipeline import params
 
     try:
@@ -31,38 +34,44 @@ def launched(*command: str) -> bool:
         raise ParamsError(f"{params.PARAMS}: launcher: cannot be read ({error})") from error
     if words == ["none"] or "TORCHELASTIC_RUN_ID" in os.environ:
         return False
-    if (fault := _unfit(words)) is not None:
+    unfit = _unfit_word(words)
+    if unfit is not None:
         raise ParamsError(
-            f"{params.PARAMS}: launcher: {fault!r} is not allowed; none, or torchrun with {', '.join(sorted(_OPTIONS | _FLAGS))}"
+            f"{params.PARAMS}: launcher: {unfit!r} is not allowed; none, or torchrun with "
+            f"{', '.join(sorted(OPTIONS | FLAGS))}"
         )
-    # the root of the clone must be importable, where a console script puts its own folder first
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
+    # the root of the clone must be importable; a console script puts its own folder first
+    python_path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", *words[1:]]
-    # it inherits the stage's lock, which holds as long as one of the two lives
-    process = subprocess.Popen([*torchrun, "-m", "pipeline", *command], env=environment, close_fds=False)
+    # torchrun inherits the stage's lock, which holds as long as one of the two processes lives
+    process = subprocess.Popen(
+        [*torchrun, "-m", "midas_cli", *command],
+        env={**os.environ, "PYTHONPATH": python_path},
+        close_fds=False,
+    )
     try:
         code = process.wait()
-    except BaseException:  # a signal: the workers write their checkpoint, for which torchrun gives them 30 s
+    except BaseException:  # a signal: torchrun gives the workers 30 s for their checkpoint
         process.terminate()
         process.wait()
         raise
     if code:
         raise MidasError(
-            f"{' '.join(command)}: a process under torchrun failed (exit code {code}), its message stands above; "
-            "checkpoints hold what was done: mend it and run again"
+            f"{' '.join(command)}: a process under torchrun failed (exit code {code}), its message "
+            "stands above; checkpoints hold what was done: mend it and run again"
         )
     return True
 
 
-def _unfit(words: list[str]) -> str | None:
+def _unfit_word(words: list[str]) -> str | None:
     """The first word that is not `torchrun`, an allowed option of it, or such an option's value."""
     if not words or words[0] != "torchrun":
         return words[0] if words else ""
     rest = iter(words[1:])
     for word in rest:
-        name, given, _ = word.replace("_", "-").partition("=")
-        if name in _OPTIONS and not given:
+        name, equals, _ = word.replace("_", "-").partition("=")
+        if name in OPTIONS and not equals:
             next(rest, None)  # its value
-        elif name not in (_OPTIONS if given else _FLAGS):
+        elif name not in (OPTIONS if equals else FLAGS):
             return word
     return None

@@ -1,6 +1,8 @@
-"""Which run of a stage a command is for: a target, a seed, or both, plainly or as DVC names it (``build@digits``).
+"""Which run of a stage a command is for: a target, a seed, or both; plainly or as DVC names it
+(``build@digits``).
 
-dvc.yaml hands over ``$DVC_STAGE``, so that no text of params.yaml ever becomes part of a shell's command line.
+dvc.yaml hands over ``$DVC_STAGE``, so that no text of params.yaml becomes part of a shell's command
+line.
 """
 
 import re
@@ -26,18 +28,19 @@ def target(text: str) -> str:
     """The target in ``digits`` or ``build@digits``.
 
     Raises:
-        ParamsError: it is no name that a folder and a DVC stage can have.
+        ParamsError: a folder and a DVC stage cannot have that name.
     """
-    return checked(_item(text))
+    return check_target(_item(text))
 
 
-def checked(name: str) -> str:
+def check_target(name: str) -> str:
     """A target's name as params.yaml has it; raises as `target` does."""
     if not _TARGET.fullmatch(name):
-        from midas.runs.errors import ParamsError  # here: `--help` must not import midas
+        from midas.io.errors import ParamsError  # here: `--help` must not import midas
 
         raise ParamsError(
-            f"targets: {name[:80]!r} is no name for a target; it takes up to 64 letters, digits, _ and -, no _ or - first"
+            f"targets: {name[:80]!r} is not a target's name; a name has up to 64 letters, digits, "
+            "_ and -, and begins with a letter or a digit"
         )
     return name
 
@@ -51,20 +54,24 @@ def seed(text: str) -> int:
 
 
 def training(text: str, number: int | None = None) -> Training:
-    """The training in ``train@digits-0``, or of a target and a seed; without a seed, the first of `training_seeds`.
+    """The training in ``train@digits-0``, or of a target and a seed; by default the first of
+    `training_seeds`.
 
-    DVC joins the two by a hyphen, which a target's name may hold too: the seed is what stands behind the last one.
+    DVC joins the two by a hyphen, which a target's name may hold too: the seed stands behind the
+    last one.
 
     Raises:
         ParamsError: as `target`, or `training_seeds` is missing or empty.
     """
     if "@" in text:
-        name, joined, own = _item(text).rpartition("-")
-        if not joined or number is not None:
-            fault = "names its seed already" if joined else "names no seed"
-            raise typer.BadParameter(f"{text[:80]!r} {fault}; say TARGET SEED, or train@TARGET-SEED")
-        return Training(checked(name), seed(own))
-    name = checked(text)
+        name, hyphen, own_seed = _item(text).rpartition("-")
+        if not hyphen or number is not None:
+            fault = "names its seed already" if hyphen else "names no seed"
+            raise typer.BadParameter(
+                f"{text[:80]!r} {fault}; say TARGET SEED, or train@TARGET-SEED"
+            )
+        return Training(check_target(name), seed(own_seed))
+    name = check_target(text)
     if number is None:
         from pipeline import params  # here: `--help` must not import midas
 
@@ -73,11 +80,19 @@ def training(text: str, number: int | None = None) -> Training:
 
 
 def _item(text: str) -> str:
-    """What stands behind the first @, or all of a text without one: a hostile name may hold another."""
+    """What stands behind the first @, or all of a text without one; a hostile name may hold
+    another.
+    """
     return text.partition("@")[2] if "@" in text else text
 
 
-Target = Annotated[str, typer.Argument(parser=target, help="One of `targets` in params.yaml, or its stage in DVC.")]
-Seed = Annotated[int, typer.Argument(parser=seed, help="One of `seeds` in params.yaml, or its stage in DVC.")]
-TrainingTarget = Annotated[str, typer.Argument(help="One of `targets`, or the training's stage in DVC.")]
-TrainingSeed = Annotated[int | None, typer.Argument(parser=seed, help="One of `training_seeds`; the first by default.")]
+Target = Annotated[
+    str, typer.Argument(parser=target, help="One of `targets`, or its stage in DVC.")
+]
+Seed = Annotated[int, typer.Argument(parser=seed, help="One of `seeds`, or its stage in DVC.")]
+TrainingTarget = Annotated[
+    str, typer.Argument(help="One of `targets`, or the training's stage in DVC.")
+]
+TrainingSeed = Annotated[
+    int | None, typer.Argument(parser=seed, help="One of `training_seeds`; the first by default.")
+]

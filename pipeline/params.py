@@ -1,22 +1,31 @@
-"""Reading params.yaml: each section is checked by the typed configuration of the room that uses it."""
+"""Reading params.yaml: the typed configuration of each section checks it."""
 
 import reprlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from midas.runs import files
-from midas.runs.errors import MidasError, ParamsError
+from midas.io import files
+from midas.io.errors import MidasError, ParamsError
 
 Config = TypeVar("Config", bound=BaseModel)
 PARAMS = Path("params.yaml")
 MAX_BYTES = 2**20
+MAX_ERRORS = 5  # that one message names
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-_NAMED = 5  # faults that an error names
-_SHORT = reprlib.Repr()  # of values, however much a few YAML aliases stand for
-_SHORT.maxlevel, _SHORT.maxstring = 2, 80
+RENAMED = {
+    "search.arm": "search.method",
+    "decode.rule": "decode.aggregation",
+    "decode.refine": "decode.proxy",
+    "decode.proxy.capacity": "decode.proxy.size_prior",
+}
+REMOVED = ("second_order", "partial", "separate_keys", "uniform_start", "detach_keys")
+_short_repr = reprlib.Repr()  # of values, however much a few YAML aliases stand for
+_short_repr.maxlevel = 2
+_short_repr.maxstring = 80
 
 
 def read(path: Path = PARAMS) -> dict[str, Any]:
@@ -26,37 +35,40 @@ def read(path: Path = PARAMS) -> dict[str, Any]:
         ParamsError: the file is missing, larger than 1 MiB, is not YAML, or is not a mapping.
     """
     try:
-        value = yaml.safe_load(files.read_text(path, MAX_BYTES))
+        content = yaml.safe_load(files.read_text(path, MAX_BYTES))
     except FileNotFoundError as error:
-        raise ParamsError(f"{path}: there is no such file here; stages run in the root of the clone") from error
+        raise ParamsError(
+            f"{path}: there is no such file here; stages run in the root of the clone"
+        ) from error
     except MidasError as error:
         raise ParamsError(str(error)) from error
-    except Exception as error:  # beside its own YAMLError, the reader lets through what a broken date or tag raises
+    except Exception as error:  # a broken date or tag raises other errors than YAML's own
         fault = " ".join(str(error).split()) or type(error).__name__
         raise ParamsError(f"{path}: is not readable as YAML ({fault[:300]})") from error
-    if not isinstance(value, dict):
+    if not isinstance(content, dict):
         raise ParamsError(f"{path}: must be a mapping of sections")
-    return value
+    return content
 
 
 def value(name: str, kind: Any, path: Path = PARAMS) -> Any:
     """The checked value under a dotted name, e.g. ``value("seeds", list[int])``.
 
     Raises:
-        ParamsError: it is missing or not of that type; the message names the key, the value and what is allowed.
+        ParamsError: the value is missing or not of that type; the message names key, value and what
+            is allowed.
     """
     node: Any = read(path)
     for part in name.split("."):
         if not isinstance(node, dict) or part not in node:
-            known = (
-                f"; {name.rpartition('.')[0] or path} has {', '.join(map(str, node))}" if isinstance(node, dict) else ""
-            )
+            known = ""
+            if isinstance(node, dict):
+                known = f"; {name.rpartition('.')[0] or path} has {', '.join(map(str, node))}"
             raise ParamsError(f"{path}: {name}: is missing{known}")
         node = node[part]
     try:
         return TypeAdapter(kind).validate_python(node)
     except ValidationError as error:
-        raise ParamsError(f"{path}: {'; '.join(_lines(name, kind, error))}") from error
+        raise ParamsError(f"{path}: {'; '.join(_messages(name, kind, error))}") from error
 
 
 def training_seeds(path: Path = PARAMS) -> list[int]:
@@ -71,13 +83,28 @@ def section(name: str, config: type[Config], path: Path = PARAMS) -> Config:
     return result
 
 
-def _lines(name: str, kind: Any, error: ValidationError) -> list[str]:
-    """For each fault: the key, the value, and what is allowed."""
+def _messages(name: str, kind: Any, error: ValidationError) -> list[str]:
+    """For each error: the key, the value, and what is allowed."""
     lines = []
-    for fault in error.errors()[:_NAMED]:
-        key = ".".join([name, *map(str, fault["loc"])])
-        if fault["type"] == "extra_forbidden" and hasattr(kind, "model_fields"):
-            lines.append(f"{key}: unknown key; allowed are {', '.join(kind.model_fields)}")
+    for detail in error.errors()[:MAX_ERRORS]:
+        key = ".".join([name, *map(str, detail["loc"])])
+        if detail["type"] != "extra_forbidden":
+            value = _short_repr.repr(detail["input"])
+            lines.append(f"{key}: {value} is not allowed: {detail['msg']}")
+        elif key in RENAMED:
+            lines.append(f"{key}: is called {RENAMED[key]} now")
+        elif name == "search" and detail["loc"][-1] in REMOVED:
+            lines.append(f"{key}: was removed; docs/learned.md says why")
         else:
-            lines.append(f"{key}: {_SHORT.repr(fault['input'])} is not allowed: {fault['msg']}")
+            allowed = config_in(kind, detail["loc"][:-1]).model_fields
+            lines.append(f"{key}: unknown key; allowed are {', '.join(allowed)}")
     return lines
+
+
+def config_in(config: type[BaseModel], names: Sequence[int | str]) -> type[BaseModel]:
+    """The configuration of a section inside another, e.g. of `proxy` inside `decode`."""
+    for name in names:
+        annotation = config.model_fields[str(name)].annotation
+        kinds = (annotation, *get_args(annotation))  # such as ProxyConfig | None
+        config = next(k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
+    return config

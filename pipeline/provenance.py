@@ -1,4 +1,4 @@
-"""Where a genotype came from: written beside it, never into it, since DVC hashes the genotype's bytes."""
+"""Where a genotype came from. It stands beside the genotype, whose bytes DVC hashes."""
 
 import hashlib
 import json
@@ -8,29 +8,34 @@ from typing import Any
 import numpy
 import torch
 
-from midas.runs.checkpoint import fingerprint
+from midas.engine.checkpoint import fingerprint
 from pipeline import params
 
-PACKAGE = Path("midas")
-SECTIONS = ("space", "seeds", "search", "decode")  # what a genotype follows from
+ROOMS = [Path("midas", room) for room in ("data", "decode", "proxy", "search", "spaces")]
+SECTIONS = ("space", "seeds", "search", "decode")  # a genotype follows from them
 
 
 def collect(kept_seed: int | None, data_fingerprint: str) -> dict[str, Any]:
-    """Parameters' hash, seeds, data fingerprint, code version, library versions; no dates and no paths.
+    """The hash of the parameters, seeds, fingerprints of data and code, and library versions; no
+    dates and no paths.
 
-    `kept_seed` is None for a cell that was not searched, of which the parameters name the file, without its folder.
+    Args:
+        kept_seed: None for a cell that was not searched; of its file the name is kept, without the
+            folder.
+        data_fingerprint: of the images.
     """
     everything = params.read()
     parameters = {name: everything.get(name) for name in SECTIONS}
     search = dict(parameters["search"] or {})
     if search.get("genotype"):
         parameters["search"] = {**search, "genotype": Path(search["genotype"]).name}
+    text = json.dumps(parameters, sort_keys=True)
     return {
         "parameters": parameters,
-        "parameters_hash": hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest(),
+        "parameters_hash": hashlib.sha256(text.encode()).hexdigest(),
         "seeds": everything.get("seeds"),
         "kept_seed": kept_seed,
         "data_fingerprint": data_fingerprint,
-        "code_fingerprint": fingerprint({}, [PACKAGE / room for room in ("search", "spaces", "data", "runs")]),
+        "code_fingerprint": fingerprint({}, ROOMS),
         "versions": {"torch": torch.__version__, "numpy": numpy.__version__},
     }

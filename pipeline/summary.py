@@ -1,91 +1,64 @@
 """`midas summary`: what the last run left, in two short tables. `make repro` ends with it."""
 
-from pathlib import Path
 from typing import Any
 
-from pipeline import layout
+from pipeline import paths
+from pipeline.summary_table import Fact, Summary
+
+SHORT = 5_000  # steps; the cell of a shorter search says little on its own
 
 
 def command() -> None:
-    """Show how the search agreed and, for each target, its accuracies, parity, size and latency; and what to do next."""
-    from midas.runs import files
-    from midas.runs.progress import form
-    from midas.runs.summary import Fact, summarise
-    from pipeline import params, versions
+    """Show what the last run left."""
+    from midas.io import files
+    from pipeline import console, params, versions
 
     targets = params.value("targets", dict[str, Any])
-    found = files.read_json(layout.written(layout.GENOTYPE / "metrics.json"))
-    if found["seeds"]:
-        facts = {
-            "steps a seed": found["steps"],
-            **({"edges that all seeds share": Fact(found["agreement"], ".0%")} if found["seeds"] > 1 else {}),
-            "margin between the best two operations": Fact(found["margin"], ".4f"),
-            "kept": f"seed {found['kept_seed']}",
-        }
-        summarise("search", {f"{found['seeds']} seeds": facts}, layout.GENOTYPE / "cells.svg", always=True)
-    summarise("model", {target: _facts(target) for target in targets}, layout.MODELS, always=True)
-    if form() != "json":
-        said = f"{_short(found)}{versions.warning()}{_report()}"
-        print(f"{said}\nTry it: python {layout.MODELS / next(iter(targets))}/predict.py IMAGE...")
-
-
-def _short(found: dict[str, Any]) -> str:
-    """A word of caution where the search was too short to be believed on its own."""
-    return "A short search: see README, 'How far to trust a search'.\n" if 0 < found["steps"] < 5_000 else ""
-
-
-def _report() -> str:
-    """Where the report is, or how to make it: DVC does not bring it back from the cache, since it shows times."""
-    page = layout.REPORT / "index.html"
-    return f"The report: {page}" if page.is_file() else f"The report: `midas report` writes {page}"
+    search = files.read_json(paths.written(paths.GENOTYPE / "metrics.json"))
+    selected = files.read_json(paths.GENOTYPE / "select.json")
+    models = {target: _facts(target) for target in targets}
+    seeds = len(selected["seeds"])
+    if seeds:
+        facts: dict[str, Any] = {"steps a seed": search["steps"]}
+        if seeds > 1:
+            facts["edges that all seeds share"] = Fact(search["agreement"], ".0%")
+        facts["margin between the best two operations"] = Fact(search["margin"], ".4f")
+        facts["kept"] = f"seed {selected['kept_seed']}"
+        columns = {"1 seed" if seeds == 1 else f"{seeds} seeds": facts}
+        console.show(Summary("search", columns, paths.GENOTYPE), always=True)
+    console.show(Summary("model", models, paths.MODELS), always=True)
+    if console.form() == "json":
+        return
+    if 0 < search["steps"] < SHORT:
+        print("A short search: docs/method.md says what to expect of it.")
+    print(versions.warning(), end="")
+    # DVC does not bring the page back from its cache, since it shows times
+    page = paths.REPORT / "index.html"
+    print(f"The report: {page}" if page.is_file() else f"`midas report` writes {page}")
+    print(f"Try it: python {paths.MODELS / next(iter(targets))}/predict.py IMAGE...")
 
 
 def _facts(target: str) -> dict[str, Any]:
     """One target's column of the table."""
-    from midas.runs import files
-    from midas.runs.summary import Fact
+    from midas.deploy.latency import known_latency
+    from midas.io import files
+    from pipeline.build import deviation_text
 
-    folder = layout.MODELS / target
-    tested = files.read_json(layout.written(layout.EVALUATE / target / "metrics.json"))
-    trained, parity = files.read_json(layout.BUILD / target / "metrics.json"), files.read_json(folder / "parity.json")
-    first = _latency(folder, parity)["results"][0]
+    folder = paths.MODELS / target
+    tested = files.read_json(paths.written(paths.EVALUATE / target / "details.json"))
+    trained = files.read_json(paths.written(paths.BUILD / target / "metrics.json"))
+    parity = files.read_json(paths.written(folder / "parity.json"))
+    first = known_latency(folder)["results"][0]
+    accuracy = trained["best_val_accuracy"]
     return {
         "test images": tested["images"],
         "accuracy, torch": Fact(tested["accuracy_torch"], ".2%"),
         "accuracy, ONNX": Fact(tested["accuracy_onnx"], ".2%"),
         "same class on": Fact(tested["class_agreement"], ".2%"),
         "largest difference, of the range": Fact(tested["relative_difference"], ".0e"),
-        "validation accuracy": Fact(trained["best_val_accuracy"]["mean"], ".2%", _spread(trained)),
+        "validation accuracy": Fact(accuracy["mean"], ".2%", deviation_text(accuracy)),
         "parameters": trained["parameters"],
         "ONNX file": Fact(parity["bytes"] / 1e6, ".2f", " MB"),
         "one image, ONNX Runtime": Fact(first["onnxruntime"]["p50_ms"], ".2f", " ms"),
         "one image, torch": Fact(first["torch"]["p50_ms"], ".2f", " ms"),
     }
-
-
-def _spread(trained: dict[str, Any]) -> str:
-    """The deviation over several training seeds, in words."""
-    deviation = trained["best_val_accuracy"]["deviation"]
-    return "" if deviation is None else f" ± {deviation:.2%} ({trained['seeds']} seeds; the best was built)"
-
-
-def _latency(folder: Path, parity: dict[str, Any]) -> dict[str, Any]:
-    """What `export` measured on this machine; measured now where the model came from the cache or a remote."""
-    from midas.runs import files
-
-    path = folder / "latency.json"
-    if path.is_file() and (known := files.read_json(path)).get("sha256") == parity["sha256"]:
-        return dict(known)
-    from midas.bench.latency import latency
-    from midas.deploy.folder import open_model_folder
-    from midas.deploy.ship import MODEL, find_variants
-
-    model, description = open_model_folder(folder)
-    measured = {
-        **latency(
-            model, folder / MODEL, tuple(description["pretrained_cfg"]["input_size"]), variants=find_variants(folder)
-        ),
-        "sha256": parity["sha256"],
-    }
-    files.write_json(path, measured)
-    return measured

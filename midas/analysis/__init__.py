@@ -1,1 +1,1 @@
-"""Asking a trained search: the paper's questions in numbers, and its weights patch by patch and sample by sample."""
+"""What a trained search says about the paper's questions, and how good a NAS-Bench-201 cell is."""

@@ -1,1 +1,1 @@
-"""What is learned from: sources of images, stratified splits, prepared tensors, batches and their augmentation."""
+"""The data room: image sources, stratified splits, prepared pixels, batches and augmentation."""

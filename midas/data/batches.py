@@ -1,34 +1,54 @@
-"""Which images go into which batch: it follows from (seed, epoch) alone, so a resumed run needs no state."""
+"""Batches of images. They follow from the seed and the epoch, so a resumed run needs no state."""
+
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from midas.runs import seeding
-from midas.runs.errors import DataError
+from midas.data.augment import Augment, Draws
+from midas.data.prepared import Split
+from midas.engine import seeding
+from midas.engine.transfer import send
+from midas.io.errors import DataError
 
 
-def epoch_batches(n: int, batch_size: int, seed: int, epoch: int, drop_last: bool = True) -> list[Tensor]:
-    """The batches of one epoch over `n` images, in a fresh random order.
+def epoch_batches(
+    n: int, batch_size: int, seed: int, epoch: int, drop_last: bool = True
+) -> list[Tensor]:
+    """Split `n` images into batches, int64 [batch_size] each, in a new random order each epoch.
 
-    Args:
-        n: the number of images.
-        batch_size: images in a batch.
-        seed: the run's seed.
-        epoch: its number; other epochs have unrelated orders.
-        drop_last: leave out a last batch that is not full.
-
-    Returns:
-        Index tensors, int64 [batch_size] each (the last one shorter where it is kept).
-
-    Raises:
-        DataError: there is not one full batch and `drop_last` asks for full ones.
+    With `drop_last`, an incomplete last batch is left out, and it is a DataError if there is not
+    one full batch.
     """
     order = torch.randperm(n, generator=seeding.generator(seed, "batches", epoch))
     if drop_last and n < batch_size:
-        raise DataError(f"{n} images do not fill one batch of {batch_size}; make the batch size {n} or less")
+        raise DataError(f"{n} images do not fill one batch of {batch_size}; make it {n} or less")
     return list(torch.split(order[: n - n % batch_size] if drop_last else order, batch_size))
 
 
 def sequential_batches(n: int, batch_size: int) -> list[Tensor]:
-    """All `n` images in their own order, int64 [batch_size] each; the last batch may be shorter."""
+    """Split `n` images in their order, int64 [batch_size] each; the last batch may be shorter."""
     return list(torch.split(torch.arange(n), batch_size))
+
+
+def batch_parts(
+    split: Split,
+    index: Tensor,
+    augment: Augment,
+    draws: Draws,
+    places: Sequence[tuple[int, slice]],
+    device: torch.device,
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Load and augment parts of a batch, exactly as in the undivided batch.
+
+    `index`, int64 [B], and `draws` are those of the whole batch; `places` are the number and place
+    in it of each part (`Distributed.parts`).
+
+    Yields:
+        The number of the part, its images, float32 [b, 3, H, W], and its labels, int64 [b].
+    """
+    for number, place in places:
+        images = send(split.images[index[place]], device)
+        labels = send(split.labels[index[place]], device)
+        part_draws = Draws(*(draw[..., place] for draw in draws))
+        yield number, augment.apply(images, part_draws), labels

@@ -1,38 +1,52 @@
-"""The `data` section of the parameters: which images, at which size, split how."""
+"""Parameters of the data stage and of the augmentation; docs/parameters.md explains each key."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SourceName = Literal["digits", "cifar10", "cifar100", "npz", "folder", "webdataset", "huggingface"]
-MIN_SIZE, MAX_SIZE = 4, 1024
-MAX_BYTES = 8 * 2**30  # of the arrays of an .npz
+MIN_SIZE = 4  # of `image_size`, in pixels
+MAX_SIZE = 1024
+MAX_BYTES = 8 * 2**30  # largest unpacked size of an .npz file
 
 
 class DataConfig(BaseModel):
-    """Where the images come from and how they are prepared.
-
-    Attributes:
-        source: ``digits`` (in scikit-learn), ``cifar10`` and ``cifar100`` (torchvision), ``npz`` (arrays), ``folder``,
-            ``webdataset`` (a folder of shards), ``huggingface`` (a data set of the hub, on the disk).
-        root: the folder (or the .npz file) that holds the source; not read for ``digits``.
-        download: let torchvision fetch CIFAR into `root` where it is missing.
-        image_size: the side of the prepared square images, in pixels; None keeps the images' own size.
-        test_fraction: the part held out as test split where the source has none of its own.
-        val_fraction: the part of the rest held out as validation split where the source has none of its own.
-        split_seed: the seed of every split.
-        max_unreadable: how many images that cannot be read are left out; with more, nothing is prepared.
-        max_images: keep at most this many training images (stratified), for quick runs; None keeps all.
-    """
+    """The `data` section of params.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: SourceName = "digits"
-    root: str = "data"
-    download: bool = False
-    image_size: int | None = Field(default=None, ge=MIN_SIZE, le=MAX_SIZE)
-    test_fraction: float = Field(default=0.2, ge=0.05, le=0.5)
-    val_fraction: float = Field(default=0.1, gt=0.0, le=0.5)
+    root: str = "data"  # the folder or .npz file that holds the source
+    download: bool = False  # of CIFAR, if it is missing in `root`
+    image_size: int | None = Field(default=None, ge=MIN_SIZE, le=MAX_SIZE)  # None keeps the size
+    test_fraction: float = Field(default=0.2, ge=0.05, le=0.5)  # if the source has no test split
+    val_fraction: float = Field(default=0.1, gt=0.0, le=0.5)  # of the rest, likewise
     split_seed: int = 0
-    max_unreadable: int = Field(default=0, ge=0)
-    max_images: int | None = Field(default=None, ge=2)
+    max_unreadable: int = Field(default=0, ge=0)  # images to leave out; more are an error
+    max_images: int | None = Field(default=None, ge=2)  # training images to keep; None keeps all
+
+
+class AugmentConfig(BaseModel):
+    """The augmentation of training images; by default there is none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pad: int = Field(default=0, ge=0, le=128)  # zero pixels on each side, before a random crop
+    flip: bool = False  # left and right, with probability 1/2
+    cutout: int = Field(default=0, ge=0, le=1024)  # side of a square of zeros, in pixels
+    crop_scale: float | None = Field(default=None, gt=0, le=1)  # smallest area; ImageNet: 0.08
+    # strengths of brightness, contrast, saturation and hue; ImageNet: [0.4, 0.4, 0.4, 0.2]
+    color_jitter: tuple[float, float, float] | tuple[float, float, float, float] | None = None
+    rand_augment: str | None = Field(default=None, pattern="^rand-")  # e.g. rand-m9-mstd0.5
+
+    @model_validator(mode="after")
+    def _check_crops(self) -> Self:
+        if self.crop_scale is not None and self.pad:
+            raise ValueError("crop_scale and pad are two ways to crop; set one of them")
+        return self
+
+    @property
+    def per_image(self) -> bool:
+        """Whether any transform must run on each image separately."""
+        transforms = (self.crop_scale, self.color_jitter, self.rand_augment)
+        return any(transform is not None for transform in transforms)

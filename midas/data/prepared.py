@@ -1,9 +1,9 @@
-"""What the data stage leaves behind: one safetensors file a split, and what is known about them in meta.json."""
+"""Prepared data on the disk: one safetensors file for each split, and meta.json about all."""
 
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,17 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from midas.runs import files
-from midas.runs.errors import DataError, MidasError
+from midas.io import files
+from midas.io.errors import DataError, MidasError
 
 SPLITS = ("train", "val", "test")
-Pixels = npt.NDArray[Any]
-_AGAIN = "run the data stage (`dvc repro data`)"
+Pixels = npt.NDArray[np.uint8]
+_ADVICE = "run the data stage (`dvc repro data`)"
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images and their labels.
-
-    Attributes:
-        images: uint8 [N, 3, H, W] in channels_last memory.
-        labels: int64 [N].
-    """
+    """Images, uint8 [N, 3, H, W] in channels_last memory, and their labels, int64 [N]."""
 
     images: Tensor
     labels: Tensor
@@ -40,41 +35,29 @@ class Split:
         return len(self.labels)
 
     def __reduce__(self) -> Any:
-        """To another process as arrays: tensors would go into shared memory, of which containers have little."""
-        return _split, (self.images.permute(0, 2, 3, 1).contiguous().numpy(), self.labels.numpy())
+        """Pickle as arrays: tensors would need shared memory, of which containers have little."""
+        pixels = self.images.permute(0, 2, 3, 1).contiguous()  # [N, H, W, 3]
+        return split_of_arrays, (pixels.numpy(), self.labels.numpy())
 
 
-def _split(pixels: Pixels, labels: Pixels) -> Split:
-    """From images [N, H, W, 3]."""
+def split_of_arrays(pixels: Pixels, labels: npt.NDArray[np.int64]) -> Split:
+    """Make a split of pixels [N, H, W, 3] and labels [N]; they share their memory."""
     return Split(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(labels))
 
 
 @dataclass(frozen=True)
 class DataMeta:
-    """What is known about a prepared data set.
+    """The description of a prepared data set."""
 
-    Attributes:
-        classes: the class names; a label is an index into them.
-        size: the images' side in pixels.
-        mean: of each channel over the training split, in units of [0, 1] pixel values.
-        std: the population deviation, likewise.
-        counts: the number of images in each split.
-        fingerprint: SHA-256 over classes, images and labels of all splits.
-        source: where the images came from, e.g. ``cifar10``.
-        resize: how any image becomes one of this data set: ``resize`` (shorter side in pixels), ``interpolation`` and
-            ``crop``.
-        duplicates: how many test images also stand, pixel for pixel, in train or val.
-    """
-
-    classes: tuple[str, ...]
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    counts: dict[str, int]
-    fingerprint: str
-    source: str
-    resize: dict[str, int | str]
-    duplicates: int
+    classes: tuple[str, ...]  # their names; a label is an index into them
+    size: int  # side of the images in pixels
+    mean: tuple[float, float, float]  # of each channel of train, for pixel values in [0, 1]
+    std: tuple[float, float, float]  # population standard deviation, likewise
+    counts: dict[str, int]  # of the images in each split
+    fingerprint: str  # SHA-256 of the classes, images and labels of all splits
+    source: str  # as in `DataConfig`
+    resize: dict[str, int | str]  # `resize` (shorter side in pixels), `interpolation` and `crop`
+    duplicates: int  # test images that are also, pixel for pixel, in train or val
 
 
 def save_split(path: Path, split: Split) -> None:
@@ -85,36 +68,27 @@ def save_split(path: Path, split: Split) -> None:
 
 @contextlib.contextmanager
 def new_split(path: Path, labels: Tensor, size: int) -> Iterator[Pixels]:
-    """A split's file whose pixels are to be filled where they lie on the disk: a split may be larger than the memory.
+    """Create a split's file, whose pixels, uint8 [N, size, size, 3], the caller fills on the disk.
 
-    On leaving, the file is at `path`; after an error it is not. The whole of its place on the disk is taken first, since a
-    disk that is full when pixels are written ends the process.
-
-    Args:
-        path: a .safetensors file.
-        labels: int64 [N].
-        size: the images' side in pixels.
-
-    Yields:
-        uint8 [N, size, size, 3], zeros.
-
-    Raises:
-        MidasError: the file could not be written.
+    The file appears at `path` on leaving, and not after an error. Its disk space is reserved first,
+    because writing to memory-mapped pixels on a full disk kills the process.
     """
     shape = (len(labels), size, size, 3)
-    first, end = 8 * len(labels), 8 * len(labels) + math.prod(shape)
+    label_bytes = 8 * len(labels)
+    offsets = [label_bytes, label_bytes + math.prod(shape)]
     entries = {
-        "labels": {"dtype": "I64", "shape": [len(labels)], "data_offsets": [0, first]},
-        "images": {"dtype": "U8", "shape": shape, "data_offsets": [first, end]},
+        "labels": {"dtype": "I64", "shape": [len(labels)], "data_offsets": [0, label_bytes]},
+        "images": {"dtype": "U8", "shape": shape, "data_offsets": offsets},
     }
     header = json.dumps(entries, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # so that the tensors lie at multiples of 8 bytes, as safetensors has it
+    header += b" " * (-len(header) % 8)  # safetensors aligns its tensors to 8 bytes
     with files.writing(path) as file:
-        file.write(len(header).to_bytes(8, "little") + header + labels.numpy().astype("<i8").tobytes())
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.write(labels.numpy().astype("<i8").tobytes())
         file.flush()
         start = file.tell()
         files.reserve(file, start + math.prod(shape))
-        if not len(labels):  # nothing can be mapped
+        if len(labels) == 0:  # an empty array cannot be mapped
             yield np.zeros(shape, np.uint8)
             return
         pixels = np.memmap(file, np.uint8, "r+", start, shape)
@@ -123,48 +97,33 @@ def new_split(path: Path, labels: Tensor, size: int) -> Iterator[Pixels]:
 
 
 def load_split(path: Path) -> Split:
-    """Read a split.
-
-    Raises:
-        DataError: the file is missing, or is not what `save_split` wrote.
-    """
+    """Read a split; raise DataError if the file is missing, or `save_split` did not write it."""
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file; {_AGAIN} first")
+        raise DataError(f"{path}: there is no such file; {_ADVICE}")
     try:
         tensors = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
-        raise DataError(f"{path}: is damaged ({error}); {_AGAIN} again") from error
-    return _checked(path, tensors)
-
-
-def _checked(path: Path, tensors: Mapping[str, Tensor]) -> Split:
-    """The split in a file's tensors, or a DataError where they are not one."""
-    empty = torch.empty(0)
-    images, labels = tensors.get("images", empty), tensors.get("labels", empty)
-    is_split = images.dtype == torch.uint8 and images.dim() == 4 and images.shape[-1] == 3
-    if not is_split or labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
-        raise DataError(f"{path}: does not hold a split (images uint8 [N, H, W, 3], labels int64 [N]); {_AGAIN} again")
+        raise DataError(f"{path}: is damaged ({error}); {_ADVICE} again") from error
+    images = tensors.get("images", torch.empty(0))
+    labels = tensors.get("labels", torch.empty(0))
+    are_images = images.dtype == torch.uint8 and images.dim() == 4 and images.shape[-1] == 3
+    if not are_images or labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+        raise DataError(f"{path}: does not hold a split; {_ADVICE} again")
     return Split(images.permute(0, 3, 1, 2), labels)
 
 
 def save_meta(path: Path, meta: DataMeta) -> None:
-    """Write what is known about the data, whole or not at all."""
+    """Write the description of the data, whole or not at all."""
     files.write_json(path, asdict(meta))
 
 
 def load_meta(path: Path) -> DataMeta:
-    """Read what `save_meta` wrote.
-
-    Raises:
-        DataError: the file is missing, is not JSON, or lacks something.
-    """
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file; {_AGAIN} first")
+    """Read what `save_meta` wrote; raise DataError if it is missing, not JSON, or incomplete."""
     try:
         return TypeAdapter(DataMeta).validate_python(files.read_json(path))
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(map(str, fault["loc"])) or "the file"
-        raise DataError(f"{path}: is damaged ({where}: {fault['msg']}); {_AGAIN} again") from error
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"])) or "the file"
+        raise DataError(f"{path}: is damaged ({key}: {problem['msg']}); {_ADVICE} again") from error
     except MidasError as error:
-        raise DataError(f"{error}; {_AGAIN} again") from error
+        raise DataError(f"{error}; {_ADVICE}") from error

@@ -1,27 +1,27 @@
-"""The sources by name."""
+"""Open a source by its name."""
 
 from pathlib import Path
 
-from midas.data import arrays
+from midas.data.arrays import cifar, digits, npz
 from midas.data.config import DataConfig
-from midas.data.folder import folder
 from midas.data.huggingface import huggingface
-from midas.data.pool import Pool
+from midas.data.image_folder import folder
+from midas.data.image_source import ImageSource
 from midas.data.shards import shards
 
+# the sources that are read from `data.root` alone
+READERS = {
+    "npz": npz,
+    "folder": folder,
+    "webdataset": shards,
+    "huggingface": huggingface,
+}
 
-def open_source(config: DataConfig) -> Pool:
-    """List a source's images and labels; folders are not decoded yet.
 
-    Raises:
-        DataError: the source is missing or contradicts itself.
-    """
+def open_source(config: DataConfig) -> ImageSource:
+    """List a source's images; raise DataError if the source is missing or contradicts itself."""
     if config.source == "digits":
-        return arrays.digits()
-    if config.source == "npz":
-        return arrays.npz(Path(config.root))
-    if config.source == "webdataset":
-        return shards(Path(config.root))
-    if config.source == "huggingface":
-        return huggingface(Path(config.root))
-    return folder(Path(config.root)) if config.source == "folder" else arrays.cifar(config)
+        return digits()
+    if config.source in READERS:
+        return READERS[config.source](Path(config.root))
+    return cifar(config)

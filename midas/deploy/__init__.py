@@ -1,1 +1,1 @@
-"""Shipping: ONNX export, its verification, the model folder, prediction and evaluation."""
+"""Deployment: ONNX export and its verification, smaller variants, prediction and evaluation."""

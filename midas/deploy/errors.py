@@ -1,14 +1,10 @@
-"""Why an ONNX file is not what its network is: one class for each check, in the order of the checks."""
+"""Why an ONNX file differs from its network: a class for each check, in the order of checking."""
 
-from midas.runs.errors import ExportError
+from midas.io.errors import ExportError
 
 
 class ParityError(ExportError):
-    """An ONNX file is not equal to its network.
-
-    Attributes:
-        difference: the largest absolute difference of a logit, or infinity where it was not come to compare logits.
-    """
+    """An ONNX file differs from its network, by `difference` in a logit where it was computed."""
 
     def __init__(self, text: str, difference: float = float("inf")) -> None:
         super().__init__(text)
@@ -16,7 +12,7 @@ class ParityError(ExportError):
 
 
 class InvalidFile(ParityError):
-    """The file is not valid ONNX in one piece."""
+    """The file is not valid ONNX, or it keeps weights in another file."""
 
 
 class WrongNames(ParityError):
@@ -24,11 +20,11 @@ class WrongNames(ParityError):
 
 
 class WrongAxes(ParityError):
-    """The batch is not dynamic, or another axis is."""
+    """The batch is not dynamic, or another axis differs from the interface."""
 
 
 class WrongShape(ParityError):
-    """Logits have another shape."""
+    """The logits have another shape."""
 
 
 class DifferentValues(ParityError):
@@ -36,8 +32,8 @@ class DifferentValues(ParityError):
 
 
 class DifferentClasses(ParityError):
-    """An image is given another class."""
+    """An image gets another class."""
 
 
 class DifferentRuntimes(ParityError):
-    """A second runtime gives other values than onnxruntime."""
+    """A second runtime returns other values than onnxruntime."""

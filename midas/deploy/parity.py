@@ -1,7 +1,6 @@
-"""Proof that an ONNX file equals the network it was made from.
+"""Verification that an ONNX file computes what its network computes.
 
-The order of the checks is from the outside in: is it ONNX, are its names and axes right, its shapes, its values, its
-decisions, and are they the same in a second runtime. The first that fails says by how much.
+The checks go from the outside in, each with its own error, which says how much the file differs.
 """
 
 from pathlib import Path
@@ -10,24 +9,17 @@ from typing import Any
 import onnx
 from torch import Tensor, nn
 
-from midas.deploy.errors import (
-    DifferentClasses,
-    DifferentRuntimes,
-    DifferentValues,
-    InvalidFile,
-    WrongAxes,
-    WrongNames,
-    WrongShape,
-)
-from midas.deploy.export import INPUT
+from midas.deploy import errors
+from midas.deploy.export import INPUT, SecondRuntime
 from midas.deploy.interface import PLAIN, Interface
-from midas.deploy.predict import keeps_weights_elsewhere
-from midas.deploy.runtimes import Second, run_onnx, run_second, run_torch
-from midas.runs import files
+from midas.deploy.predict import EXTERNAL_WEIGHTS
+from midas.deploy.runtimes import run_onnx, run_second, run_torch
+from midas.io import files
+from midas.io.errors import reason
 
+BATCH = 64  # images at a time where the batch size does not matter
 BATCHES = (1, 2, 7, 32)
-SECOND_IMAGES = 2  # computed once more by a second runtime, which may be slow
-_BATCH = 64  # images at a time where the batch size does not matter
+SECOND_IMAGES = 2  # few, because the second runtime may be slow
 
 
 def verify(
@@ -36,172 +28,152 @@ def verify(
     images: Tensor,
     tolerance: float,
     interface: Interface = PLAIN,
-    fed: Tensor | None = None,
-    second: Second = "reference",
+    inputs: Tensor | None = None,
+    second: SecondRuntime = "reference",
 ) -> dict[str, Any]:
-    """Compare an ONNX file with its network, in the order of `midas.deploy.errors`.
+    """Compare an ONNX file with its network; return what was compared, for parity.json.
 
-    Args:
-        model: the network, in evaluation mode.
-        path: the ONNX file.
-        images: float32 [N, 3, H, W], normalised; N at least 1.
-        tolerance: the largest difference allowed of a logit (or a probability, where the file gives these), as a part
-            of the range of the network's.
-        interface: what the file takes and gives.
-        fed: the same images as the file takes them, where that is not as the network does.
-        second: the runtime in which a few images are computed once more.
-
-    Returns:
-        What was compared and found, JSON values, without times and paths.
-
-    Raises:
-        ParityError: the subclass names the first check that failed.
+    `images` float32 [N, 3, H, W] are normalised; `inputs`, by default `images`, are the same as the
+    file takes them. The tolerance is for the largest difference of an output (a logit or a
+    probability), as a fraction of the range of the network's. The first check that fails raises its
+    ParityError; the runtime `second` computes a few images again.
     """
     if len(images) == 0:
-        raise InvalidFile(f"{path}: cannot be verified without images")
-    fed = images if fed is None else fed
+        raise errors.InvalidFile(f"{path}: cannot be verified without images")
+    inputs = images if inputs is None else inputs
     proto = check_structure(path, interface, tuple(images.shape[1:]))
-    expected = interface.expect(run_torch(model, images, _BATCH))
-    span = float(expected.max() - expected.min())
-    limit = tolerance * span
+    expected = interface.expected_output(run_torch(model, images, BATCH))
+    limit = tolerance * float(expected.max() - expected.min())
     sizes = [size for size in BATCHES if size <= len(images)]
-    batches = [_compare_batch(path, fed[:size], expected[:size], limit) for size in sizes]
+    batches = [_compare(path, inputs[:size], expected[:size], limit) for size in sizes]
     if interface.dynamic_size:
-        batches.append(_compare_larger(model, path, images[:2], fed[:2], interface, limit))
-    got = run_onnx(path, fed, _BATCH)
-    difference = largest_difference(expected, got)
-    agreement = class_agreement(expected, got)
-    if agreement < 1:
-        count = round((1 - agreement) * len(images))
-        raise DifferentClasses(
-            f"{path}: {count} of {len(images)} images get another class; largest logit difference {difference:.3g}",
-            difference,
-        )
-    _check_values(path, difference, limit, f"{len(images)} images")
-    once_more = run_second(second, path, fed[:SECOND_IMAGES])
-    between = largest_difference(got[:SECOND_IMAGES], once_more)
-    if not between <= limit:
-        raise DifferentRuntimes(
-            f"{path}: {second} and onnxruntime differ by {between:.3g}, {limit:.3g} is allowed (export.tolerance)",
-            between,
-        )
+        larger = _enlarge(images[:2], 2)
+        larger_inputs = _enlarge(inputs[:2], interface.height_axis)
+        larger_output = interface.expected_output(run_torch(model, larger, BATCH))
+        entry = _compare(path, larger_inputs, larger_output, limit)
+        batches.append({**entry, "size": list(larger.shape[2:])})
+    actual = run_onnx(path, inputs, BATCH)
+    compared = compare(path, expected, actual, tolerance, "images")
+    output = run_second(second, path, inputs[:SECOND_IMAGES])
+    difference = largest_difference(actual[:SECOND_IMAGES], output)
+    where = f"{path}: between onnxruntime and {second}"
+    _check_values(where, difference, limit, errors.DifferentRuntimes)
+    checked_again = {"name": second, "images": len(output), "max_abs_difference": difference}
     return {
         "images": len(images),
-        "max_abs_difference": difference,
-        "logit_range": span,
-        "relative_difference": difference / span if span else 0.0,
-        "class_agreement": agreement,
+        **compared,
         "tolerance": tolerance,
         "opset": next(entry.version for entry in proto.opset_import if entry.domain == ""),
         "input": interface.input,
         "output": interface.output,
         "batches": batches,
-        "second_runtime": {"name": second, "images": len(once_more), "max_abs_difference": between},
+        "second_runtime": checked_again,
         "sha256": files.sha256(path),
         "bytes": path.stat().st_size,
     }
 
 
 def check_structure(path: Path, interface: Interface, size: tuple[int, ...]) -> Any:
-    """The file is valid, in one piece, and has the names and axes of an interface for images of `size` (3, H, W).
+    """Check that a file is valid and has the names and axes of an interface; return its protobuf.
 
-    Returns:
-        Its protobuf.
-
-    Raises:
-        InvalidFile, WrongNames, WrongAxes: in this order.
+    `size` is (3, H, W) of an image. Raises InvalidFile, WrongNames or WrongAxes, in this order.
     """
-    proto = _load(path)
-    _check_names(path, proto, interface)
-    _check_axes(path, proto, interface, size)
-    return proto
-
-
-def largest_difference(expected: Tensor, got: Tensor) -> float:
-    """The largest absolute difference of two tensors; infinity where one of them is not finite."""
-    difference = (expected - got).abs()
-    return float(difference.max()) if bool(difference.isfinite().all()) else float("inf")
-
-
-def class_agreement(expected: Tensor, got: Tensor) -> float:
-    """The part of rows of logits [N, classes] whose largest entry stands in the same place."""
-    return float((expected.argmax(1) == got.argmax(1)).double().mean())
-
-
-def _load(path: Path) -> Any:
-    """The file's protobuf: in one piece, and checked by onnx, shapes included."""
     try:
-        if keeps_weights_elsewhere(path.read_bytes()):
+        if EXTERNAL_WEIGHTS.search(path.read_bytes()):
             raise ValueError("it keeps weights in another file")
         proto = onnx.load(str(path), load_external_data=False)
         onnx.checker.check_model(proto, full_check=True)
-    except Exception as error:  # the file system, protobuf and onnx raise errors of nothing in common
-        raise InvalidFile(
-            f"{path}: is not valid ONNX ({' '.join(str(error).split())[:300]}); run the export stage"
+    except Exception as error:  # those of the file system, protobuf and onnx have no common class
+        raise errors.InvalidFile(
+            f"{path}: is not valid ONNX ({reason(error)}); run the export stage"
         ) from error
+    inputs = [value.name for value in proto.graph.input]
+    outputs = [value.name for value in proto.graph.output]
+    if inputs != [INPUT] or outputs != [interface.output]:
+        raise errors.WrongNames(
+            f"{path}: has inputs {inputs} and outputs {outputs}, "
+            f"not [{INPUT!r}] and [{interface.output!r}]"
+        )
+    _check_axes(path, proto.graph, interface, size)
     return proto
 
 
-def _check_names(path: Path, proto: Any, interface: Interface) -> None:
-    """The graph has our one input and our one output."""
-    names = ([value.name for value in proto.graph.input], [value.name for value in proto.graph.output])
-    if names != ([INPUT], [interface.output]):
-        raise WrongNames(
-            f"{path}: has inputs {names[0]} and outputs {names[1]}, not [{INPUT!r}] and [{interface.output!r}]"
-        )
-
-
-def _check_axes(path: Path, proto: Any, interface: Interface, size: tuple[int, ...]) -> None:
-    """The batch, and nothing else but what the interface leaves free, is free."""
-    axes, logit_axes = (
-        [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
-        for value in (proto.graph.input[0], proto.graph.output[0])
-    )
-    batch = axes[0] if axes else None
-    if not isinstance(batch, str) or not batch or logit_axes[:1] != [batch] or len(logit_axes) != 2:
-        raise WrongAxes(
-            f"{path}: has images {axes} and {interface.output} {logit_axes}; both must begin with one dynamic batch"
-        )
-    wanted = list(interface.shape(size))
-    got = axes[1:]
-    if interface.dynamic_size:  # height and width have names, the channels a number
-        wanted = list(interface.shape((size[0], 0, 0)))
-        got = [0 if isinstance(axis, str) and axis else axis for axis in got]
-    if got != wanted or not isinstance(logit_axes[1], int):
-        raise WrongAxes(
-            f"{path}: takes images {axes[1:]} to {interface.output} {logit_axes[1:]}; the images are "
-            f"{list(interface.shape(size))}"
-        )
-
-
-def _compare_batch(path: Path, fed: Tensor, expected: Tensor, limit: float) -> dict[str, Any]:
-    """Shapes and values at one batch size, from a fresh session."""
-    size = len(fed)
-    got = run_onnx(path, fed, size)
-    if got.shape != expected.shape:
-        raise WrongShape(f"{path}: at batch {size} gives logits {list(got.shape)}, the network {list(expected.shape)}")
-    difference = largest_difference(expected, got)
-    _check_values(path, difference, limit, f"batch {size}")
-    return {"batch": size, "max_abs_difference": difference}
-
-
-def _compare_larger(
-    model: nn.Module, path: Path, images: Tensor, fed: Tensor, interface: Interface, limit: float
-) -> dict[str, Any]:
-    """The same at twice the height and three times the width, for a file that leaves them free."""
-    first = 1 if interface.input == "uint8-nhwc" else 2
-    larger = images.repeat_interleave(2, 2).repeat_interleave(3, 3)
-    expected = interface.expect(run_torch(model, larger, len(larger)))
-    got = run_onnx(path, fed.repeat_interleave(2, first).repeat_interleave(3, first + 1), len(fed))
-    difference = largest_difference(expected, got)
-    _check_values(path, difference, limit, f"size {list(larger.shape[2:])}")
-    return {"batch": len(larger), "size": list(larger.shape[2:]), "max_abs_difference": difference}
-
-
-def _check_values(path: Path, difference: float, limit: float, where: str) -> None:
-    """The difference is within the limit."""
-    if not difference <= limit:
-        raise DifferentValues(
-            f"{path}: at {where} a logit differs by {difference:.3g}, {limit:.3g} is allowed (export.tolerance)",
+def compare(
+    path: Path, expected: Tensor, actual: Tensor, tolerance: float, images: str
+) -> dict[str, float]:
+    """How far two outputs [N, classes] agree; DifferentClasses or DifferentValues if too little."""
+    difference = largest_difference(expected, actual)
+    span = float(expected.max() - expected.min())
+    if count := int((expected.argmax(1) != actual.argmax(1)).sum()):
+        raise errors.DifferentClasses(
+            f"{path}: {count} of {len(expected)} {images} get another class than from the network; "
+            f"largest logit difference {difference:.3g}",
             difference,
         )
+    where = f"{path}: on {len(expected)} {images}"
+    _check_values(where, difference, tolerance * span, errors.DifferentValues)
+    return {
+        "max_abs_difference": difference,
+        "logit_range": span,
+        "relative_difference": difference / span if span else 0.0,
+        "class_agreement": class_agreement(expected, actual),
+    }
+
+
+def largest_difference(expected: Tensor, actual: Tensor) -> float:
+    """The largest absolute difference of two tensors; infinity where a number is not finite."""
+    difference = (expected - actual).abs()
+    return float(difference.max()) if bool(difference.isfinite().all()) else float("inf")
+
+
+def class_agreement(expected: Tensor, actual: Tensor) -> float:
+    """The fraction of images that get the same class from two outputs [N, classes]."""
+    return float((expected.argmax(1) == actual.argmax(1)).double().mean())
+
+
+def _check_values(
+    where: str, difference: float, limit: float, error: type[errors.ParityError]
+) -> None:
+    if not difference <= limit:  # also where the limit is not a number
+        allowed = f"{limit:.3g} is allowed (export.tolerance)"
+        raise error(f"{where} a logit differs by {difference:.3g}; {allowed}", difference)
+
+
+def _check_axes(path: Path, graph: Any, interface: Interface, size: tuple[int, ...]) -> None:
+    """Raise WrongAxes unless the batch is free, and of the rest only what the interface allows."""
+    image_axes, output_axes = (  # a name where an axis is free, else its size
+        [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        for value in (graph.input[0], graph.output[0])
+    )
+    batch = image_axes[0] if image_axes else None
+    if not isinstance(batch, str) or output_axes[:1] != [batch] or len(output_axes) != 2:
+        raise errors.WrongAxes(
+            f"{path}: has images {image_axes} and {interface.output} {output_axes}; "
+            "both must begin with the same dynamic batch"
+        )
+    free = interface.dynamic_size  # height and width must have names, the channels a number
+    expected = interface.shape((size[0], 0, 0) if free else size)
+    actual = tuple(0 if free and isinstance(axis, str) else axis for axis in image_axes[1:])
+    if actual != expected or not isinstance(output_axes[1], int):
+        raise errors.WrongAxes(
+            f"{path}: takes images {image_axes[1:]} to {interface.output} {output_axes[1:]}; "
+            f"the images are {list(interface.shape(size))}"
+        )
+
+
+def _compare(path: Path, inputs: Tensor, expected: Tensor, limit: float) -> dict[str, Any]:
+    """Check shape and values of the output for one batch; return an entry of parity.json."""
+    actual = run_onnx(path, inputs, len(inputs))
+    where = f"{path}: for the input {list(inputs.shape)}"
+    if actual.shape != expected.shape:
+        raise errors.WrongShape(
+            f"{where} it returns logits {list(actual.shape)}, the network {list(expected.shape)}"
+        )
+    difference = largest_difference(expected, actual)
+    _check_values(where, difference, limit, errors.DifferentValues)
+    return {"batch": len(inputs), "max_abs_difference": difference}
+
+
+def _enlarge(images: Tensor, height_axis: int) -> Tensor:
+    """Images of twice the height and three times the width, for a file that leaves them free."""
+    return images.repeat_interleave(2, height_axis).repeat_interleave(3, height_axis + 1)

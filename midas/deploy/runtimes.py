@@ -1,88 +1,71 @@
-"""The same images through torch, onnxruntime, and a second, unrelated runtime of ONNX files."""
+"""The same images in torch, in onnxruntime, and in a second, independent runtime of ONNX files."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
+from midas.deploy import predict
 from midas.deploy.errors import InvalidFile
-from midas.deploy.export import INPUT
-from midas.deploy.predict import keeps_weights_elsewhere
-from midas.runs.errors import ExportError
+from midas.deploy.export import INPUT, SecondRuntime
+from midas.io.errors import ExportError, reason
 
-THREADS = 2  # fixed, so that another number of cores does not change a digit of what is written
-Second = Literal["reference", "openvino"]
-Run = Callable[[Tensor], Tensor]
+THREADS = 2  # fixed: the results must not depend on the number of cores
 
 
 def run_torch(model: nn.Module, images: Tensor, batch_size: int) -> Tensor:
-    """Logits [N, classes] of a network in evaluation mode for images float32 [N, 3, H, W]."""
+    """Logits [N, classes] of a network for images float32 [N, 3, H, W]; sets evaluation mode."""
     model.eval()
+    batches = torch.split(images, batch_size)
     with torch.inference_mode():
-        parts = [model(part.contiguous(memory_format=torch.channels_last)) for part in torch.split(images, batch_size)]
-    return torch.cat(parts)
+        return torch.cat([model(b.contiguous(memory_format=torch.channels_last)) for b in batches])
 
 
 def run_onnx(path: Path, images: Tensor, batch_size: int) -> Tensor:
-    """What an ONNX file gives, float32 [N, classes], by onnxruntime on the CPU, for images as it takes them.
-
-    Raises:
-        InvalidFile: onnxruntime cannot load the file.
-    """
-    run = _onnxruntime(path)
-    return torch.cat([run(part) for part in torch.split(images, batch_size)])
+    """The output [N, classes] of a file in onnxruntime, or InvalidFile; images as it takes them."""
+    session = open_session(path, THREADS)
+    batches = torch.split(images, batch_size)
+    outputs = [session.run(None, _inputs(batch))[0] for batch in batches]
+    return torch.from_numpy(np.concatenate(outputs))
 
 
-def run_second(runtime: Second, path: Path, images: Tensor) -> Tensor:
-    """The same from onnx's own evaluator (slow, plain numpy), or from OpenVINO.
+def open_session(path: Path, threads: int) -> Any:
+    """An ONNX file in onnxruntime on the CPU, or an InvalidFile."""
+    try:
+        return predict.open_session(path, threads)
+    except predict.PredictError as error:
+        raise InvalidFile(f"{error}; run the export stage") from error
 
-    Raises:
-        ExportError: OpenVINO is asked for and not installed.
-        InvalidFile: the runtime cannot load or compute the file.
+
+def run_second(runtime: SecondRuntime, path: Path, images: Tensor) -> Tensor:
+    """The output in OpenVINO or in onnx's own evaluator (plain numpy, slow), in one batch.
+
+    ExportError where OpenVINO is not installed, InvalidFile where the file cannot be computed.
     """
     try:
-        return (_openvino if runtime == "openvino" else _reference)(path)(images)
+        if runtime == "openvino":
+            return _run_openvino(path, images)
+        return torch.from_numpy(ReferenceEvaluator(str(path)).run(None, _inputs(images))[0])
     except ImportError as error:
         raise ExportError(
-            "export.second_runtime: openvino is not installed; pip install openvino, or set it to reference"
+            "export.second_runtime: openvino is not installed; run `pip install openvino`"
         ) from error
-    except Exception as error:  # neither runtime has a common class for what it raises
-        raise InvalidFile(f"{path}: the second runtime, {runtime}, cannot compute it ({_line(error)})") from error
+    except Exception as error:  # the errors of the runtimes have no common class
+        raise InvalidFile(
+            f"{path}: the second runtime, {runtime}, cannot compute it ({reason(error)})"
+        ) from error
 
 
-def _onnxruntime(path: Path) -> Run:
-    """The file as a function of images."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # its errors are raised as well
-    options.intra_op_num_threads = THREADS
-    try:
-        if keeps_weights_elsewhere(data := path.read_bytes()):
-            raise ValueError("it keeps weights in another file")
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"], enable_fallback=False)
-    except Exception as error:  # onnxruntime has no common class for what it raises
-        raise InvalidFile(f"{path}: onnxruntime cannot load it ({_line(error)}); run the export stage") from error
-    return lambda images: torch.from_numpy(session.run(None, {INPUT: images.contiguous().numpy()})[0])
-
-
-def _reference(path: Path) -> Run:
-    evaluator = ReferenceEvaluator(str(path))
-    return lambda images: torch.from_numpy(np.asarray(evaluator.run(None, {INPUT: images.contiguous().numpy()})[0]))
-
-
-def _openvino(path: Path) -> Run:
+def _run_openvino(path: Path, images: Tensor) -> Tensor:
     import openvino
 
-    core = openvino.Core()
-    # its default on some processors is bfloat16
-    compiled = core.compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda images: torch.from_numpy(compiled({INPUT: images.contiguous().numpy()})[0].copy())
+    precision = {"INFERENCE_PRECISION_HINT": "f32"}  # some processors would compute in bfloat16
+    compiled = openvino.Core().compile_model(str(path), "CPU", precision)
+    return torch.from_numpy(np.array(compiled(_inputs(images))[0]))
 
 
-def _line(error: Exception) -> str:
-    """An error's text on one line."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+def _inputs(images: Tensor) -> dict[str, np.ndarray]:
+    return {INPUT: images.contiguous().numpy()}

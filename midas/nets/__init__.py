@@ -1,5 +1,1 @@
-"""Building: cells, networks, what they cost, their names in timm. Importing this room registers the models."""
-
-from midas.nets import registry
-
-__all__ = ["registry"]
+"""Networks of found cells: the cells, how they are stacked, and what a network costs."""

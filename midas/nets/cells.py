@@ -1,10 +1,7 @@
-"""Cells of final networks: the chosen operations of a genotype, and nothing of the search.
+"""Cells of final networks. Each is called with the outputs of the two blocks before it.
 
-A `CellGraph` is the genotype's directed graph over inputs that already agree in channels and size. The skeletons wrap
-it: DARTS cells first adapt two inputs, NAS-Bench-201 cells take one as it is. Every block of a network is called with
-the outputs of the two blocks before it, so that one loop runs all skeletons.
-
-Sources: DARTS, arXiv 1806.09055, section 3.1 and appendix; NAS-Bench-201, arXiv 2001.00326, section 2.
+Sources: DARTS, arXiv 1806.09055, section 3.1 and appendix; NAS-Bench-201, arXiv 2001.00326,
+section 2.
 """
 
 from typing import cast
@@ -16,35 +13,38 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from midas.genotype import CellGenotype
-from midas.spaces.operations import FactorizedReduce, ResidualReduction, build_operation, lift_relu, relu_conv_norm
+from midas.spaces.operations import (
+    FactorizedReduce,
+    ResidualReduction,
+    build_operation,
+    lift_relu,
+    relu_conv_norm,
+)
 
-norm = nn.BatchNorm2d  # final networks learn scale and shift, supernets do not
-register_notrace_module(FactorizedReduce)  # asks whether the map is odd, which FX cannot trace: a leaf for timm's FX
+norm = nn.BatchNorm2d  # with learned scale and shift, which supernets lack
+# timm's feature extraction takes this module as a leaf: FX cannot trace its test for odd maps
+register_notrace_module(FactorizedReduce)
 
 
 class Edge(nn.Module):
-    """One chosen operation, followed by drop path unless it is the plain identity."""
+    """A chosen operation, followed by drop path unless it is the identity."""
 
     def __init__(self, name: str, channels: int, stride: int) -> None:
         super().__init__()
         self.operation = build_operation(name, channels, stride, norm, pool_norm=False)
-        plain = isinstance(self.operation, nn.Identity)
-        self.drop_path: nn.Module = nn.Identity() if plain else DropPath()
+        is_identity = isinstance(self.operation, nn.Identity)
+        self.drop_path: nn.Module = nn.Identity() if is_identity else DropPath()
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] to [B, C, ceil(H/stride), ceil(W/stride)]."""
-        y: Tensor = self.drop_path(self.operation(x))
+        """Map [B, C, H, W] to [B, C, ceil(H / stride), ceil(W / stride)]."""
+        y: Tensor = self.drop_path(self.operation(x))  # TorchScript knows no `cast`
         return y
 
 
 class CellGraph(nn.Module):
-    """The genotype's graph: each node adds up its edges, the cell joins the nodes of `concat` over channels.
+    """The graph of a genotype: nodes add up their edges, and the cell joins nodes over channels.
 
-    Args:
-        genotype: the cell; every source of an edge is an input or a node that edges go into.
-        inputs: the number of input nodes.
-        channels: channels of every node.
-        stride: stride of the edges that leave an input, 2 in a DARTS reduction cell.
+    Every node has equal channels; the stride is that of the edges that leave an input.
     """
 
     def __init__(self, genotype: CellGenotype, inputs: int, channels: int, stride: int) -> None:
@@ -53,18 +53,20 @@ class CellGraph(nn.Module):
         self.targets = [edge.target for edge in genotype.edges]
         self.concat = list(genotype.concat)
         self.edges = nn.ModuleList(
-            Edge(edge.op, channels, stride if edge.source < inputs else 1) for edge in genotype.edges
+            Edge(edge.op, channels, stride if edge.source < inputs else 1)
+            for edge in genotype.edges
         )
         self.lifted = [lift_relu(cast(Edge, edge).operation) for edge in self.edges]
 
     def forward(self, inputs: list[Tensor]) -> Tensor:
-        """Inputs [B, C, H, W] each, to [B, len(concat) * C, H / stride, W / stride]."""
-        nodes: dict[int, Tensor] = {}  # plain loops and annotations, which TorchScript can compile
-        rectified: dict[int, Tensor] = {}  # once for all edges that read a node
+        """Map inputs [B, C, H, W] to [B, len(concat) * C, H / stride, W / stride]."""
+        nodes: dict[int, Tensor] = {}  # plain loops and annotations for TorchScript
+        rectified: dict[int, Tensor] = {}  # computed once for all edges that leave a node
         for index, x in enumerate(inputs):
             nodes[index] = x
         for index, edge in enumerate(self.edges):
-            source, target = self.sources[index], self.targets[index]
+            source = self.sources[index]
+            target = self.targets[index]
             if self.lifted[index]:
                 if source not in rectified:
                     rectified[source] = F.relu(nodes[source])
@@ -77,58 +79,59 @@ class CellGraph(nn.Module):
 
 
 class DartsCell(nn.Module):
-    """A cell of the DARTS skeletons: two rectified inputs brought to `channels` and to one size, then the graph.
+    """A DARTS cell: two inputs brought to the same channels and size, then the graph.
 
-    Both adaptations of an input begin with a ReLU, and two cells read each output: `MidasNet` rectifies it once for both.
-
-    Args:
-        genotype: a normal or a reduction cell.
-        c_before: channels of the block before the previous one.
-        c_previous: channels of the previous block.
-        channels: channels of every node.
-        reduction: whether the cell halves the map.
-        reduced: whether the previous block halved the map, so that the one before it is twice as large.
+    Both adaptations lack their first ReLU: two cells read each output, so `MidasNet` rectifies it
+    once for both. Where the previous block `reduced` the map, the one before it is larger.
     """
 
     def __init__(
-        self, genotype: CellGenotype, c_before: int, c_previous: int, channels: int, reduction: bool, reduced: bool
+        self,
+        genotype: CellGenotype,
+        c_before: int,
+        c_previous: int,
+        channels: int,
+        reduction: bool,
+        reduced: bool,
     ) -> None:
         super().__init__()
         self.preprocess_before: nn.Module = (
-            FactorizedReduce(c_before, channels, norm) if reduced else relu_conv_norm(norm, c_before, channels, 1)
+            FactorizedReduce(c_before, channels, norm)
+            if reduced
+            else relu_conv_norm(norm, c_before, channels, 1)
         )
         self.preprocess_previous = relu_conv_norm(norm, c_previous, channels, 1)
-        for adapt in (self.preprocess_before, self.preprocess_previous):
-            lift_relu(adapt)
+        lift_relu(self.preprocess_before)
+        lift_relu(self.preprocess_previous)
         self.graph = CellGraph(genotype, 2, channels, stride=2 if reduction else 1)
 
     def forward(self, before: Tensor, previous: Tensor) -> Tensor:
-        """Rectified outputs of the two blocks before, to [B, len(concat) * channels, H', W']."""
+        """Map the rectified outputs of two blocks to [B, len(concat) * channels, H', W']."""
         y: Tensor = self.graph([self.preprocess_before(before), self.preprocess_previous(previous)])
         return y
 
 
 class BenchCell(nn.Module):
-    """A NAS-Bench-201 cell: one input of the same channels; the block before the previous one is not used."""
+    """A NAS-Bench-201 cell. It reads the previous block alone, which has the same channels."""
 
     def __init__(self, genotype: CellGenotype, channels: int) -> None:
         super().__init__()
         self.graph = CellGraph(genotype, 1, channels, stride=1)
 
     def forward(self, before: Tensor, previous: Tensor) -> Tensor:
-        """[B, C, H, W] to [B, C, H, W]."""
+        """Map [B, C, H, W] to [B, C, H, W]."""
         y: Tensor = self.graph([previous])
         return y
 
 
 class BenchReduction(nn.Module):
-    """The residual block between NAS-Bench-201 stages; the block before the previous one is not used."""
+    """The residual block between NAS-Bench-201 stages. It reads the previous block alone."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
         self.block = ResidualReduction(c_in, c_out, norm)
 
     def forward(self, before: Tensor, previous: Tensor) -> Tensor:
-        """[B, c_in, H, W] to [B, c_out, ceil(H/2), ceil(W/2)]."""
+        """Map [B, c_in, H, W] to [B, c_out, ceil(H / 2), ceil(W / 2)]."""
         y: Tensor = self.block(previous)
         return y

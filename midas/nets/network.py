@@ -1,7 +1,6 @@
-"""`MidasNet`: the network of a genotype, as timm expects a model to behave.
+"""`MidasNet`: the network of a genotype, which behaves as timm expects of a model.
 
-The auxiliary head of the training recipe is a module of its own (`midas.nets.auxiliary`), because a registered model
-may hold no parameter that its logits do not use.
+The auxiliary head is a separate module, because a registered model holds only what its logits use.
 """
 
 from typing import Any, cast
@@ -18,18 +17,18 @@ from midas.spaces import get_space
 
 
 class MidasNet(nn.Module):
-    """A stack of the genotype's cells with a classifier; made by `midas.nets.build.build_network`, which checks.
+    """A stack of a genotype's cells and a classifier. `midas.nets.build` checks the arguments.
 
     Args:
         genotype: the cells.
         channels: channels of the first cells' nodes; they double at each reduction.
-        cells: how many cells in all (DARTS skeletons), or in each of three stages (NAS-Bench-201).
-        skeleton: ``cifar`` or ``imagenet`` for DARTS cells; a NAS-Bench-201 cell has its own.
-        num_classes: classes; 0 leaves the classifier out.
+        cells: the number of cells, or of cells in each of NAS-Bench-201's three stages.
+        skeleton: ``cifar`` or ``imagenet`` for DARTS cells; NAS-Bench-201 has one skeleton.
+        num_classes: the number of classes; 0 leaves the classifier out.
         in_chans: channels of the image.
         global_pool: timm's name of a pooling, ``avg`` as published, or empty for none.
-        drop_rate: dropout before the classifier.
-        drop_path_rate: drop path of every operation, the same at every depth.
+        drop_rate: the probability of dropout before the classifier.
+        drop_path_rate: the probability of drop path, the same for every operation.
     """
 
     def __init__(
@@ -47,21 +46,34 @@ class MidasNet(nn.Module):
     ) -> None:
         super().__init__()
         self.channels = channels
-        self.num_classes, self.in_chans, self.drop_rate = num_classes, in_chans, drop_rate
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.drop_rate = drop_rate
         self.grad_checkpointing = False
-        self.pretrained_cfg: dict[str, Any] = {}  # timm fills it, also under its old name
+        self.pretrained_cfg: dict[str, Any] = {}  # timm fills it, and reads it by its old name, too
         self.default_cfg = self.pretrained_cfg
         if get_space(genotype.space).skeleton == "nasbench201":
             parts = skeletons.nasbench201(genotype, channels, cells, in_chans)
         else:
             parts = skeletons.darts(genotype, channels, cells, skeleton, in_chans)
-        self.stem0, self.stem1 = parts.stem0.module, parts.stem1.module
+        self.stem0 = parts.stem0.module
+        self.stem1 = parts.stem1.module
         self.cells = nn.ModuleList(block.module for block in parts.blocks)
         self.rectify = parts.rectify
         self.norm = parts.norm
         self.auxiliary_index = parts.auxiliary
         self.auxiliary_channels = parts.blocks[parts.auxiliary].channels
-        self.feature_info = _feature_info(parts)
+        blocks = [parts.stem0, parts.stem1, *parts.blocks]
+        # the last block of each map size; the stems are blocks 0 and 1
+        self.feature_blocks = list({b.reduction: index for index, b in enumerate(blocks)}.values())
+        self.feature_info = [
+            {
+                "num_chs": blocks[index].channels,
+                "reduction": blocks[index].reduction,
+                "module": f"stem{index}" if index < 2 else f"cells.{index - 2}",
+            }
+            for index in self.feature_blocks
+        ]
         self.num_features = parts.blocks[-1].channels
         self.global_pool, self.head_drop, self.classifier = create_classifier(
             self.num_features, num_classes, pool_type=global_pool, drop_rate=drop_rate
@@ -70,18 +82,18 @@ class MidasNet(nn.Module):
         self.set_drop_path(drop_path_rate)
 
     def set_drop_path(self, probability: float) -> None:
-        """Set the probability with which each operation's output is dropped, a sample at a time, in training."""
+        """Set the probability that training drops an operation's output for a sample."""
         self.drop_path_rate = probability
         for module in self.modules():
             if isinstance(module, DropPath):
                 module.drop_prob = probability
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keep only the cells' outputs for the backward pass and compute the rest again: less memory, more time."""
+        """Keep only the cells' outputs for the backward pass: less memory, more time."""
         self.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Parameter names by depth, for layer-wise learning rates; `coarse` puts all cells into one group."""
+        """Parameter names by depth, for layer-wise learning rates; `coarse` joins all cells."""
         return {
             "stem": r"^stem[01]",
             "blocks": r"^cells" if coarse else [(r"^cells\.(\d+)", None), (r"^norm", (99999,))],
@@ -92,7 +104,7 @@ class MidasNet(nn.Module):
         return cast(nn.Module, self.classifier)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put a new classifier in place, by default behind the same pooling; 0 classes leave it out."""
+        """Replace the classifier, and the pooling where one is named; 0 classes leave it out."""
         self.num_classes = num_classes
         pool = self.global_pool.pool_type if global_pool is None else global_pool
         weight = next(self.parameters())
@@ -104,27 +116,34 @@ class MidasNet(nn.Module):
         self.classifier.train(self.training)
 
     def forward_cells(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The last features and those an auxiliary head reads.
+        """Compute the last features, and those for an auxiliary head, from normalised images.
 
-        Args:
-            x: images [B, in_chans, H, W], normalised.
-
-        Returns:
-            features [B, num_features, H', W'] and auxiliary features [B, auxiliary_channels, H'', W''].
+        Maps [B, in_chans, H, W] to [B, num_features, H', W'] and [B, auxiliary_channels, H'', W''].
         """
+        auxiliary = self.auxiliary_index + 2
+        last, kept = self._forward_blocks(x, [auxiliary], len(self.cells))
+        return self.norm(last), kept[auxiliary if auxiliary in kept else 1]
+
+    def _forward_blocks(
+        self, x: Tensor, keep: list[int], cells: int
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """Run the stems (blocks 0 and 1) and some cells; return the last output and those kept."""
         first: Tensor = self.stem0(x)
         previous: Tensor = self.stem1(first)
-        auxiliary, before = previous, self.rectify(first)
+        kept: dict[int, Tensor] = {0: first, 1: previous}
+        before = self.rectify(first)
+        recompute = self.grad_checkpointing and self.training
         for index, cell in enumerate(self.cells):
-            now = self.rectify(previous)
-            # the mark as in midas/spaces/depthwise.py
-            if self.grad_checkpointing and self.training and not torch.jit.is_scripting():  # type: ignore[attr-defined]
-                before, previous = now, checkpoint(cell, before, now, use_reentrant=False)
-            else:
-                before, previous = now, cell(before, now)
-            if index == self.auxiliary_index:
-                auxiliary = previous
-        return self.norm(previous), auxiliary
+            if index < cells:  # TorchScript knows no `break` in this loop
+                now = self.rectify(previous)
+                if recompute and not torch.jit.is_scripting():  # type: ignore[attr-defined]
+                    previous = checkpoint(cell, before, now, use_reentrant=False)
+                else:
+                    previous = cell(before, now)
+                before = now
+                if index + 2 in keep:
+                    kept[index + 2] = previous
+        return previous, kept
 
     def forward_intermediates(
         self,
@@ -135,53 +154,35 @@ class MidasNet(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> Any:
-        """The last feature map of each size, as timm's own models give them.
+        """Compute the last feature map of each size, from images [B, in_chans, H, W].
 
         Args:
-            x: images [B, in_chans, H, W], normalised.
-            indices: which entries of `feature_info`, or how many of the last; all by default.
-            norm: apply the network's last norm (NAS-Bench-201 skeletons have one) to the last map.
-            stop_early: run no block behind the last map that is asked for.
-            output_fmt: ``NCHW`` alone.
-            intermediates_only: give the list alone.
-
-        Returns:
-            A list of maps [B, C, H', W'], or (last features, that list).
+            x: the images, normalised.
+            indices: which entries of `feature_info`, or how many of the last; None takes all.
+            norm: whether to apply the network's last norm, if it has one, to the last map.
+            stop_early: whether to skip the blocks behind the last map.
+            output_fmt: only ``NCHW``.
+            intermediates_only: whether to return the maps [B, C, H', W'] without the last features.
         """
         if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt: {output_fmt!r} is not known; these maps are 'NCHW'")
+            raise ValueError(f"output_fmt: {output_fmt!r} is unknown; these maps are 'NCHW'")
         take, last = feature_take_indices(len(self.feature_info), indices)
-        names = [str(info["module"]) for info in self.feature_info]
-        wanted, end = [names[index] for index in take], names[last]
-        found: dict[str, Tensor] = {}
-        first = previous = found["stem0"] = self.stem0(x)
-        previous = found["stem1"] = self.stem1(first)
-        before = self.rectify(first)
-        for index, cell in enumerate(self.cells):
-            if stop_early and end in found:
-                break
-            now = self.rectify(previous)
-            if self.grad_checkpointing and self.training:
-                before, previous = now, checkpoint(cell, before, now, use_reentrant=False)
-            else:
-                before, previous = now, cell(before, now)
-            found[f"cells.{index}"] = previous
-        maps = [self.norm(found[name]) if norm and name == names[-1] else found[name] for name in wanted]
-        complete = names[-1] in found  # the last norm is as wide as the last block
-        return maps if intermediates_only else (self.norm(previous) if complete else previous, maps)
+        cells = self.feature_blocks[last] - 1 if stop_early else len(self.cells)
+        features, outputs = self._forward_blocks(x, self.feature_blocks, cells)
+        if (end := self.feature_blocks[-1]) in outputs:  # the last norm fits the last block only
+            features = self.norm(features)
+            if norm:
+                outputs[end] = features
+        maps = [outputs[self.feature_blocks[index]] for index in take]
+        return maps if intermediates_only else (features, maps)
 
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Remove what the maps of `indices` do not need: later blocks, the last norm, the classifier.
-
-        Returns:
-            The indices as numbers from the first entry of `feature_info`.
-        """
+        """Remove what the maps of `indices` do not need: later blocks, last norm and classifier."""
         take, last = feature_take_indices(len(self.feature_info), indices)
-        name = str(self.feature_info[last]["module"])
-        kept = int(name.removeprefix("cells.")) + 1 if name.startswith("cells.") else 0
-        if prune_norm or kept < len(self.cells):  # it is as wide as the last block
+        kept = max(0, self.feature_blocks[last] - 1)
+        if prune_norm or kept < len(self.cells):  # the last norm fits the last block only
             self.norm = nn.Identity()
         self.cells = self.cells[:kept]
         if prune_head:
@@ -189,20 +190,18 @@ class MidasNet(nn.Module):
         return list(take)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Images [B, in_chans, H, W] to the last features [B, num_features, H', W']."""
+        """Map images [B, in_chans, H, W] to the last features [B, num_features, H', W']."""
         return self.forward_cells(x)[0]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Features [B, num_features, H', W'] to logits [B, num_classes], or to what the classifier reads."""
+        """Map features [B, num_features, H', W'] to logits, or to the classifier's input."""
         x = self.head_drop(self.global_pool(x))
-        if not pre_logits:
-            x = self.classifier(x)
-        return x
+        return x if pre_logits else self.classifier(x)
 
     def compile_cells(self) -> None:
-        """Compile each cell by itself, so that equal ones are compiled once, in training and in evaluation.
+        """Compile each cell by itself, so that equal cells are compiled once.
 
-        All run the same function, so torch's limit of its versions, 8, is raised to what so many cells may need.
+        Torch keeps 8 compiled versions of a method; that limit is raised to what the cells need.
         """
         dynamo = torch._dynamo.config  # loaded on demand
         dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * len(self.cells))
@@ -210,16 +209,5 @@ class MidasNet(nn.Module):
             cell.compile()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images [B, in_chans, H, W] to logits [B, num_classes]."""
+        """Map images [B, in_chans, H, W] to logits [B, num_classes]."""
         return self.forward_head(self.forward_features(x))
-
-
-def _feature_info(parts: skeletons.Skeleton) -> list[dict[str, Any]]:
-    """The last module of each map size, in timm's form."""
-    names = {"stem0": parts.stem0, "stem1": parts.stem1}
-    names |= {f"cells.{index}": block for index, block in enumerate(parts.blocks)}
-    last = {block.reduction: (name, block) for name, block in names.items()}
-    return [
-        {"num_chs": block.channels, "reduction": reduction, "module": name}
-        for reduction, (name, block) in sorted(last.items())
-    ]

@@ -1,1 +1,1 @@
-"""Finding: mosaic attention, topology, arms, supernet, bilevel loop, decode."""
+"""Architecture search: methods, mosaic attention, topology, the supernet and the bilevel loop."""

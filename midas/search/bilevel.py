@@ -1,102 +1,218 @@
-"""The bilevel search from start to end: supernet and arm, epochs, checkpoints. Its steps are in `midas.search.engine`."""
+"""The steps of a bilevel search: each is one architecture batch, then one weight batch.
 
-from typing import Any, NamedTuple
+Source: DARTS of first order, arXiv 1806.09055, section 2.3 with xi = 0, as docs/method.md fixes it.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
+from midas.data.augment import Augment, Draws
+from midas.data.batches import batch_parts, epoch_batches
 from midas.data.prepared import DataMeta, Split
-from midas.runs import seeding
-from midas.runs.checkpoint import Checkpoint
-from midas.runs.progress import progress
-from midas.runs.world import World
-from midas.search.arms import Arm, build_arm
+from midas.engine import precision, seeding
+from midas.engine.cuda_graphs import GraphedStep, graphed_step, reset
+from midas.engine.distributed import Distributed
+from midas.engine.loop import Job
+from midas.engine.schedule import build_scheduler
+from midas.io.errors import ParamsError
+from midas.search.bilevel_split import BilevelSplit
 from midas.search.config import SearchConfig
-from midas.search.engine import Engine
-from midas.search.halves import Halves
-from midas.search.memory import check_memory
-from midas.search.supernet import Supernet, check_depth
-from midas.spaces.space import Space
+from midas.search.methods import Method
+from midas.search.optimisers import arch_optimiser, weight_optimiser
+from midas.search.supernet import Supernet
+
+Monitor = Callable[[Supernet, Method, Split], dict[str, Any]]  # columns of an epoch's row
+Batch = list[tuple[Tensor, Tensor]]  # images [b, 3, H, W] and labels [b] of each part
 
 
-class SearchResult(NamedTuple):
-    """What a search leaves: its weights and its history, one row an epoch."""
+class BilevelSearch(Job):
+    """The `Job` of a search: two optimisers that take turns. Arguments as in `run_search`."""
 
-    supernet: Supernet
-    arm: Arm
-    history: list[dict[str, Any]]
+    def __init__(
+        self,
+        supernet: Supernet,
+        method: Method,
+        config: SearchConfig,
+        split: BilevelSplit,
+        meta: DataMeta,
+        seed: int,
+        distributed: Distributed,
+        monitor: Monitor | None = None,
+    ) -> None:
+        self.supernet = supernet
+        self.method = method
+        self.config = config
+        self.split = split
+        self.seed = seed
+        self.distributed = distributed
+        self.monitor = monitor
+        self.title = f"search seed {seed}"
+        self.advice = f"lower search.learning_rate ({config.learning_rate})"
+        self.steps_per_epoch = split.steps_per_epoch
+        self.total_parts = distributed.size * config.accumulate  # of a batch
+        self._check_parts()
+        self.augment = Augment(config.augment, meta.mean, meta.std)
+        self.weights = list(supernet.parameters())
+        self.architecture = list(method.parameters())
+        self.weight_optimiser = weight_optimiser(self.weights, config)
+        self.arch_optimiser: torch.optim.Optimizer | None = None
+        self.stateful: dict[str, Any] = {
+            "supernet": supernet,
+            "method": method,
+            "weight_optimiser": self.weight_optimiser,
+        }
+        if self.architecture:  # random search has none
+            self.arch_optimiser = arch_optimiser(self.architecture, config, method.decays)
+            self.stateful["arch_optimiser"] = self.arch_optimiser
+        steps = config.epochs * self.steps_per_epoch
+        self.scheduler = build_scheduler(self.weight_optimiser, steps, config.min_learning_rate)
+        divided = config.accumulate > 1 or config.checkpointing
+        can_capture = config.cuda_graphs and method.repeats and not divided
+        self.weight_pass = graphed_step(self.weights, distributed.device, can_capture)
+        self.arch_pass = graphed_step(self.architecture, distributed.device, can_capture)
+        self.generator = torch.Generator()
+        self.random_states: list[Tensor] = []  # of torch's generators at a restored checkpoint
 
+    def begin_epoch(self, epoch: int, step: int) -> None:
+        """See `Job`. The learning rate stays the same within an epoch, as in DARTS."""
+        self.scheduler.step_update(epoch * self.steps_per_epoch)
+        self.supernet.train()
+        self.method.train()
+        self.method.set_progress(epoch, self.config.epochs)
+        reset(self.arch_pass)  # a method's penalty may grow with the progress
+        self.weight_batches = self._epoch_batches(self.split.weights, "weights", epoch)
+        self.arch_batches = self._epoch_batches(self.split.architecture, "architecture", epoch)
+        self.learns = self.arch_optimiser is not None and epoch >= self.config.warmup_epochs
+        self.generator = seeding.generator(self.seed, "search", "augment", epoch)
+        seeding.seed_torch(self.seed, "search", epoch)  # `noise` and methods draw from here
+        for done in range(step):  # repeat the draws of the steps that an earlier run has made
+            self._draw(self.split.weights, self.weight_batches[done])
+            if self.learns:
+                self._draw(self.split.architecture, self.arch_batches[done])
+        if step and self.random_states:  # `noise` and methods have drawn, too
+            seeding.restore_random_states(self.random_states, self.distributed.device)
+        self.random_states = []
 
-def build_search(space: Space, config: SearchConfig, num_classes: int, seed: int) -> tuple[Supernet, Arm]:
-    """A fresh supernet and arm whose initial weights follow from the seed.
+    def step(self, epoch: int, step: int) -> Tensor:
+        """See `Job`: loss times images, hits, images; of the weights' half, then of the other."""
+        batch = self._batch_parts(self.split.weights, self.weight_batches[step])
+        arch_sums = torch.zeros(3, device=self.distributed.device)
+        if self.learns:
+            held_out = self._batch_parts(self.split.architecture, self.arch_batches[step])
+            arch_sums = self._architecture_step(held_out)
+        return torch.cat([self._weight_step(batch), arch_sums])
 
-    Raises:
-        ParamsError: the stack is too short to hold every type of cell.
-    """
-    check_depth(space, config.cells, "search.cells")
-    seeding.seed_torch(seed, "search", "weights")
-    supernet = Supernet(space, config.channels, config.cells, num_classes, config.partial)
-    supernet.checkpointing = config.checkpointing
-    supernet.to(memory_format=torch.channels_last)
-    seeding.seed_torch(seed, "search", "arm")
-    return supernet, build_arm(space, supernet.sites, config)
+    def end_epoch(self, epoch: int, sums: Tensor) -> dict[str, Any]:
+        """See `Job`. The architecture's columns are None where it did not learn."""
+        loss, hits, images, arch_loss, arch_hits, arch_images = sums.tolist()
+        row = {
+            "epoch": epoch + 1,
+            "step": (epoch + 1) * self.steps_per_epoch,
+            "learning_rate": round(self.weight_optimiser.param_groups[0]["lr"], 8),
+            "weight_loss": round(loss / images, 6),
+            "weight_accuracy": round(hits / images, 6),
+            "arch_loss": round(arch_loss / arch_images, 6) if arch_images else None,
+            "arch_accuracy": round(arch_hits / arch_images, 6) if arch_images else None,
+        }
+        if self.monitor is None:
+            return row
+        return row | self.monitor(self.supernet, self.method, self.split.architecture)
 
+    def is_done(self, history: list[dict[str, Any]]) -> bool:
+        """See `Job`: whether the last cell has too many skips, once the method learns."""
+        limit = self.config.stop_at_skips
+        if limit is None or not history or history[-1]["arch_accuracy"] is None:
+            return False
+        return bool(history[-1].get("skips", 0) >= limit)
 
-def run_search(
-    space: Space,
-    config: SearchConfig,
-    train: Split,
-    meta: DataMeta,
-    seed: int,
-    checkpoint: Checkpoint | None = None,
-    world: World | None = None,
-) -> SearchResult:
-    """Search one seed.
+    def describe(self, row: dict[str, Any]) -> str:
+        """See `Job`."""
+        held_out = "weights alone"
+        if row["arch_accuracy"] is not None:
+            held_out = f"held-out {row['arch_accuracy']:.3f}"
+        text = f"loss {row['weight_loss']:.3f} accuracy {row['weight_accuracy']:.3f} | {held_out}"
+        if "skips" not in row:
+            return text
+        gap = row["supernet_accuracy"] - row["subnetwork_accuracy"]
+        return f"{text} | skips {row['skips']} margin {row['margin']:.4f} gap {gap:.3f}"
 
-    Args:
-        space: what may be found; `config.exclude` is taken out of it here.
-        config: the arm and its hyper-parameters.
-        train: the training images; half of them train the weights, half the architecture.
-        meta: classes and normalisation statistics of the data.
-        seed: everything random follows from it.
-        checkpoint: where the state is kept after each epoch; a run that finds one there goes on from it.
-        world: the processes that search together, this one alone by default; each runs its part of every batch, and
-            their gradients are averaged.
+    def state(self) -> dict[str, Any]:
+        """See `Job`."""
+        states = {name: part.state_dict() for name, part in self.stateful.items()}
+        return states | {"random_states": seeding.random_states(self.distributed.device)}
 
-    Raises:
-        ParamsError: a batch cannot be divided so, or second order is asked of several parts.
-        MidasError: a step would not fit into memory.
-        ProcessLost: another process of the run has ended.
-        TrainingDiverged: a loss is not a number; the checkpoint holds the last good epoch.
-    """
-    space, world = space.without(config.exclude), world or World()
-    supernet, arm = build_search(space, config, len(meta.classes), seed)
-    supernet.to(world.device)
-    arm.to(world.device)
-    engine = Engine(space, supernet, arm, config, Halves(train, config), meta, seed, world)
-    check_memory(supernet, arm, config, engine.halves, world, f"search seed {seed}")
-    first, history = engine.restore(checkpoint.load() if checkpoint else None)
-    steps = engine.steps_per_epoch
-    with progress(f"search seed {seed}", config.epochs * steps, first * steps, quiet=not world.writes) as report:
-        for epoch in range(first, config.epochs):
-            if config.stop_at_skips and history and _collapsed(history[-1], config.stop_at_skips):
-                report.note(f"stopped after epoch {epoch}: {history[-1]['skips']} skips (search.stop_at_skips)")
-                break
-            row = engine.epoch(epoch, report)
-            history.append(row)
-            if checkpoint and world.writes:
-                checkpoint.save(engine.state(history))
-            learned = row["arch_accuracy"]
-            held_out = "weights alone" if learned is None else f"held-out {learned:.3f}"
-            report.note(
-                f"epoch {epoch + 1}/{config.epochs} loss {row['weight_loss']:.3f} accuracy {row['weight_accuracy']:.3f} | "
-                f"{held_out} | skips {row['skips']} "
-                f"margin {row['margin']:.4f} gap {row['supernet_accuracy'] - row['subnetwork_accuracy']:.3f}",
-                row,
-                judge="" if learned is None else "arch_accuracy",
-            )
-    return SearchResult(supernet, arm, history)
+    def restore(self, state: dict[str, Any]) -> None:
+        """See `Job`."""
+        for name, part in self.stateful.items():
+            part.load_state_dict(state[name])
+        self.random_states = state["random_states"]
 
+    def _check_parts(self) -> None:
+        """Raise ParamsError where the batches cannot be divided."""
+        total = self.total_parts
+        for half in (self.split.weights, self.split.architecture):
+            batch = self._batch(half)
+            if batch % total or batch // total < 2:
+                raise ParamsError(
+                    f"search.batch_size: {batch} cannot be divided into {total} equal parts of 2 "
+                    "or more"
+                )
 
-def _collapsed(row: dict[str, Any], limit: int) -> bool:
-    """Whether an epoch's cell has too many skips; before the architecture learns its cell is the toss of the first weights."""
-    return row["arch_accuracy"] is not None and row["skips"] >= limit
+    def _batch(self, half: Split) -> int:
+        return min(self.config.batch_size, len(half))
+
+    def _epoch_batches(self, half: Split, name: str, epoch: int) -> list[Tensor]:
+        seed = seeding.derive(self.seed, name)
+        return epoch_batches(len(half), self._batch(half), seed, epoch)
+
+    def _draw(self, half: Split, index: Tensor) -> Draws:
+        return self.augment.draw((len(index), *half.images.shape[1:]), self.generator)
+
+    def _batch_parts(self, half: Split, index: Tensor) -> Batch:
+        """The parts of a batch that this process runs."""
+        places = self.distributed.parts(len(index), self.config.accumulate)
+        draws = self._draw(half, index)
+        weight = self.weights[0]
+        parts = batch_parts(half, index, self.augment, draws, places, weight.device)
+        return [(images.to(weight.dtype), labels) for _, images, labels in parts]
+
+    def _architecture_step(self, batch: Batch) -> Tensor:
+        """Adam on the method alone. Returns sums, [3]."""
+        assert self.arch_optimiser is not None
+        sums = self._backward(batch, self.method, self.supernet, self.arch_pass)
+        self.arch_optimiser.step()
+        return sums
+
+    def _weight_step(self, batch: Batch) -> Tensor:
+        """SGD on the weights alone; one whose candidate was not drawn stays. Returns sums, [3]."""
+        sums = self._backward(batch, self.supernet, self.method, self.weight_pass)
+        nn.utils.clip_grad_norm_(self.weights, self.config.clip)
+        self.weight_optimiser.step()
+        return sums
+
+    def _backward(
+        self, batch: Batch, learner: nn.Module, fixed: nn.Module, run: GraphedStep
+    ) -> Tensor:
+        """Leave the batch's gradient, over all processes, on the learner. Returns own sums, [3]."""
+        learner.requires_grad_(True).zero_grad()
+        fixed.requires_grad_(False)
+        sums = torch.stack([run(self._pass, images, labels) for images, labels in batch]).sum(0)
+        gradients = [p.grad for p in learner.parameters() if p.grad is not None]
+        self.distributed.all_reduce_mean(gradients)
+        return sums
+
+    def _pass(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Add a part's share of the batch's gradient to the learner's. Returns own sums, [3]."""
+        penalty = self.method.penalty()  # without a gradient where the weights learn
+        with precision.lower(self.config.precision, self.distributed.device):
+            logits, _ = self.supernet(images, self.method)
+            loss = F.cross_entropy(logits, labels)
+        total = loss if penalty is None else loss + penalty
+        (total / self.config.accumulate).backward()
+        hits = (logits.detach().argmax(1) == labels).sum()
+        count = len(labels)
+        return torch.stack([loss.detach() * count, hits.to(loss), loss.new_full((), count)])

@@ -1,10 +1,10 @@
-"""The supernet: every candidate of every edge, stacked as the space's skeleton says; an arm weighs them node by node.
+"""The supernet: every candidate of every edge, stacked as the space's skeleton says.
 
-Batch norm in a supernet has no affine part and no running statistics: a mean over candidates has no use for its own
-scale, and a decoded sub-network would need its statistics recalibrated anyway, which is what batch statistics do.
+Batch norm in a supernet has no affine part and no running statistics. A mean over candidates needs
+no scale of its own, and a decoded sub-network uses the statistics of each batch in any case.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import cast
 
@@ -13,191 +13,193 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from midas.runs.errors import ParamsError
-from midas.search.arms.base import Arm, Choice, NodeSite
-from midas.search.mixture import weighted_sum
-from midas.spaces.norm import Chain
-from midas.spaces.operations import FactorizedReduce, ResidualReduction, build_operation, lift_relu, relu_conv_norm
+from midas.io.errors import ParamsError
+from midas.kernels.chain import Chain
+from midas.search.methods.base import ArchWeights, Method, NodeSpec
+from midas.spaces.operations import (
+    FactorizedReduce,
+    ResidualReduction,
+    build_operation,
+    lift_relu,
+    relu_conv_norm,
+)
 from midas.spaces.space import Space
 
 norm = partial(nn.BatchNorm2d, affine=False, track_running_stats=False)
 affine_norm = partial(nn.BatchNorm2d, track_running_stats=False)
-MIN_DARTS_CELLS = 3  # of fewer all are reductions
+MIN_DARTS_CELLS = 3  # a shorter stack has no normal cell
 
 
 class SearchCell(nn.Module):
-    """All candidates of one cell.
+    """All candidates of one cell, number `index` of the stack.
 
-    Args:
-        space: whose edges and candidates it has.
-        index: which cell of the stack.
-        kind: its type, e.g. ``normal``.
-        channels: channels of its nodes.
-        stride_inputs: the number of input nodes whose edges have stride 2 (all of them in a reduction cell).
-        partial: 1/partial of the channels pass through the candidates, the rest go by them (PC-DARTS, arXiv 1907.05737).
+    Edges from its first `stride_inputs` states have stride 2: from all inputs of a reduction cell.
     """
 
     def __init__(
-        self, space: Space, index: int, kind: str, channels: int, stride_inputs: int = 0, partial: int = 1
+        self, space: Space, index: int, kind: str, channels: int, stride_inputs: int = 0
     ) -> None:
         super().__init__()
-        self.concat, self.partial, self.mixed = space.concat, partial, channels // partial
-        self.strides = [2 if source < stride_inputs else 1 for source in range(max(space.concat) + 1)]
-        self.sites = [NodeSite(index, kind, self.mixed, k, tuple(edges)) for k, edges in enumerate(space.nodes(kind))]
+        self.concat = space.concat
+        self.edge_specs = space.edges[kind]
+        self.node_specs = [
+            NodeSpec(index, kind, channels, k, tuple(edges))
+            for k, edges in enumerate(space.nodes(kind))
+        ]
         pool_norm = space.skeleton == "darts"
-        self.edges = nn.ModuleList(
-            nn.ModuleList(
-                build_operation(name, self.mixed, self.strides[edge.source], norm, pool_norm)
-                for name in edge.candidates
-            )
-            for edge in space.edges[kind]
-        )
-        self.lifted = [[lift_relu(operation) for operation in cast(nn.ModuleList, edge)] for edge in self.edges]
+        self.edges = nn.ModuleList()
+        for edge in self.edge_specs:
+            stride = 2 if edge.source < stride_inputs else 1
+            ops = [build_operation(op, channels, stride, norm, pool_norm) for op in edge.candidates]
+            self.edges.append(nn.ModuleList(ops))
+        # whether each candidate reads a rectified input, because its own ReLU was taken out
+        self.lifted = [[lift_relu(op) for op in cast(nn.ModuleList, edge)] for edge in self.edges]
 
-    def forward(self, states: list[Tensor], arm: Arm) -> tuple[Tensor, list[Choice]]:
-        """Input states to the joined output [B, C * len(concat), H, W] and the weights used, node by node."""
-        arm.begin_cell()
-        states, choices, first = list(states), [], 0
-        mixed = [state[:, : self.mixed] if self.partial > 1 else state for state in states]
+    def forward(self, states: list[Tensor], method: Method) -> tuple[Tensor, list[ArchWeights]]:
+        """Input states to the output [B, C * len(concat), H, W], and the weights at each node."""
+        method.begin_cell()
+        states = list(states)
+        cell_weights = []
         shared: dict[tuple[int, str], Tensor] = {}
-        for site in self.sites:
-            maps = list(self._maps(site, first, arm.wanted(site), mixed, shared))
-            output, choice = arm.mix(site, [mixed[edge.source] for edge in site.edges], maps)
-            if self.partial > 1:
-                output = self._with_bypass(output, site, states, choice)
+        first = 0
+        for node in self.node_specs:
+            active = enumerate(method.active_ops(node), first)
+            op_outputs = [self._op_output(k, j, states, shared) for k, ops in active for j in ops]
+            inputs = [states[edge.source] for edge in node.edges]
+            output, arch_weights = method.mixed_op(node, inputs, op_outputs)
             states.append(output)
-            mixed.append(output[:, : self.mixed] if self.partial > 1 else output)
-            choices.append(choice)
-            first += len(site.edges)
+            cell_weights.append(arch_weights)
+            first += len(node.edges)
         joined = [states[node] for node in self.concat]
-        return joined[0] if len(joined) == 1 else torch.cat(joined, dim=1), choices
+        return joined[0] if len(joined) == 1 else torch.cat(joined, dim=1), cell_weights
 
-    def _with_bypass(self, output: Tensor, site: NodeSite, states: Sequence[Tensor], choice: Choice) -> Tensor:
-        """Join the channels that went by the candidates, each edge's by its weight, and shuffle channels."""
-        rest = []
-        for edge in site.edges:
-            x = states[edge.source][:, self.mixed :]
-            rest.append(F.max_pool2d(x, 2, 2, ceil_mode=True) if self.strides[edge.source] == 2 else x)
-        ones = output.new_ones(1, 1, 1, len(rest))
-        patch = None if choice.m is None else choice.patch
-        joined = torch.cat([output, weighted_sum(rest, ones if choice.m is None else choice.m, patch)], dim=1)
-        batch, channels, height, width = joined.shape
-        grouped = joined.view(batch, self.partial, channels // self.partial, height, width)  # [B, K, C/K, H, W]
-        return grouped.transpose(1, 2).reshape(batch, channels, height, width)
+    def _op_output(
+        self, k: int, j: int, states: Sequence[Tensor], shared: dict[tuple[int, str], Tensor]
+    ) -> Tensor:
+        """The output of candidate j on edge k.
 
-    def _maps(
-        self,
-        site: NodeSite,
-        first: int,
-        wanted: Sequence[Sequence[int]],
-        states: Sequence[Tensor],
-        shared: dict[tuple[int, str], Tensor],
-    ) -> Iterator[Tensor]:
-        """The wanted candidate maps of a node. What has no weights depends on the input alone and is computed once: whole
-        candidates, and the ReLU that others start with.
+        What has no weights depends on the input alone and is computed once for all nodes that read
+        it: whole candidates, and the ReLU that others start with.
         """
-        for k, (edge, candidates) in enumerate(zip(site.edges, wanted, strict=True)):
-            operations = cast(nn.ModuleList, self.edges[first + k])
-            for j in candidates:
-                name, operation = edge.candidates[j], operations[j]
-                if self.lifted[first + k][j]:
-                    if (edge.source, "relu") not in shared:
-                        shared[edge.source, "relu"] = F.relu(states[edge.source])
-                    yield operation(shared[edge.source, "relu"])
-                    continue
-                if name == "noise" or any(True for _ in operation.parameters()):
-                    yield operation(states[edge.source])
-                    continue
-                if (edge.source, name) not in shared:
-                    shared[edge.source, name] = operation(states[edge.source])
-                yield shared[edge.source, name]
+        source, _, names = self.edge_specs[k]
+        operation = cast(nn.ModuleList, self.edges[k])[j]
+
+        def share(name: str, function: Callable[[Tensor], Tensor]) -> Tensor:
+            if (source, name) not in shared:
+                shared[source, name] = function(states[source])
+            return shared[source, name]
+
+        if self.lifted[k][j]:
+            return cast(Tensor, operation(share("relu", F.relu)))
+        if names[j] == "noise" or any(True for _ in operation.parameters()):
+            return cast(Tensor, operation(states[source]))
+        return share(names[j], operation)
 
 
 def check_depth(space: Space, cells: int, name: str) -> None:
-    """Raise ParamsError, with the parameter's name, where a stack of so many cells does not hold every type of them."""
+    """Raise ParamsError, with the parameter's name, where a stack lacks a type of cell."""
     if space.skeleton == "darts" and cells < MIN_DARTS_CELLS:
-        raise ParamsError(f"{name}: {cells} make a stack with no normal cell; it takes {MIN_DARTS_CELLS} or more")
+        raise ParamsError(
+            f"{name}: a stack of {cells} has no normal cell; use {MIN_DARTS_CELLS} or more"
+        )
 
 
 class Supernet(nn.Module):
-    """Stem, cells, classifier. The arm is not part of it: weights and architecture are learned by different optimisers."""
+    """Stem, cells, classifier. The method, which another optimiser learns, is not part of it.
 
-    def __init__(self, space: Space, channels: int, cells: int, num_classes: int, partial: int = 1) -> None:
+    The first cells' nodes have `channels`. There are `cells` in all (DARTS), or in each of three
+    stages (NAS-Bench-201).
+    """
+
+    def __init__(self, space: Space, channels: int, cells: int, num_classes: int) -> None:
         super().__init__()
-        self.partial = partial
-        self.checkpointing = False  # keep the cells' inputs alone and compute the rest again
+        self.checkpointing = False  # keep only the cells' inputs and recompute the rest
         self.stem: nn.Module
         self.cells = nn.ModuleList()
         self.preprocess = nn.ModuleList()  # how each cell adapts its inputs
         self.tail: nn.Module = nn.Identity()
-        # both adaptations of a DARTS cell's inputs begin with a ReLU: each output passes one for the two cells that read it
-        self.rectify: nn.Module = nn.ReLU() if space.skeleton == "darts" else nn.Identity()
-        width = (
-            self._stack_darts(space, channels, cells)
-            if space.skeleton == "darts"
-            else self._stack_nb201(space, channels, cells)
-        )
-        self.classifier = nn.Linear(width, num_classes)
+        # the adaptations of a DARTS cell's inputs begin with a ReLU: two cells share each output's
+        is_darts = space.skeleton == "darts"
+        self.rectify: nn.Module = nn.ReLU() if is_darts else nn.Identity()
+        stack = self._stack_darts if is_darts else self._stack_nb201
+        self.classifier = nn.Linear(stack(space, channels, cells), num_classes)
 
     @property
-    def sites(self) -> list[NodeSite]:
-        """Every node of every cell, in the order in which an arm is asked."""
-        return [site for cell in self.cells if isinstance(cell, SearchCell) for site in cell.sites]
+    def search_cells(self) -> list[SearchCell]:
+        """The cells that are searched, without the fixed reductions between stages."""
+        return [cell for cell in self.cells if isinstance(cell, SearchCell)]
 
-    def forward(self, images: Tensor, arm: Arm) -> tuple[Tensor, list[list[Choice]]]:
-        """Normalised images [B, 3, H, W] to logits [B, classes] and, for each search cell, the weights its nodes used."""
-        arm.begin_pass()
+    @property
+    def node_specs(self) -> list[NodeSpec]:
+        """Every node of every cell, in the order in which a method is asked."""
+        return [node for cell in self.search_cells for node in cell.node_specs]
+
+    def forward(self, images: Tensor, method: Method) -> tuple[Tensor, list[list[ArchWeights]]]:
+        """Normalised images [B, 3, H, W] to logits [B, classes], and each search cell's weights."""
+        method.begin_pass()
+        recompute = self.checkpointing and self.training and torch.is_grad_enabled()
         x = self.stem(images)
-        before, choices = self.rectify(x), []
+        before = self.rectify(x)
+        weights = []
         for cell, preprocess in zip(self.cells, self.preprocess, strict=True):
             if not isinstance(cell, SearchCell):  # a fixed reduction between stages
                 x = cell(x)
                 continue
-            run = partial(self._run, cell, cast(nn.ModuleList, preprocess), arm)
-            again = self.checkpointing and self.training and torch.is_grad_enabled()
+            run = partial(_run_cell, cell, cast(nn.ModuleList, preprocess), method)
             now = self.rectify(x)
-            x, used = checkpoint(run, before, now, use_reentrant=False) if again else run(before, now)
+            if recompute:
+                x, cell_weights = checkpoint(run, before, now, use_reentrant=False)
+            else:
+                x, cell_weights = run(before, now)
             before = now
-            choices.append(used)
+            weights.append(cell_weights)
         pooled = F.adaptive_avg_pool2d(self.tail(x), 1).flatten(1)  # [B, C, H, W] -> [B, C]
-        return self.classifier(pooled), choices
-
-    @staticmethod
-    def _run(
-        cell: SearchCell, adapt: nn.ModuleList, arm: Arm, before: Tensor, x: Tensor
-    ) -> tuple[Tensor, list[Choice]]:
-        """One cell on the outputs of the two before it, as many of them as it reads."""
-        states = [module(state) for module, state in zip(adapt, (before, x)[-len(adapt) :], strict=True)]
-        found: tuple[Tensor, list[Choice]] = cell(states, arm)
-        return found
+        return self.classifier(pooled), weights
 
     def _stack_darts(self, space: Space, channels: int, cells: int) -> int:
-        """DARTS: stem of 3 * channels, reduction cells at a third and two thirds. Returns the classifier's width."""
-        width = 3 * channels
-        self.stem = Chain(nn.Conv2d(3, width, 3, padding=1, bias=False), affine_norm(width))
-        before, last, reduced = width, width, False
+        """A stem of 3 * channels, reductions at a third and two thirds. Returns the last width."""
+        before = last = 3 * channels
+        self.stem = Chain(nn.Conv2d(3, last, 3, padding=1, bias=False), affine_norm(last))
+        reduced = False
         for index in range(cells):
             reduce = index in (cells // 3, 2 * cells // 3)
             channels = 2 * channels if reduce else channels
-            first = FactorizedReduce(before, channels, norm) if reduced else relu_conv_norm(norm, before, channels, 1)
-            self.preprocess.append(nn.ModuleList([first, relu_conv_norm(norm, last, channels, 1)]))
-            for adapt in cast(nn.ModuleList, self.preprocess[-1]):
-                lift_relu(adapt)
+            if reduced:
+                first: nn.Module = FactorizedReduce(before, channels, norm)
+            else:
+                first = relu_conv_norm(norm, before, channels, 1)
+            second = relu_conv_norm(norm, last, channels, 1)
+            lift_relu(first)
+            lift_relu(second)
+            self.preprocess.append(nn.ModuleList([first, second]))
             kind = "reduce" if reduce else "normal"
-            self.cells.append(SearchCell(space, index, kind, channels, space.inputs if reduce else 0, self.partial))
-            before, last, reduced = last, channels * len(space.concat), reduce
+            stride_inputs = space.inputs if reduce else 0
+            self.cells.append(SearchCell(space, index, kind, channels, stride_inputs))
+            before = last
+            last = channels * len(space.concat)
+            reduced = reduce
         return last
 
     def _stack_nb201(self, space: Space, channels: int, cells: int) -> int:
-        """NAS-Bench-201: three stages of equal cells, residual reductions between. Returns the classifier's width."""
-        self.stem = Chain(nn.Conv2d(3, channels, 3, padding=1, bias=False), affine_norm(channels))
+        """Three stages of equal cells, residual reductions between. Returns the last width."""
+        conv = nn.Conv2d(3, channels, 3, padding=1, bias=False)
+        self.stem = Chain(conv, affine_norm(channels))
         for stage in range(3):
             if stage:
                 self.cells.append(ResidualReduction(channels, 2 * channels, affine_norm))
                 self.preprocess.append(nn.Identity())
                 channels *= 2
-            for k in range(cells):
-                self.cells.append(SearchCell(space, stage * (cells + 1) + k, "cell", channels, 0, self.partial))
+            for _ in range(cells):
+                self.cells.append(SearchCell(space, len(self.cells), "cell", channels))
                 self.preprocess.append(nn.ModuleList([nn.Identity()]))
         self.tail = Chain(affine_norm(channels), nn.ReLU())
         return channels
+
+
+def _run_cell(
+    cell: SearchCell, preprocess: nn.ModuleList, method: Method, before: Tensor, last: Tensor
+) -> tuple[Tensor, list[ArchWeights]]:
+    """Run a cell on the outputs of the two cells before it, or on the last one alone."""
+    outputs = (before, last)[-len(preprocess) :]
+    states = [adapt(output) for adapt, output in zip(preprocess, outputs, strict=True)]
+    return cast(tuple[Tensor, list[ArchWeights]], cell(states, method))

@@ -1,22 +1,19 @@
-"""What may be found: operations, and spaces as data."""
+"""Search spaces: the operations, and which of them are candidates on which edges."""
 
-from midas.runs.errors import ParamsError
+from midas.io.errors import ParamsError
 from midas.spaces.darts import DARTS
 from midas.spaces.nasbench201 import NASBENCH201
 from midas.spaces.rdarts import RDARTS_S1, RDARTS_S2, RDARTS_S3, RDARTS_S4
 from midas.spaces.space import EdgeSpec, Space
 
-SPACES = {space.name: space for space in (DARTS, NASBENCH201, RDARTS_S1, RDARTS_S2, RDARTS_S3, RDARTS_S4)}
+_ALL = (DARTS, NASBENCH201, RDARTS_S1, RDARTS_S2, RDARTS_S3, RDARTS_S4)
+SPACES = {space.name: space for space in _ALL}
 
 
 def get_space(name: str) -> Space:
-    """The space of that name.
-
-    Raises:
-        ParamsError: there is none.
-    """
+    """The space of that name; raises ParamsError where there is none."""
     if name not in SPACES:
-        raise ParamsError(f"space: unknown space {name!r}; known are {', '.join(SPACES)}")
+        raise ParamsError(f"space: {name!r} is unknown; known are {', '.join(SPACES)}")
     return SPACES[name]
 
 

@@ -1,4 +1,7 @@
-"""The DARTS space (arXiv 1806.09055, section 3.1): two inputs, four nodes, eight operations, two edges kept a node."""
+"""The DARTS space: two inputs, four nodes, eight operations, and two edges kept for each node.
+
+Source: arXiv 1806.09055, section 3.1.
+"""
 
 from collections.abc import Sequence
 
@@ -14,13 +17,13 @@ OPERATIONS = (
     "dil_conv_3x3",
     "dil_conv_5x5",
 )
-INPUTS, NODES = 2, 4
+INPUTS = 2
 CONCAT = (2, 3, 4, 5)
 
 
 def darts_like(name: str, candidates: Sequence[str]) -> Space:
-    """A space on the DARTS cell with the same candidates on every edge of both types of cell."""
-    edges = complete_edges(INPUTS, NODES, candidates)
+    """A space on the DARTS cell with the same candidates on every edge of both cell types."""
+    edges = complete_edges(INPUTS, len(CONCAT), candidates)
     return Space(name, "darts", INPUTS, {"normal": edges, "reduce": edges}, CONCAT, keep=2)
 
 

@@ -1,4 +1,7 @@
-"""The NAS-Bench-201 space (arXiv 2001.00326): one input, three nodes, five operations on each of six edges, all kept."""
+"""The NAS-Bench-201 space: one input, three nodes, and five operations on each of six edges.
+
+Source: arXiv 2001.00326.
+"""
 
 from midas.spaces.space import Space, complete_edges
 
@@ -9,6 +12,6 @@ NASBENCH201 = Space(
     skeleton="nasbench201",
     inputs=1,
     edges={"cell": complete_edges(1, 3, OPERATIONS)},
-    concat=(3,),  # the cell's output is its last node
+    concat=(3,),  # the output is the last node
     keep=None,
 )

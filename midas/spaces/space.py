@@ -1,4 +1,4 @@
-"""A search space as data: which edges a cell has, which operations are candidates on each, how many edges are kept."""
+"""A search space as data: the edges of a cell, the candidates on each, and how many are kept."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,12 +6,12 @@ from itertools import groupby
 from typing import NamedTuple
 
 from midas.genotype import Genotype
-from midas.runs.errors import GenotypeError, ParamsError
+from midas.io.errors import GenotypeError, ParamsError
 from midas.spaces.operations import OPERATIONS
 
 
 class EdgeSpec(NamedTuple):
-    """An edge of the supernet's cell and the operations that may be chosen on it."""
+    """An edge of the supernet's cell, and the operations that can be chosen on it."""
 
     source: int
     target: int
@@ -20,16 +20,15 @@ class EdgeSpec(NamedTuple):
 
 @dataclass(frozen=True)
 class Space:
-    """A cell-based search space.
+    """A cell-based search space. An edge with unknown or no candidates raises ParamsError.
 
     Attributes:
-        name: how parameters and genotypes name it.
-        skeleton: how cells are stacked: ``darts`` (two inputs, reduction cells) or ``nasbench201`` (one input, residual
-            reductions between stages of equal cells).
-        inputs: the number of input nodes of a cell; intermediate nodes are numbered on from there.
+        name: the name in parameters and genotypes.
+        skeleton: how cells are stacked, ``darts`` or ``nasbench201``.
+        inputs: the number of input nodes of a cell; the intermediate nodes have the next numbers.
         edges: for each type of cell its edges, ordered by target, then source.
         concat: the nodes whose outputs a cell joins.
-        keep: how many incoming edges of a node a decoded cell keeps; None keeps all of them.
+        keep: how many edges into a node a decoded cell keeps; None keeps all.
     """
 
     name: str
@@ -41,58 +40,61 @@ class Space:
 
     def __post_init__(self) -> None:
         for edge in (edge for edges in self.edges.values() for edge in edges):
-            unknown = [name for name in edge.candidates if name not in OPERATIONS]
-            if unknown or not edge.candidates:
+            if not edge.candidates or not OPERATIONS.keys() >= set(edge.candidates):
                 raise ParamsError(
-                    f"space {self.name}: edge {edge.source}->{edge.target} has the candidates {list(edge.candidates)}; "
-                    f"it needs at least one of {', '.join(OPERATIONS)}"
+                    f"space {self.name}: edge {edge.source}->{edge.target} has the candidates "
+                    f"{list(edge.candidates)}; it needs at least one of {', '.join(OPERATIONS)}"
                 )
 
     def nodes(self, kind: str) -> list[list[EdgeSpec]]:
-        """The incoming edges of each intermediate node of a cell type, node by node."""
+        """The edges into each intermediate node of a cell type, node by node."""
         return [list(edges) for _, edges in groupby(self.edges[kind], key=lambda edge: edge.target)]
 
     def candidates(self, kind: str, source: int, target: int) -> tuple[str, ...]:
-        """What may be chosen on one edge."""
-        return next(edge.candidates for edge in self.edges[kind] if (edge.source, edge.target) == (source, target))
+        """The candidates on one edge of a cell type."""
+        nodes = (source, target)
+        return next(edge.candidates for edge in self.edges[kind] if edge[:2] == nodes)
 
     def without(self, excluded: Sequence[str]) -> "Space":
-        """The same space with some operations taken out of every edge's candidates.
-
-        Raises:
-            ParamsError: an edge would be left without candidates, or a name is no operation.
-        """
+        """The same space without some operations; raises ParamsError, e.g. for an unknown one."""
         if unknown := [name for name in excluded if name not in OPERATIONS]:
-            raise ParamsError(f"search.exclude: unknown operation {unknown[0]!r}; known are {', '.join(OPERATIONS)}")
-        edges = {
-            kind: tuple(
-                edge._replace(candidates=tuple(c for c in edge.candidates if c not in excluded)) for edge in specs
+            raise ParamsError(
+                f"search.exclude: {unknown[0]!r} is not an operation; known are "
+                f"{', '.join(OPERATIONS)}"
             )
-            for kind, specs in self.edges.items()
-        }
+        edges = {}
+        for kind, specs in self.edges.items():
+            left = [tuple(c for c in edge.candidates if c not in excluded) for edge in specs]
+            pairs = zip(specs, left, strict=True)
+            edges[kind] = tuple(edge._replace(candidates=names) for edge, names in pairs)
         return replace(self, edges=edges)
 
     def check(self, genotype: Genotype) -> None:
-        """Raise GenotypeError unless `genotype` is a cell of this space (any operation of the space on any of its edges)."""
+        """Raise GenotypeError unless this space has the cells, edges and operations."""
         if set(genotype.cells) != set(self.edges):
             raise GenotypeError(
-                f"genotype: space {self.name} has the cells {', '.join(self.edges)}, not {', '.join(genotype.cells)}"
+                f"genotype: space {self.name} has the cells {', '.join(self.edges)}, not "
+                f"{', '.join(genotype.cells)}"
             )
         for kind, cell in genotype.cells.items():
             allowed = {name for edge in self.edges[kind] for name in edge.candidates}
-            pairs = {(edge.source, edge.target) for edge in self.edges[kind]}
-            for edge in cell.edges:
-                if edge.op not in allowed:
+            pairs = {edge[:2] for edge in self.edges[kind]}
+            for op, source, target in cell.edges:
+                if op not in allowed:
                     raise GenotypeError(
-                        f"genotype: cell {kind}: unknown operation {edge.op!r}; space {self.name} has {', '.join(sorted(allowed))}"
+                        f"genotype: cell {kind}: unknown operation {op!r}; space {self.name} has "
+                        f"{', '.join(sorted(allowed))}"
                     )
-                if (edge.source, edge.target) not in pairs:
+                if (source, target) not in pairs:
                     raise GenotypeError(
-                        f"genotype: cell {kind}: space {self.name} has no edge {edge.source}->{edge.target}"
+                        f"genotype: cell {kind}: space {self.name} has no edge {source}->{target}"
                     )
 
 
 def complete_edges(inputs: int, nodes: int, candidates: Sequence[str]) -> tuple[EdgeSpec, ...]:
-    """Every edge from an earlier node to an intermediate one, all with the same candidates."""
-    targets = range(inputs, inputs + nodes)
-    return tuple(EdgeSpec(source, target, tuple(candidates)) for target in targets for source in range(target))
+    """Edges from every earlier node to each intermediate node, all with the same candidates."""
+    return tuple(
+        EdgeSpec(source, target, tuple(candidates))
+        for target in range(inputs, inputs + nodes)
+        for source in range(target)
+    )

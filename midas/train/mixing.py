@@ -6,29 +6,31 @@ import numpy as np
 from timm.data import Mixup
 from torch import Tensor
 
-from midas.runs import seeding
+from midas.engine import seeding
 from midas.train.config import TargetConfig
 
 
 class Mix:
-    """Blend the images of a batch and their labels; does nothing where neither mixup nor cutmix is on.
+    """Blends the images of a batch and their labels where mixup or cutmix is on.
 
     Sources: mixup, arXiv 1710.09412; cutmix, arXiv 1905.04899.
     """
 
     def __init__(self, config: TargetConfig, num_classes: int, seed: int = 0) -> None:
-        self.seed, self.mixup = seed, None
+        self.seed = seed
+        self.mixup = None
         if config.mixup or config.cutmix:
-            self.mixup = Mixup(
-                config.mixup, config.cutmix, label_smoothing=config.label_smoothing, num_classes=num_classes
-            )
+            options = {"label_smoothing": config.label_smoothing, "num_classes": num_classes}
+            self.mixup = Mixup(config.mixup, config.cutmix, **options)
 
-    def __call__(self, images: Tensor, labels: Tensor, epoch: int, step: int, part: int) -> tuple[Tensor, Tensor]:
-        """Images [B, 3, H, W] and labels [B] to blended images and label distributions [B, classes], smoothed."""
+    def __call__(
+        self, images: Tensor, labels: Tensor, epoch: int, step: int, part: int
+    ) -> tuple[Tensor, Tensor]:
+        """Blended images and smoothed label distributions [B, classes]."""
         if self.mixup is None:
             return images, labels
         former = np.random.get_state()  # timm draws from NumPy's global generator
         np.random.seed(seeding.derive(self.seed, "mix", epoch, step, part) % 2**32)
-        mixed, wanted = self.mixup(images, labels)
+        mixed, distributions = self.mixup(images, labels)
         np.random.set_state(former)
-        return cast(Tensor, mixed), cast(Tensor, wanted).to(images.dtype)
+        return cast(Tensor, mixed), cast(Tensor, distributions).to(images.dtype)

@@ -1,4 +1,4 @@
-"""Trainings of one target that differ by their seed alone: which is kept, and how far they lie apart."""
+"""Trainings of one target that differ by their seed alone: which is kept, and their spread."""
 
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
@@ -10,18 +10,17 @@ ROW = ("seed", "epochs", "best_epoch", *ACCURACIES)
 
 
 def compare_seeds(trained: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What trainings of one target say together.
+    """JSON values for the metrics of all trainings of one target, as `train` gives them.
 
-    Args:
-        trained: the metrics of each, as `train` gives them; at least one.
-
-    Returns:
-        JSON values. ``kept_seed``: the best by validation accuracy, the lowest of equals. ``seeds``: how many there are. For
-        the validation accuracy of the best and of the last epoch, in [0, 1]: ``mean`` and ``deviation``, the sample's (divided
-        by one less than the number of seeds), null for a single seed. ``channels``, ``parameters``, ``macs`` of the network.
+    ``kept_seed`` is the best by validation accuracy, the lowest of equals. Accuracies in [0, 1]
+    have a ``mean`` and a ``deviation``: the sample's, null for a single seed.
     """
     kept = min(trained, key=lambda metrics: (-metrics["best_val_accuracy"], metrics["seed"]))
-    result: dict[str, Any] = {"kept_seed": kept["seed"], "seeds": len(trained), **{key: kept[key] for key in SAME}}
+    result: dict[str, Any] = {
+        "kept_seed": kept["seed"],
+        "seeds": len(trained),
+        **{key: kept[key] for key in SAME},
+    }
     for key in ACCURACIES:
         values = [metrics[key] for metrics in trained]
         deviation = round(stdev(values), 6) if len(values) > 1 else None

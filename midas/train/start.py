@@ -1,30 +1,30 @@
-"""The network before its first step: its width under a limit of multiply-adds, and weights to start from."""
+"""The network before its first step: its width and the weights that it starts from."""
 
+from bisect import bisect_right
 from pathlib import Path
 
 import torch
 
+from midas.engine import seeding
 from midas.genotype import Genotype
+from midas.io.errors import MidasError, ParamsError, reason
 from midas.nets.build import build_network
 from midas.nets.complexity import count_macs
 from midas.nets.network import MidasNet
-from midas.runs import seeding
-from midas.runs.errors import MidasError, ParamsError
 from midas.train.config import TargetConfig
 from midas.train.store import load_weights
 
 
 def initial_network(
-    genotype: Genotype, config: TargetConfig, num_classes: int, size: int | None = None, seed: int = 0
+    genotype: Genotype,
+    config: TargetConfig,
+    num_classes: int,
+    size: int | None = None,
+    seed: int = 0,
 ) -> MidasNet:
     """The target's network with weights that follow from the seed, or those of `start_from`.
 
-    Args:
-        genotype: the cells.
-        config: the target.
-        num_classes: classes.
-        size: the images' side in pixels; `max_macs` needs it.
-        seed: of the training.
+    `size` is the images' side in pixels, which `max_macs` needs.
 
     Raises:
         ParamsError: no width is narrow enough for `max_macs`; and as `build_network` does.
@@ -43,10 +43,9 @@ def initial_network(
 
 
 def widest(genotype: Genotype, config: TargetConfig, num_classes: int, size: int) -> int:
-    """The most channels, at most `config.channels`, that stay at or under `config.max_macs`; found by bisection.
+    """The most channels, at most `config.channels`, within `config.max_macs`.
 
-    Raises:
-        ParamsError: the narrowest network is above the limit.
+    Raises ParamsError where the narrowest network is above the limit.
     """
 
     def macs(channels: int) -> int:
@@ -54,30 +53,36 @@ def widest(genotype: Genotype, config: TargetConfig, num_classes: int, size: int
             return count_macs(_build(genotype, config, num_classes, channels), (3, size, size))
 
     limit = config.max_macs or 0
-    low, high = min(2, config.channels), config.channels
-    if (least := macs(low)) > limit:
-        raise ParamsError(f"max_macs: {limit:,} is not allowed; the narrowest network takes {least:,} at {size} pixels")
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if macs(middle) <= limit else (low, middle - 1)
-    return low
+    widths = range(min(2, config.channels), config.channels + 1)
+    fitting = bisect_right(widths, limit, key=macs)
+    if not fitting:
+        raise ParamsError(
+            f"max_macs: {limit:,} is not allowed; the narrowest network takes {macs(widths[0]):,} "
+            f"at {size} pixels"
+        )
+    return widths[fitting - 1]
 
 
 def _build(genotype: Genotype, config: TargetConfig, num_classes: int, channels: int) -> MidasNet:
-    """The target's network at a width."""
     return build_network(
-        genotype, num_classes=num_classes, channels=channels, cells=config.cells, skeleton=config.skeleton
+        genotype,
+        num_classes=num_classes,
+        channels=channels,
+        cells=config.cells,
+        skeleton=config.skeleton,
     )
 
 
 def _start_from(network: MidasNet, path: Path) -> None:
     """Load weights; a classifier of another number of classes is left as it is."""
-    weights, own = load_weights(path), network.state_dict()
+    weights = load_weights(path)
+    state = network.state_dict()
     for name in ("classifier.weight", "classifier.bias"):
-        if name in weights and weights[name].shape != own[name].shape:
-            weights[name] = own[name]
+        if name in weights and weights[name].shape != state[name].shape:
+            weights[name] = state[name]
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        fault = " ".join(str(error).split())[:160]
-        raise MidasError(f"start_from: {path}: is not of the same cell, width and depth ({fault})") from error
+        raise MidasError(
+            f"start_from: {path}: is not of the same cell, width and depth ({reason(error)})"
+        ) from error

@@ -1,102 +1,79 @@
-"""Everything that changes during a training, and its form in a checkpoint: tensors and plain values only."""
+"""What changes during a training, and its form in a checkpoint: tensors and plain values only."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
+from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from midas.engine import seeding
 from midas.nets.auxiliary import AuxiliaryHead
 from midas.nets.network import MidasNet
-from midas.runs import seeding
 from midas.train.config import TargetConfig
-from midas.train.schedule import build_optimiser
 
 Weights = dict[str, Tensor]
 
 
 @dataclass
 class TrainState:
-    """A training between two steps.
+    """A training between two steps."""
 
-    Attributes:
-        network: the network itself, without anything that only training needs.
-        auxiliary: the auxiliary head, or None.
-        optimiser: of the parameters of both.
-        ema: the moving average of the network's weights, or None.
-        seed: everything random in the training follows from it.
-        history: one row for each finished epoch.
-        best: the weights of the best epoch so far, empty before the first.
-        seconds: what each finished epoch took; no result depends on it.
-        step: how many steps of the epoch after them are done.
-        sums: loss times images, images classified correctly, images, over those steps.
-    """
-
-    network: MidasNet
+    network: MidasNet  # without anything that only training needs
     auxiliary: AuxiliaryHead | None
-    optimiser: torch.optim.Optimizer
-    ema: ModelEmaV3 | None
-    seed: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best: Weights = field(default_factory=dict)
-    seconds: list[float] = field(default_factory=list)
-    step: int = 0
-    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    optimiser: torch.optim.Optimizer  # of the parameters of both
+    ema: ModelEmaV3 | None  # the moving average of the network's weights
+    best: Weights = field(default_factory=dict)  # of the best epoch so far; empty before the first
 
     @property
-    def judged(self) -> nn.Module:
+    def evaluated(self) -> nn.Module:
         """The network that is validated and kept: the moving average where there is one."""
         return self.network if self.ema is None else self.ema.module
 
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """All weights that are trained, the auxiliary head's included."""
-        for module in self._modules().values():
-            yield from module.parameters()
-
-    def buffers(self) -> Iterator[Tensor]:
-        """Batch norm's running statistics, which differ between processes until they are averaged."""
-        for module in self._modules().values():
-            yield from (buffer for buffer in module.buffers() if buffer.is_floating_point())
-
-    def weights(self) -> Weights:
-        """A copy of the judged network's weights."""
-        return {name: tensor.detach().cpu().clone() for name, tensor in self.judged.state_dict().items()}
-
-    def to_checkpoint(self) -> dict[str, Any]:
-        """What a checkpoint keeps. No generator is in it: draws follow from the seed, the epoch and the step."""
-        return {
-            "modules": {name: module.state_dict() for name, module in self._modules().items()},
-            "ema": None if self.ema is None else self.ema.module.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "history": self.history,
-            "best": self.best,
-            "seconds": self.seconds,
-            "step": self.step,
-            "sums": self.sums,
-        }
-
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from what `to_checkpoint` gave."""
-        for name, module in self._modules().items():
-            module.load_state_dict(saved["modules"][name])
-        if self.ema is not None:
-            self.ema.module.load_state_dict(saved["ema"])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.history, self.best, self.seconds = list(saved["history"]), saved["best"], list(saved["seconds"])
-        self.step, self.sums = saved["step"], list(saved["sums"])
-
-    def _modules(self) -> dict[str, nn.Module]:
+    def modules(self) -> dict[str, nn.Module]:
         """The trained modules by name."""
         modules: dict[str, nn.Module] = {"network": self.network}
         if self.auxiliary is not None:
             modules["auxiliary"] = self.auxiliary
         return modules
 
+    def parameters(self) -> list[nn.Parameter]:
+        """All weights that are trained, the auxiliary head's included."""
+        return [weight for module in self.modules().values() for weight in module.parameters()]
+
+    def buffers(self) -> Iterator[Tensor]:
+        """Batch norm's running statistics, which differ between processes until averaged."""
+        for module in self.modules().values():
+            yield from (buffer for buffer in module.buffers() if buffer.is_floating_point())
+
+    def weights(self) -> Weights:
+        """A copy of the evaluated network's weights."""
+        tensors = self.evaluated.state_dict().items()
+        return {name: tensor.detach().cpu().clone() for name, tensor in tensors}
+
+    def to_checkpoint(self) -> dict[str, Any]:
+        """What a checkpoint keeps; no generator, as draws follow from seed, epoch and step."""
+        return {
+            "modules": {name: module.state_dict() for name, module in self.modules().items()},
+            "ema": None if self.ema is None else self.ema.module.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "best": self.best,
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from what `to_checkpoint` returned."""
+        for name, module in self.modules().items():
+            module.load_state_dict(saved["modules"][name])
+        if self.ema is not None:
+            self.ema.module.load_state_dict(saved["ema"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.best = saved["best"]
+
 
 def new_state(network: MidasNet, config: TargetConfig, seed: int = 0) -> TrainState:
-    """A training before its first epoch; the network is put into channels_last memory. Its device and type are kept."""
+    """A training before its first epoch; it puts the network into channels_last memory."""
     network.to(memory_format=torch.channels_last).set_grad_checkpointing(config.checkpointing)
     auxiliary = None
     if config.auxiliary_weight > 0:
@@ -108,6 +85,21 @@ def new_state(network: MidasNet, config: TargetConfig, seed: int = 0) -> TrainSt
         for module in modules:
             nn.SyncBatchNorm.convert_sync_batchnorm(module)
     parameters = [parameter for module in modules for parameter in module.parameters()]
-    # the decay warms up, or a short training would keep its random start in the average
-    ema = None if config.ema is None else ModelEmaV3(network, decay=config.ema, use_warmup=True)
-    return TrainState(network, auxiliary, build_optimiser(parameters, config), ema, seed)
+    ema = None
+    if config.ema is not None:
+        # the decay warms up, or a short training would keep its random start in the average
+        ema = ModelEmaV3(network, decay=config.ema, use_warmup=True)
+    return TrainState(network, auxiliary, build_optimiser(parameters, config), ema)
+
+
+def build_optimiser(parameters: list[nn.Parameter], config: TargetConfig) -> torch.optim.Optimizer:
+    """SGD or AdamW with weight decay on every parameter, as published."""
+    sgd = "sgd" if config.nesterov else "momentum"  # timm's "sgd" means Nesterov
+    optimiser = create_optimizer_v2(
+        parameters,
+        opt=sgd if config.optimiser == "sgd" else config.optimiser,
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+    return cast(torch.optim.Optimizer, optimiser)

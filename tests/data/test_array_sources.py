@@ -1,4 +1,4 @@
-"""Arrays as sources: digits, CIFAR, and .npz files with their faults."""
+"""Arrays as sources: digits, CIFAR, and .npz files, also with errors in them."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from midas.data.config import DataConfig
 from midas.data.prepare import prepare
 from midas.data.prepared import load_split
 from midas.data.sources import open_source
-from midas.runs.errors import DataError
+from midas.io.errors import DataError
 
 SHARED = os.environ.get("MIDAS_SHARED_DATA")
 
@@ -25,7 +25,7 @@ def arrays(n=30, classes=3, shape=(8, 8, 3), seed=0):
     return {"images": images, "labels": np.arange(n) % classes}
 
 
-def test_digits_are_real_and_split_in_proportion(tmp_path):
+def test_digits_are_split_in_proportion(tmp_path):
     meta = prepare(DataConfig(image_size=16), tmp_path)
     assert meta.counts == {"train": 1294, "val": 144, "test": 359}
     assert (meta.size, meta.classes) == (16, tuple("0123456789"))
@@ -35,7 +35,7 @@ def test_digits_are_real_and_split_in_proportion(tmp_path):
     assert (train.images[:, 0] == train.images[:, 2]).all()
 
 
-def test_digits_keep_their_own_size_unless_told_otherwise(tmp_path):
+def test_digits_keep_their_size_by_default(tmp_path):
     assert prepare(DataConfig(), tmp_path).size == 8
 
 
@@ -48,21 +48,27 @@ def test_an_npz_file_of_any_channels_is_split_by_fraction(tmp_path, shape):
     assert load_split(tmp_path / "out" / "test.safetensors").images.shape == (6, 3, 8, 8)
 
 
-def test_npz_pixels_arrive_unchanged(tmp_path):
+def test_npz_pixels_are_not_changed(tmp_path):
     np.savez(tmp_path / "a.npz", **(raw := arrays()))
-    pool = npz(tmp_path / "a.npz")
+    source = npz(tmp_path / "a.npz")
     pixels = np.zeros_like(raw["images"])
-    assert pool.gather(pool.splits["train"], 8, pixels.__setitem__) == {}
+    assert source.decode([source.splits["train"]], [pixels]) == {}
     assert (pixels == raw["images"]).all()
 
 
+def test_labels_of_an_npz_file_may_have_any_integer_type(tmp_path):
+    raw = arrays()
+    np.savez(tmp_path / "a.npz", images=raw["images"], labels=raw["labels"].astype(np.uint8))
+    assert npz(tmp_path / "a.npz").classes == ("0", "1", "2")
+
+
 @pytest.mark.parametrize("key", ["classes", "class_names"])
-def test_npz_files_may_name_their_classes(tmp_path, key):
+def test_an_npz_file_may_name_its_classes(tmp_path, key):
     np.savez(tmp_path / "a.npz", **arrays(), **{key: np.array(["x", "y", "z"])})
     assert npz(tmp_path / "a.npz").classes == ("x", "y", "z")
 
 
-def test_a_folder_of_npz_files_keeps_its_own_splits(tmp_path):
+def test_the_files_in_a_folder_of_npz_files_are_its_splits(tmp_path):
     for split, n in [("train", 30), ("test", 9), ("val", 6)]:
         np.savez(tmp_path / f"my_{split}.npz", **arrays(n, seed=n))
     meta = prepare(DataConfig(source="npz", root=str(tmp_path)), tmp_path / "out")
@@ -70,19 +76,23 @@ def test_a_folder_of_npz_files_keeps_its_own_splits(tmp_path):
     assert meta.duplicates == 0
 
 
-def save_faulty(path: Path, **faults) -> Path:
-    np.savez(path / "a.npz", **{key: value for key, value in {**arrays(), **faults}.items() if value is not None})
+def save_changed(path: Path, **changes) -> Path:
+    content = {key: value for key, value in {**arrays(), **changes}.items() if value is not None}
+    np.savez(path / "a.npz", **content)
     return path / "a.npz"
 
 
 @pytest.mark.parametrize(
-    ("faults", "message"),
+    ("changes", "message"),
     [
         (
             {"labels": np.array([0, 1, 7] * 10), "classes": np.array(["x", "y", "z"])},
-            r"labels\[2\] is 7, outside 0\.\.\.2 \(10",
+            r"image 2 of .*a\.npz has the label 7, outside 0\.\.\.2 \(10",
         ),
-        ({"labels": np.array([0, 1, -1] * 10)}, r"labels\[2\] is -1, outside 0\.\.\.1"),
+        (
+            {"labels": np.array([0, 1, -1] * 10)},
+            r"image 2 of .*a\.npz has the label -1, outside 0\.\.\.1",
+        ),
         ({"labels": np.arange(29)}, r"labels are int64 \[29\]; it needs 30 integers"),
         ({"labels": np.zeros(30)}, "labels are float64"),
         ({"labels": None}, "has no array named labels"),
@@ -91,20 +101,22 @@ def save_faulty(path: Path, **faults) -> Path:
         ({"images": np.array([None] * 30, dtype=object)}, "without pickled objects"),
     ],
 )
-def test_faults_of_an_npz_file_are_named(tmp_path, faults, message):
+def test_errors_in_an_npz_file_are_named(tmp_path, changes, message):
     with pytest.raises(DataError, match=message) as caught:
-        npz(save_faulty(tmp_path, **faults))
+        npz(save_changed(tmp_path, **changes))
     assert "\n" not in str(caught.value)
 
 
 def test_labels_of_the_test_file_must_be_classes_of_the_training_file(tmp_path):
     np.savez(tmp_path / "train.npz", **arrays(classes=2))
     np.savez(tmp_path / "test.npz", **arrays(classes=3))
-    with pytest.raises(DataError, match=r"test\.npz: labels\[2\] is 2, outside 0\.\.\.1"):
+    with pytest.raises(
+        DataError, match=r"image 2 of .*test\.npz has the label 2, outside 0\.\.\.1"
+    ):
         npz(tmp_path)
 
 
-def test_a_file_that_is_no_npz_is_named(tmp_path):
+def test_a_file_that_is_not_an_npz_file_is_named(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 and then nothing")
     with pytest.raises(DataError, match=r"a\.npz: is not readable"):
         npz(tmp_path / "a.npz")
@@ -121,7 +133,7 @@ def test_missing_and_ambiguous_npz_files_are_named(tmp_path):
         npz(tmp_path)
 
 
-def test_one_file_cannot_be_two_splits(tmp_path):
+def test_one_file_cannot_stand_for_two_splits(tmp_path):
     for name in ("train", "eval_test", "val_train_not"):
         np.savez(tmp_path / f"{name}.npz", **arrays())
     (tmp_path / "val_train_not.npz").unlink()
@@ -131,30 +143,39 @@ def test_one_file_cannot_be_two_splits(tmp_path):
 
 @pytest.mark.parametrize("source", ["cifar10", "cifar100"])
 def test_missing_cifar_files_name_the_folder_and_the_parameter(tmp_path, source):
-    with pytest.raises(DataError, match=r"cifar-10.* files are missing or damaged; .*data\.download: true") as caught:
+    with pytest.raises(
+        DataError, match=r"cifar-10.* files are missing or damaged; .*data\.download: true"
+    ) as caught:
         open_source(DataConfig(source=source, root=str(tmp_path)))
     assert "\n" not in str(caught.value)
 
 
-def test_cifar_offline_is_one_line(tmp_path, monkeypatch):
-    """The network itself is what is missing, so its place is taken by the error that torchvision gives then."""
+def test_cifar_without_a_network_is_an_error_of_one_line(tmp_path, monkeypatch):
+    """torchvision's download is replaced by the error that it raises without a network."""
 
     def offline(*args, **kwargs):
         raise URLError("no route to host")
 
     monkeypatch.setattr(torchvision.datasets.cifar, "download_and_extract_archive", offline)
     with pytest.raises(
-        DataError, match=r"cifar10 could not be downloaded .*no route to host.*put the official files there"
+        DataError,
+        match=r"cifar10 could not be downloaded .*no route to host.*put the official files there",
     ):
         open_source(DataConfig(source="cifar10", root=str(tmp_path), download=True))
 
 
 @pytest.mark.skipif(not SHARED, reason="MIDAS_SHARED_DATA is not set")
 def test_official_cifar_files_are_read_offline(tmp_path):
-    subprocess.run([sys.executable, Path(SHARED) / "unpack.py", "cifar10", tmp_path], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, Path(SHARED) / "unpack.py", "cifar10", tmp_path],
+        check=True,
+        capture_output=True,
+    )
     config = DataConfig(source="cifar10", root=str(tmp_path), max_images=500)
     meta = prepare(config, tmp_path / "out")
     assert meta.counts == {"train": 500, "val": 5000, "test": 10000}
     assert meta.classes[0] == "airplane"
-    assert load_split(tmp_path / "out" / "test.safetensors").labels.bincount().tolist() == [1000] * 10
+    assert (
+        load_split(tmp_path / "out" / "test.safetensors").labels.bincount().tolist() == [1000] * 10
+    )
     assert meta.duplicates == 0

@@ -1,4 +1,4 @@
-"""Folders of image files: mixed modes and sizes, the splits they name, and everything that can be wrong in them."""
+"""Folders of image files: mixed modes and sizes, splits, and everything that can be wrong."""
 
 import json
 import shutil
@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from midas.data.config import DataConfig
-from midas.data.folder import folder
+from midas.data.image_folder import folder
 from midas.data.prepare import prepare
 from midas.data.prepared import load_split
-from midas.runs.errors import DataError
+from midas.io.errors import DataError
 
 LARGE = """
 import resource, sys
@@ -34,13 +34,14 @@ resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_
 before, train = status("RssAnon"), load_split(root / "out/train.safetensors")
 for index in torch.randperm(len(train)).split(8):
     assert train.images[index].shape[1:] == (3, 1024, 1024)
-assert status("RssAnon") - before < train.images.numel() / 2  # the allocator keeps some of the batches' 24 MiB each
+# the allocator keeps some of the batches, which have 24 MiB each
+assert status("RssAnon") - before < train.images.numel() / 2
 print(*meta.counts.values())
 """
 MODES = ["RGB", "L", "P", "RGBA", "CMYK", "16"]
 
 
-def picture(mode: str, width: int, height: int, seed: int) -> Image.Image:
+def make_image(mode: str, width: int, height: int, seed: int) -> Image.Image:
     grey = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
     if mode == "16":
         return Image.fromarray(grey.astype(np.uint16) * 257)
@@ -48,26 +49,28 @@ def picture(mode: str, width: int, height: int, seed: int) -> Image.Image:
 
 
 def fill(path, n, side=None, first=0):
-    """n pictures of all modes; sizes differ unless `side` is given."""
+    """Write n images of all modes; sizes differ unless `side` is set."""
     path.mkdir(parents=True, exist_ok=True)
     for i in range(first, first + n):
         mode = MODES[i % len(MODES)]
         width, height = (side, side) if side else (20 + i % 13, 20 + i % 7)
-        picture(mode, width, height, i).save(path / f"{i:03d}{'.jpg' if mode in ('RGB', 'L', 'CMYK') else '.png'}")
+        suffix = ".jpg" if mode in ("RGB", "L", "CMYK") else ".png"
+        make_image(mode, width, height, i).save(path / f"{i:03d}{suffix}")
     return path
 
 
-def test_files_that_are_no_images_by_their_name_are_counted(tmp_path):
+def test_files_without_the_suffix_of_an_image_are_counted(tmp_path):
     for name in ("a", "b"):
         fill(tmp_path / name, 4, 8)
         for other in ("one.HEIC", "two.heic", "notes.txt", ".hidden", "LICENSE"):
             (tmp_path / name / other).write_bytes(b"x")
-    picture("RGB", 8, 8, 9).save(tmp_path / "a/photo.jfif", "JPEG")
-    pool = folder(tmp_path)
-    assert pool.passed_over == {".heic": 4, ".txt": 2, "LICENSE": 2}
-    assert len(pool.labels) == 9
+    make_image("RGB", 8, 8, 9).save(tmp_path / "a/photo.jfif", "JPEG")
+    source = folder(tmp_path)
+    assert source.skipped_files == {".heic": 4, ".txt": 2, "LICENSE": 2}
+    assert len(source.labels) == 9
     prepare(DataConfig(source="folder", root=str(tmp_path)), tmp_path / "out")
-    assert json.loads((tmp_path / "out/report.json").read_text())["passed_over"] == pool.passed_over
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["passed_over"] == source.skipped_files
 
 
 @pytest.fixture
@@ -82,16 +85,17 @@ def run(root, **parameters):
     return prepare(DataConfig(source="folder", root=str(root), **parameters), root.parent / "out")
 
 
-def test_two_hundred_pictures_of_mixed_modes_and_sizes(tmp_path):
+def test_two_hundred_images_of_mixed_modes_and_sizes(tmp_path):
     for i, (name, n) in enumerate([("a", 100), ("b", 60), ("c", 40)]):
         fill(tmp_path / "mixed" / name, n, first=1000 * i)
     meta = run(tmp_path / "mixed", image_size=16)
     assert meta.counts == {"train": 144, "val": 16, "test": 40}
     assert meta.classes == ("a", "b", "c")
-    assert load_split(tmp_path / "out" / "test.safetensors").labels.bincount().tolist() == [20, 12, 8]
+    test = load_split(tmp_path / "out" / "test.safetensors")
+    assert test.labels.bincount().tolist() == [20, 12, 8]
 
 
-def test_pictures_of_one_size_need_no_size(pets):
+def test_images_of_one_size_keep_it_by_default(pets):
     assert run(pets).size == 12
 
 
@@ -101,30 +105,31 @@ def test_the_same_folder_gives_the_same_bytes(pets):
         run(pets)
         contents.append({path.name: path.read_bytes() for path in (pets.parent / "out").iterdir()})
     assert contents[0] == contents[1]
-    assert set(contents[0]) == {"train.safetensors", "val.safetensors", "test.safetensors", "meta.json", "report.json"}
+    splits = {"train.safetensors", "val.safetensors", "test.safetensors"}
+    assert set(contents[0]) == {*splits, "meta.json", "report.json"}
 
 
-def test_val_is_the_test_split_where_there_is_no_other(tmp_path):
+def test_val_is_the_test_split_if_there_is_no_test_folder(tmp_path):
     for split, n in [("train", 8), ("val", 3)]:
         for i, name in enumerate("ab"):
             fill(tmp_path / "x" / split / name, n, side=8, first=100 * i + 10 * n)
     assert run(tmp_path / "x").counts == {"train": 14, "val": 2, "test": 6}
 
 
-def test_three_named_splits_are_used_as_named(tmp_path):
+def test_three_named_splits_are_used(tmp_path):
     for split, n in [("train", 5), ("val", 2), ("test", 3)]:
         for i, name in enumerate("ab"):
             fill(tmp_path / "x" / split / name, n, side=8, first=100 * i + 10 * n)
     assert run(tmp_path / "x").counts == {"train": 10, "val": 4, "test": 6}
 
 
-def test_train_may_be_a_class_beside_others(tmp_path):
+def test_a_class_may_be_called_train(tmp_path):
     for name in ("bus", "train"):
         fill(tmp_path / "x" / name, 4, side=8)
     assert folder(tmp_path / "x").classes == ("bus", "train")
 
 
-def test_hidden_and_other_files_are_passed_over_and_links_followed(pets):
+def test_hidden_and_other_files_are_skipped_and_links_are_followed(pets):
     (pets / "cat" / ".hidden.png").write_text("no image")
     (pets / "cat" / "notes.txt").write_text("no image")
     (pets / ".cache").mkdir()
@@ -133,15 +138,16 @@ def test_hidden_and_other_files_are_passed_over_and_links_followed(pets):
     assert sum(run(pets).counts.values()) == 12
 
 
-def test_a_test_image_that_stands_in_train_is_counted(tmp_path):
+def test_a_test_image_that_is_also_in_train_is_counted(tmp_path):
     for split in ("train", "val"):
         for i, name in enumerate("ab"):
-            fill(tmp_path / "x" / split / name, 3, side=8, first=100 * i + (50 if split == "val" else 0))
+            first = 100 * i + (50 if split == "val" else 0)
+            fill(tmp_path / "x" / split / name, 3, side=8, first=first)
     shutil.copy(tmp_path / "x/train/a/001.jpg", tmp_path / "x/val/a/copy.jpg")
     assert run(tmp_path / "x").duplicates == 1
 
 
-def refused(root, message, **parameters):
+def assert_refused(root, message, **parameters):
     with pytest.raises(DataError, match=message) as caught:
         run(root, **parameters)
     assert "\n" not in str(caught.value)
@@ -149,61 +155,64 @@ def refused(root, message, **parameters):
     return str(caught.value)
 
 
-def test_no_folder(tmp_path):
-    refused(tmp_path / "nowhere", r"data\.root: .*nowhere: there is no such folder")
+def test_a_missing_folder_is_refused(tmp_path):
+    assert_refused(tmp_path / "nowhere", r"data\.root: .*nowhere: there is no such folder")
 
 
-def test_a_folder_without_classes_or_images(tmp_path):
+def test_a_folder_without_classes_or_images_is_refused(tmp_path):
     (tmp_path / "x").mkdir()
-    refused(tmp_path / "x", "has no sub-folders")
+    assert_refused(tmp_path / "x", "has no sub-folders")
     (tmp_path / "x" / "cat").mkdir()
-    refused(tmp_path / "x", "holds no images")
+    assert_refused(tmp_path / "x", "has no images")
 
 
-def test_test_pictures_without_training_pictures(tmp_path):
+def test_val_without_train_is_refused(tmp_path):
     fill(tmp_path / "x" / "val" / "a", 2)
-    refused(tmp_path / "x", "has val/ and no train/")
+    assert_refused(tmp_path / "x", "has val/ and no train/")
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "Validation"])
-def test_the_validation_folder_goes_by_any_of_its_usual_names(tmp_path, name):
+def test_the_validation_folder_may_have_any_of_its_usual_names(tmp_path, name):
     for split in ("Train", name, "test"):
         fill(tmp_path / "x" / split / "a", 2)
         fill(tmp_path / "x" / split / "b", 2)
     assert sorted(folder(tmp_path / "x").splits) == ["test", "train", "val"]
 
 
-def test_two_folders_for_one_split(tmp_path):
+def test_two_folders_for_one_split_are_refused(tmp_path):
     for split in ("train", "val", "valid"):
         fill(tmp_path / "x" / split / "a", 2)
-    refused(tmp_path / "x", "train/, val/, valid/ name a split twice")
+    assert_refused(tmp_path / "x", "train/, val/, valid/ name a split twice")
 
 
 def test_broken_images_are_counted_and_named(pets):
     cut = pets / "cat" / "000.jpg"
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     (pets / "dog" / "zero.png").touch()
-    message = refused(pets, "2 of 13 images cannot be read", image_size=8)
+    message = assert_refused(pets, "2 of 13 images cannot be read", image_size=8)
     assert "cat/000.jpg" in message
     assert "dog/zero.png (not an image)" in message
 
 
-def test_a_few_broken_images_are_left_out_where_the_parameters_allow_it(pets):
+def test_a_few_broken_images_are_left_out_if_the_parameters_allow_it(pets):
     whole = run(pets, image_size=8)
     (pets / "dog" / "zero.png").touch()
     cut = pets / "cat" / "zzz.jpg"
     cut.write_bytes((pets / "cat" / "000.jpg").read_bytes()[:200])
     meta = run(pets, image_size=8, max_unreadable=2)
-    assert meta == whole, "splits and statistics are those of the folder without them"
+    assert meta == whole, "splits and statistics are those of the folder without the broken images"
     report = json.loads((pets.parent / "out/report.json").read_text())
-    assert {entry["image"]: entry["fault"] for entry in report["unreadable"]}.keys() == {"cat/zzz.jpg", "dog/zero.png"}
+    assert {entry["image"]: entry["fault"] for entry in report["unreadable"]}.keys() == {
+        "cat/zzz.jpg",
+        "dog/zero.png",
+    }
     shutil.rmtree(pets.parent / "out")
-    assert "let data.max_unreadable (1)" in refused(
+    assert "raise data.max_unreadable (1)" in assert_refused(
         pets, "2 of 14 images cannot be read", image_size=8, max_unreadable=1
     )
 
 
-def test_a_broken_image_among_images_of_one_size_does_not_ask_for_a_size(tmp_path):
+def test_a_broken_image_among_images_of_one_size_needs_no_image_size(tmp_path):
     for name in "ab":
         fill(tmp_path / "x" / name, 4, side=8)
     (tmp_path / "x" / "a" / "000.png").touch()
@@ -216,59 +225,72 @@ def test_a_class_whose_images_in_a_split_are_all_broken_is_named(tmp_path):
             fill(tmp_path / "x" / split / name, 4, side=8)
     for path in (tmp_path / "x/val/b").iterdir():
         path.write_bytes(b"")
-    refused(tmp_path / "x", "too few images for test: class 'b' has 0", max_unreadable=4)
+    assert_refused(tmp_path / "x", "too few images for test: class 'b' has 0", max_unreadable=4)
 
 
 def test_no_more_than_five_broken_images_are_named(pets):
     for i in range(7):
         (pets / "dog" / f"bad{i}.png").touch()
-    assert refused(pets, "7 of 19 images").count("bad") == 5
+    message = assert_refused(pets, "7 of 19 images")
+    assert message.count("bad") == 5
 
 
 def test_a_decompression_bomb_is_named(pets, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    picture("L", 40, 40, 0).save(pets / "cat" / "large.png")  # beyond the limit: Pillow only warns
-    picture("L", 50, 50, 0).save(pets / "cat" / "larger.png")  # beyond twice the limit: Pillow raises
-    message = refused(pets, "2 of 14 images cannot be read", image_size=8)
+    # Pillow warns above the limit and raises above twice the limit
+    make_image("L", 40, 40, 0).save(pets / "cat" / "large.png")
+    make_image("L", 50, 50, 0).save(pets / "cat" / "larger.png")
+    message = assert_refused(pets, "2 of 14 images cannot be read", image_size=8)
     assert "cat/large.png (more than 1000 pixels" in message
     assert "cat/larger.png (more than 1000 pixels" in message
 
 
 def test_a_class_of_one_image_is_named_with_its_count(pets):
     fill(pets / "emu", 1, side=12)
-    refused(pets, r"class 'emu' has 1; each class needs 3 \(one for each of train, val, test\)")
+    assert_refused(
+        pets, r"class 'emu' has 1; each class needs 3 \(one for each of train, val, test\)"
+    )
 
 
-def test_one_class_is_no_classifier(tmp_path):
+def test_a_folder_of_one_class_is_refused(tmp_path):
     fill(tmp_path / "x" / "cat", 4)
-    refused(tmp_path / "x", "needs at least 2", image_size=8)
+    assert_refused(tmp_path / "x", "needs at least 2", image_size=8)
 
 
-def test_splits_of_other_classes(tmp_path):
+def test_splits_with_different_classes_are_refused(tmp_path):
     for split, names in [("train", "ab"), ("val", "abc")]:
         for name in names:
             fill(tmp_path / "x" / split / name, 4, side=8)
-    refused(tmp_path / "x", r"val: class 'c' is missing in .*train; both need the same classes")
+    assert_refused(
+        tmp_path / "x", r"val: class 'c' is missing in .*train; both need the same classes"
+    )
 
 
-def test_sizes_that_differ_ask_for_the_parameter(pets):
-    picture("RGB", 12, 13, 0).save(pets / "dog" / "odd.png")
-    refused(pets, r"data\.image_size: must be set.*dog/odd\.png 12x13")
+def test_the_error_for_different_sizes_names_the_parameter(pets):
+    make_image("RGB", 12, 13, 0).save(pets / "dog" / "odd.png")
+    assert_refused(pets, r"data\.image_size: must be set.*dog/odd\.png 12x13")
 
 
-def test_too_much_for_the_disk_is_refused_before_decoding(pets, monkeypatch):
+def test_images_too_large_for_the_disk_are_refused_before_decoding(pets, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=5000))
-    refused(
-        pets, r"12 images of 64x64 take .* left; make data\.image_size smaller or set data\.max_images", image_size=64
+    assert_refused(
+        pets,
+        r"12 images of 64x64 take .* left; make data\.image_size smaller or set data\.max_images",
+        image_size=64,
     )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.slow
-def test_images_may_be_more_than_the_memory_holds(tmp_path):
-    """Prepared in a process that may take 256 MiB more than its libraries; read into less. Pixels: 600 MiB, 432 of them train."""
+def test_images_may_exceed_the_memory(tmp_path):
+    """Prepare 600 MiB of pixels, 432 of them train, in a process limited to 256 MiB of data.
+
+    Reading the training split back takes less than half of its size.
+    """
     for label in "ab":
         fill(tmp_path / "x" / label, 100, side=8)
-    run = subprocess.run([sys.executable, "-c", LARGE, str(tmp_path)], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", LARGE, str(tmp_path)], capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr
     assert [int(word) for word in run.stdout.split()] == [144, 16, 40]

@@ -1,4 +1,4 @@
-"""The data stage as a whole: its parameters, what it measures, and what it prints."""
+"""The data stage: its parameters, splits, statistics, fingerprint and printed summary."""
 
 import numpy as np
 import pytest
@@ -9,18 +9,20 @@ from PIL import Image
 from pydantic import ValidationError
 
 from midas.data.config import DataConfig
-from midas.data.pool import Pool
+from midas.data.image_source import ImageSource
 from midas.data.prepare import divide, prepare, statistics
 from midas.data.prepared import load_split
-from midas.runs.errors import DataError, ParamsError
+from midas.io.errors import DataError, ParamsError
+from pipeline import console
 from pipeline.data import command
-from pipeline.params import section
+from pipeline.params import section as read_section
 
 
-def pool_of(counts: list[int]) -> Pool:
+def grey_images(counts: list[int]) -> ImageSource:
     labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     names = tuple(f"class {i}" for i in range(len(counts)))
-    return Pool("here", names, labels, {"train": torch.arange(len(labels))}, lambda i: Image.new("L", (8, 8), i), str)
+    splits = {"train": torch.arange(len(labels))}
+    return ImageSource("here", names, labels, splits, lambda i: Image.new("L", (8, 8), i), str)
 
 
 @given(
@@ -29,37 +31,43 @@ def pool_of(counts: list[int]) -> Pool:
     st.floats(0.01, 0.5),
     st.integers(0, 999),
 )
-def test_three_images_of_each_class_are_enough_for_three_splits(counts, test_fraction, val_fraction, seed):
-    pool = pool_of(counts)
+def test_three_images_of_each_class_are_enough_for_three_splits(
+    counts, test_fraction, val_fraction, seed
+):
+    source = grey_images(counts)
     config = DataConfig(test_fraction=test_fraction, val_fraction=val_fraction, split_seed=seed)
-    indices = divide(pool, config)
+    indices = divide(source, config)
     assert torch.cat(list(indices.values())).sort().values.tolist() == list(range(sum(counts)))
-    assert all(pool.labels[index].bincount(minlength=len(counts)).min() >= 1 for index in indices.values())
+    assert all(
+        source.labels[index].bincount(minlength=len(counts)).min() >= 1
+        for index in indices.values()
+    )
 
 
-def test_a_limit_on_images_leaves_validation_and_test_as_they_are():
-    pool = pool_of([40, 60])
-    whole, few = (divide(pool, DataConfig(max_images=limit)) for limit in (None, 10))
+def test_max_images_does_not_change_the_validation_and_test_splits():
+    source = grey_images([40, 60])
+    whole, few = (divide(source, DataConfig(max_images=limit)) for limit in (None, 10))
     assert len(few["train"]) == 10
     assert set(few["train"].tolist()) < set(whole["train"].tolist())
     assert torch.equal(few["val"], whole["val"])
     assert torch.equal(few["test"], whole["test"])
 
 
-def test_a_limit_below_the_classes_is_refused():
+def test_max_images_below_the_number_of_classes_is_refused():
     with pytest.raises(DataError, match=r"data\.max_images: 2 is less than the 3 classes"):
-        divide(pool_of([9, 9, 9]), DataConfig(max_images=2))
+        divide(grey_images([9, 9, 9]), DataConfig(max_images=2))
 
 
-def test_statistics_are_those_of_the_pixels():
-    images = torch.randint(0, 256, (2000, 3, 4, 4), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+def test_statistics_equal_those_of_the_pixels():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (2000, 3, 4, 4), generator=generator, dtype=torch.uint8)
     pixels = images.double() / 255
     mean, std = statistics(images)
     np.testing.assert_allclose(mean, pixels.mean((0, 2, 3)), rtol=1e-12)
     np.testing.assert_allclose(std, pixels.std((0, 2, 3), unbiased=False), rtol=1e-12)
 
 
-def test_a_channel_of_one_value_has_a_deviation_that_can_be_divided_by():
+def test_a_channel_of_one_value_has_a_deviation_above_zero():
     assert statistics(torch.full((4, 3, 2, 2), 7, dtype=torch.uint8))[1] == (1e-3, 1e-3, 1e-3)
 
 
@@ -76,39 +84,56 @@ def test_the_fingerprint_changes_with_a_pixel_a_label_and_a_class(tmp_path):
         (images, other_labels, "ab"),
         (images, labels, "ac"),
     ]
-    prints = []
+    fingerprints = []
     for i, (pixels, classes, names) in enumerate(variants):
-        np.savez(tmp_path / f"{i}.npz", images=pixels, labels=classes, classes=np.array(list(names)))
-        prints.append(prepare(DataConfig(source="npz", root=str(tmp_path / f"{i}.npz")), tmp_path / "out").fingerprint)
-    assert prints[0] == prints[1]
-    assert len(set(prints)) == 4
+        path = tmp_path / f"{i}.npz"
+        np.savez(path, images=pixels, labels=classes, classes=np.array(list(names)))
+        meta = prepare(DataConfig(source="npz", root=str(path)), tmp_path / "out")
+        fingerprints.append(meta.fingerprint)
+    assert fingerprints[0] == fingerprints[1]
+    assert len(set(fingerprints)) == 4
 
 
 @pytest.mark.parametrize(
-    "fault", [{"image_size": 3}, {"source": "mnist"}, {"val_fraction": 0}, {"test_fraction": 0.6}, {"colour": 1}]
+    "section",
+    [
+        {"image_size": 3},
+        {"source": "mnist"},
+        {"val_fraction": 0},
+        {"test_fraction": 0.6},
+        {"colour": 1},
+    ],
 )
-def test_parameters_out_of_range_are_refused(fault):
+def test_invalid_parameters_are_refused(section):
     with pytest.raises(ValidationError):
-        DataConfig.model_validate(fault)
+        DataConfig.model_validate(section)
 
 
-def test_the_stage_prepares_what_the_parameters_say(tmp_path, monkeypatch, capsys):
+def test_the_stage_prepares_the_source_of_the_parameters_and_prints_a_summary(
+    tmp_path, monkeypatch, capsys
+):
     images = np.random.default_rng(0).integers(0, 256, (30, 8, 8), dtype=np.uint8)
     np.savez(tmp_path / "train.npz", images=images, labels=np.arange(30) % 3)
     np.savez(tmp_path / "test.npz", images=images[:6], labels=np.arange(6) % 3)
     (tmp_path / "params.yaml").write_text("data: {source: npz, root: .}\n")
     monkeypatch.chdir(tmp_path)
-    command()
+    console.show(command())
     printed = capsys.readouterr()
-    rows = dict(line.split(maxsplit=1) for line in printed.out.splitlines() if line)
-    assert (rows["data"].strip(), rows["classes"].strip(), rows["size"].strip()) == ("npz", "3", "8x8 pixels")
-    words = {" ".join(line.split()) for line in printed.out.splitlines()}
-    assert {"train images 27", "val images 3", "test images 6", "fewest training images a class 9 (0)"} <= words
-    assert "warning: 6 test images also stand in train or val" in printed.err
+    lines = {" ".join(line.split()) for line in printed.out.splitlines()}
+    assert {
+        "data npz",
+        "classes 3",
+        "size 8x8 pixels",
+        "train images 27",
+        "val images 3",
+        "test images 6",
+        "fewest training images a class 9 (0)",
+    } <= lines
+    assert "warning: 6 test images equal one in train or val" in printed.err
     assert len(load_split(tmp_path / "artifacts/data/test.safetensors")) == 6
 
 
-def test_an_unknown_parameter_names_itself_and_those_that_exist(tmp_path):
+def test_the_error_for_an_unknown_parameter_names_the_allowed_ones(tmp_path):
     (tmp_path / "params.yaml").write_text("data: {sorce: npz}\n")
     with pytest.raises(ParamsError, match=r"data\.sorce: unknown key; allowed are source, root"):
-        section("data", DataConfig, tmp_path / "params.yaml")
+        read_section("data", DataConfig, tmp_path / "params.yaml")

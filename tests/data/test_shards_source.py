@@ -1,4 +1,4 @@
-"""WebDataset shards: read as a folder of the same images is, nothing unpacked, what is missing or broken named."""
+"""WebDataset shards are read like a folder of the same images, and nothing is unpacked."""
 
 import io
 import tarfile
@@ -13,7 +13,7 @@ from PIL import Image
 from midas.data.config import DataConfig
 from midas.data.prepare import prepare
 from midas.data.prepared import DataMeta, load_split
-from midas.runs.errors import DataError
+from midas.io.errors import DataError
 
 
 def png(seed: int) -> bytes:
@@ -32,12 +32,16 @@ def write_shard(path: Path, members: dict[str, bytes]) -> None:
             archive.addfile(info, io.BytesIO(data))
 
 
-def write_shards(root: Path, prefix: str = "mine-{:04}.tar", count: int = 3, first: int = 0) -> Path:
-    """Shards of 8 images each, in two classes in turn."""
+def write_shards(
+    root: Path, prefix: str = "mine-{:04}.tar", count: int = 3, first: int = 0
+) -> Path:
+    """Write shards of 8 images each, of two classes in turn."""
     for shard in range(count):
         members = {}
         for k in range(first + 8 * shard, first + 8 * shard + 8):
-            members |= {f"{k:06}.png": png(k), f"{k:06}.cls": str(k % 2).encode(), f"{k:06}.json": b"{}"}
+            members[f"{k:06}.png"] = png(k)
+            members[f"{k:06}.cls"] = str(k % 2).encode()
+            members[f"{k:06}.json"] = b"{}"
         write_shard(root / prefix.format(shard), members)
     return root
 
@@ -52,14 +56,14 @@ def run(root: Path, **parameters: Any) -> DataMeta:
     return prepare(config, root.parent / "out")
 
 
-def refused(root: Path, message: str, **parameters: Any) -> None:
+def assert_refused(root: Path, message: str, **parameters: Any) -> None:
     with pytest.raises(DataError, match=message) as caught:
         run(root, **parameters)
     assert "\n" not in str(caught.value)
     assert not [*(root.parent / "out").rglob("*")]
 
 
-def test_shards_give_the_tensors_that_a_folder_of_the_same_images_gives(tmp_path: Path) -> None:
+def test_shards_give_the_same_tensors_as_a_folder_of_the_same_images(tmp_path: Path) -> None:
     write_shards(tmp_path / "x/shards")
     (tmp_path / "x/shards/classnames.txt").write_text("even\nodd\n")
     for k in range(24):
@@ -67,16 +71,18 @@ def test_shards_give_the_tensors_that_a_folder_of_the_same_images_gives(tmp_path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png(k))
     shards = run(tmp_path / "x/shards")
-    folder = prepare(DataConfig(source="folder", root=str(tmp_path / "y/images"), image_size=8), tmp_path / "y/out")
+    config = DataConfig(source="folder", root=str(tmp_path / "y/images"), image_size=8)
+    folder = prepare(config, tmp_path / "y/out")
     assert (shards.classes, shards.counts) == (folder.classes, folder.counts)
     assert pixels_in(tmp_path / "x/out") == pixels_in(tmp_path / "y/out")
-    labels = torch.cat([load_split(tmp_path / f"x/out/{split}.safetensors").labels for split in ("train", "val")])
-    assert set(labels.tolist()) == {0, 1}
-    assert [p.name for p in (tmp_path / "x/shards").iterdir() if p.suffix not in (".tar", ".txt")] == []
+    splits = [load_split(tmp_path / f"x/out/{split}.safetensors") for split in ("train", "val")]
+    assert set(torch.cat([split.labels for split in splits]).tolist()) == {0, 1}
+    suffixes = {path.suffix for path in (tmp_path / "x/shards").iterdir()}
+    assert suffixes == {".tar", ".txt"}, "nothing is unpacked"
 
 
 @pytest.mark.parametrize("names", ["{}/{{}}.tar", "set-{}-{{:05}}.tar"])
-def test_splits_are_named_by_folders_or_by_files(names: str, tmp_path: Path) -> None:
+def test_folders_or_files_may_name_the_splits(names: str, tmp_path: Path) -> None:
     write_shards(tmp_path / "x", names.format("train"), 2)
     write_shards(tmp_path / "x", names.format("validation"), 1, first=100)
     meta = run(tmp_path / "x")
@@ -85,27 +91,40 @@ def test_splits_are_named_by_folders_or_by_files(names: str, tmp_path: Path) -> 
     assert meta.classes == ("0", "1")
 
 
-def test_a_word_that_only_holds_a_splits_name_names_none(tmp_path: Path) -> None:
+def test_the_name_of_a_split_within_a_word_does_not_count(tmp_path: Path) -> None:
     assert sum(run(write_shards(tmp_path / "x", "latest-interval-{:02}.tar")).counts.values()) == 24
 
 
-def test_shards_that_name_two_splits_or_only_sometimes_one_are_refused(tmp_path: Path) -> None:
-    refused(write_shards(tmp_path / "x", "train-test-{}.tar", 1), "stands for several splits")
+def test_shards_that_name_two_splits_or_only_sometimes_a_split_are_refused(tmp_path: Path) -> None:
+    assert_refused(
+        write_shards(tmp_path / "x", "train-test-{}.tar", 1), "stands for several splits"
+    )
     write_shards(tmp_path / "y", "train-{}.tar", 1)
-    refused(write_shards(tmp_path / "y", "more-{}.tar", 1), r"others, e\.g\. more-0\.tar, do not")
-    refused(write_shards(tmp_path / "z", "val-{}.tar", 1), "has shards of val and none of train")
+    assert_refused(
+        write_shards(tmp_path / "y", "more-{}.tar", 1), r"others, e\.g\. more-0\.tar, do not"
+    )
+    assert_refused(
+        write_shards(tmp_path / "z", "val-{}.tar", 1), "has shards of val and none of train"
+    )
 
 
 def test_missing_shards_are_named(tmp_path: Path) -> None:
     root = write_shards(tmp_path / "x", count=5)
     for number in (1, 3):
         (root / f"mine-000{number}.tar").unlink()
-    refused(root, r"2 of 5 shards are missing: mine-0001\.tar, mine-0003\.tar; fetch them again")
+    assert_refused(
+        root, r"2 of 5 shards are missing: mine-0001\.tar, mine-0003\.tar; fetch them again"
+    )
     (root / "mine-0002.tar").rename(root / "mine-9999999999999999.tar")
-    refused(root, r"9999999999999997 of 10000000000000000 shards are missing: mine-0000000000000001\.tar")
+    assert_refused(
+        root,
+        r"9999999999999997 of 10000000000000000 shards are missing: mine-0000000000000001\.tar",
+    )
 
 
-def test_shards_may_be_counted_from_one_and_a_single_one_may_have_any_number(tmp_path: Path) -> None:
+def test_shards_may_be_counted_from_one_and_a_single_shard_may_have_any_number(
+    tmp_path: Path,
+) -> None:
     root = write_shards(tmp_path / "x", count=3)
     (root / "mine-0000.tar").unlink()
     assert sum(run(root).counts.values()) == 16
@@ -113,21 +132,21 @@ def test_shards_may_be_counted_from_one_and_a_single_one_may_have_any_number(tmp
     assert sum(run(root).counts.values()) == 8
 
 
-def test_no_shards_are_said(tmp_path: Path) -> None:
-    refused(tmp_path / "nowhere", "there is no such folder, or no shard")
+def test_a_folder_without_shards_is_refused(tmp_path: Path) -> None:
+    assert_refused(tmp_path / "nowhere", "there is no such folder or no shard")
 
 
-def test_a_shard_that_was_cut_is_named(tmp_path: Path) -> None:
+def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
     root = write_shards(tmp_path / "x")
     path = root / "mine-0001.tar"
     path.write_bytes(path.read_bytes()[:2000])
-    refused(root, r"mine-0001\.tar: is no tar file, or is damaged")
+    assert_refused(root, r"mine-0001\.tar: is not a whole tar file")
 
 
-def test_an_image_that_cannot_be_read_is_named_by_shard_and_member(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_named_by_shard_and_member(tmp_path: Path) -> None:
     root = write_shards(tmp_path / "x")
     write_shard(root / "mine-0003.tar", {"bad.png": b"no image", "bad.cls": b"1"})
-    refused(root, r"1 of 25 images cannot be read: mine-0003\.tar/bad\.png \(not an image\)")
+    assert_refused(root, r"1 of 25 images cannot be read: mine-0003\.tar/bad\.png \(not an image\)")
     assert sum(run(root, max_unreadable=1).counts.values()) == 24
 
 
@@ -135,21 +154,26 @@ def test_an_image_that_cannot_be_read_is_named_by_shard_and_member(tmp_path: Pat
     ("members", "message"),
     [
         ({"a.png": b"x"}, r"1 of 1 images have no label, e\.g\. a\.png"),
-        ({"a.png": b"x", "a.cls": b"cat"}, r"a\.cls holds b'cat'; it must be a whole number"),
-        ({"a.png": b"x", "a.cls": b"-1"}, r"a\.png has the label -1, outside 0\.\.\.1 \(1 such labels\)"),
+        ({"a.png": b"x", "a.cls": b"cat"}, r"a\.cls holds b'cat'; it must be the index of a class"),
+        (
+            {"a.png": b"x", "a.cls": b"-1"},
+            r"a\.png has the label -1, outside 0\.\.\.1 \(1 such labels\)",
+        ),
         (
             {"a.png": b"x", "a.cls": b"99999"},
-            r"its largest label is 99999, and it has 25 images; write classnames\.txt",
+            r"its largest label is 99999, and it has 25 images; name the classes, or",
         ),
     ],
 )
 def test_a_wrong_label_is_named(members: dict[str, bytes], message: str, tmp_path: Path) -> None:
     root = write_shards(tmp_path / "x")
     write_shard(root / "mine-0003.tar", members)
-    refused(root, message)
+    assert_refused(root, message)
 
 
-def test_members_that_climb_or_link_are_neither_followed_nor_unpacked(tmp_path: Path) -> None:
+def test_links_and_paths_out_of_the_folder_are_neither_followed_nor_unpacked(
+    tmp_path: Path,
+) -> None:
     root = write_shards(tmp_path / "x")
     with tarfile.open(root / "mine-0003.tar", "w") as archive:
         link = tarfile.TarInfo("link.png")

@@ -12,8 +12,10 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 60  # seconds until something is taken not to happen
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PATIENCE = 60  # seconds to wait for anything
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -24,7 +26,9 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """A folder over http; its address."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=folder))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(_Quiet, directory=folder)
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/"
@@ -37,20 +41,23 @@ class Page:
     """One open page."""
 
     def __init__(self, socket: Any) -> None:
-        self._socket, self._number = socket, 0
+        self._socket = socket
+        self._number = 0
 
     async def call(self, method: str, **params: object) -> dict[str, Any]:
-        """A command of the protocol, and its result."""
+        """Send a command of the protocol and return its result."""
         self._number += 1
         await self._socket.send_json({"id": self._number, "method": method, "params": params})
-        while (message := await self._socket.receive_json(timeout=PATIENCE)).get("id") != self._number:
-            pass
+        message: dict[str, Any] = {}
+        while message.get("id") != self._number:
+            message = await self._socket.receive_json(timeout=PATIENCE)
         assert "error" not in message, message
         return dict(message["result"])
 
     async def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression."""
-        return (await self.call("Runtime.evaluate", expression=expression, returnByValue=True))["result"].get("value")
+        answer = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        return answer["result"].get("value")
 
     async def until(self, expression: str) -> Any:
         """The value of an expression once it is true."""
@@ -58,14 +65,16 @@ class Page:
             if value := await self.evaluate(expression):
                 return value
             await asyncio.sleep(0.05)
-        raise AssertionError(f"{expression} did not become true; the page says: {await self.status()}")
+        raise AssertionError(
+            f"{expression} did not become true; the page says: {await self.status()}"
+        )
 
     async def status(self) -> str:
-        """What the page says."""
+        """The text of the page's status line."""
         return str(await self.evaluate("document.getElementById('status')?.textContent"))
 
     async def choose(self, file: Path) -> None:
-        """Choose a file in the page's dialogue, and wait until the page has answered."""
+        """Choose a file in the page's dialogue, and wait for the page's answer."""
         root = (await self.call("DOM.getDocument"))["root"]["nodeId"]
         node = (await self.call("DOM.querySelector", nodeId=root, selector="#file"))["nodeId"]
         await self.evaluate("document.getElementById('status').textContent = ''")
@@ -73,21 +82,29 @@ class Page:
         await self.until("/ ms$|cannot/.test(document.getElementById('status').textContent)")
 
     async def screenshot(self, path: Path) -> None:
-        """A picture of the page."""
+        """Write an image of the page."""
         data = (await self.call("Page.captureScreenshot"))["data"]
         path.write_bytes(base64.b64decode(data))
 
 
 @asynccontextmanager
 async def opened(address: str, profile: Path) -> AsyncIterator[Page]:
-    """A page in a browser of its own."""
+    """A page in a new browser."""
     import aiohttp
 
     assert CHROMIUM is not None
     command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-        "--window-size=560,760", "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank",
-    ]  # fmt: skip
+        CHROMIUM,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--window-size=560,760",
+        "--remote-debugging-port=0",
+        f"--user-data-dir={profile}",
+        "about:blank",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
         port = await _port(profile / "DevToolsActivePort")

@@ -11,7 +11,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from model_folders import META, split_of, write_model_folder
 
     from midas.deploy.export import ExportConfig
-    from midas.deploy.ship import ship
+    from midas.deploy.export_folder import ship
 
     folder = write_model_folder(tmp_path_factory.mktemp("models") / "small")
     ship(folder, ExportConfig(), split_of(40, seed=1), META, "1.2.3")

@@ -10,24 +10,34 @@ from small_models import SIZE
 from midas.data.prepared import DataMeta, Split
 from midas.genotype import CellGenotype, Edge, Genotype
 from midas.nets.build import build_network
-from midas.nets.folder import build_trained, save_model_folder
+from midas.zoo.model_folder import build_trained, save_model_folder
 
 _NORMAL = (Edge("sep_conv_3x3", 0, 2), Edge("skip_connect", 1, 2))
 _REDUCE = (Edge("max_pool_3x3", 0, 2), Edge("skip_connect", 1, 2))
-SMALL = Genotype("darts", {"normal": CellGenotype(_NORMAL, (2,)), "reduce": CellGenotype(_REDUCE, (2,))})
+SMALL = Genotype(
+    "darts", {"normal": CellGenotype(_NORMAL, (2,)), "reduce": CellGenotype(_REDUCE, (2,))}
+)
 CLASSES = ("ash", "birch", "cedar — café")
 META = DataMeta(
-    classes=CLASSES, size=SIZE, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), counts={"train": 8, "val": 40, "test": 40},
-    fingerprint="f" * 64, source="npz", resize={"resize": SIZE, "interpolation": "bilinear", "crop": "center"},
+    classes=CLASSES,
+    size=SIZE,
+    mean=(0.5, 0.4, 0.3),
+    std=(0.2, 0.25, 0.3),
+    counts={"train": 8, "val": 40, "test": 40},
+    fingerprint="f" * 64,
+    source="npz",
+    resize={"resize": SIZE, "interpolation": "bilinear", "crop": "center"},
     duplicates=0,
-)  # fmt: skip
+)
 
 
 def split_of(count: int, seed: int) -> Split:
     """A split of random pixels and labels."""
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 256, (count, SIZE, SIZE, 3), dtype=torch.uint8, generator=generator)
-    return Split(pixels.permute(0, 3, 1, 2), torch.randint(0, len(CLASSES), (count,), generator=generator))
+    return Split(
+        pixels.permute(0, 3, 1, 2), torch.randint(0, len(CLASSES), (count,), generator=generator)
+    )
 
 
 def write_model_folder(folder: Path, seed: int = 0) -> Path:
@@ -40,12 +50,12 @@ def write_model_folder(folder: Path, seed: int = 0) -> Path:
 
 
 def edit_json(path: Path, **changes: object) -> None:
-    """Change top-level keys of a JSON file, as a hand would."""
+    """Change top-level keys of a JSON file."""
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 def point_outside(path: Path, location: str) -> None:
-    """Let an ONNX file take its first weights from a file at `location`, which is there and holds the right bytes."""
+    """Move the first weights of an ONNX file to another file, at `location`."""
     proto = onnx.load(path)
     tensor = proto.graph.initializer[0]
     (path.parent / location).write_bytes(onnx.numpy_helper.to_array(tensor).tobytes())

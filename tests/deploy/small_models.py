@@ -21,7 +21,7 @@ class Small(nn.Module):
 
 
 def small(seed: int = 0) -> Small:
-    """A `Small` in evaluation mode with weights of its seed, and statistics that are not those of a fresh network."""
+    """A `Small` in evaluation mode, with weights and batch-norm statistics from a seed."""
     torch.manual_seed(seed)
     model = Small()
     with torch.no_grad():

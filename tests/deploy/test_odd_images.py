@@ -1,4 +1,4 @@
-"""Images as they lie about in the world, one by one: each gets the right answer or a clear line."""
+"""Images of every kind, one by one: each gets the right answer or a clear line."""
 
 import io
 import os
@@ -16,7 +16,7 @@ import torch
 from model_folders import META, SIZE
 from PIL import Image
 
-from midas.data import pictures
+from midas.data import rgb
 from midas.data.augment import normalise
 from midas.deploy import predict
 
@@ -44,10 +44,17 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
     """A PNG written by hand, for what Pillow does not write."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 GOOD: dict[str, bytes] = {
@@ -76,7 +83,9 @@ GOOD: dict[str, bytes] = {
     "lossy.webp": encoded(PHOTO, "WEBP"),
     "lossless-clear.webp": encoded(CLEAR, "WEBP", lossless=True),
     "still.gif": encoded(PHOTO.convert("P"), "GIF"),
-    "moving.gif": encoded(PHOTO.convert("P"), "GIF", save_all=True, append_images=[PHOTO.rotate(9).convert("P")]),
+    "moving.gif": encoded(
+        PHOTO.convert("P"), "GIF", save_all=True, append_images=[PHOTO.rotate(9).convert("P")]
+    ),
     "moving.png": encoded(PHOTO, "PNG", save_all=True, append_images=[PHOTO.rotate(9)]),
     "rgb.bmp": encoded(PHOTO, "BMP"),
     "one-bit.bmp": encoded(PHOTO.convert("1"), "BMP"),
@@ -108,35 +117,41 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_there_are_at_least_forty() -> None:
+def test_there_are_at_least_forty_images() -> None:
     assert len(GOOD) + len(BAD) >= 40
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_a_good_image_is_seen_as_in_training(shipped: Path, folder: Path, name: str) -> None:
+def test_a_good_image_is_prepared_as_in_training(shipped: Path, folder: Path, name: str) -> None:
     model = predict.load_model(shipped / "model.onnx")
     with Image.open(folder / name) as image:
-        seen = np.array(pictures.fit(pictures.to_rgb(image), SIZE))
+        seen = np.array(rgb.fit(rgb.to_rgb(image), SIZE))
     expected = normalise(torch.from_numpy(seen).permute(2, 0, 1)[None], META.mean, META.std)[0]
-    got = torch.from_numpy(predict.prepare_image(folder / name, model))
-    torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
+    actual = torch.from_numpy(predict.prepare_image(folder / name, model))
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("name", "turn"),
     [
-        ("turned-2.jpg", lambda a: a[:, ::-1]), ("turned-3.jpg", lambda a: a[::-1, ::-1]), ("turned-4.jpg", lambda a: a[::-1]),
-        ("turned-5.jpg", lambda a: a.transpose(1, 0, 2)), ("turned-6.jpg", lambda a: np.rot90(a, -1)),
-        ("turned-7.jpg", lambda a: np.rot90(a.transpose(1, 0, 2), 2)), ("turned-8.jpg", lambda a: np.rot90(a)),
+        ("turned-2.jpg", lambda a: a[:, ::-1]),
+        ("turned-3.jpg", lambda a: a[::-1, ::-1]),
+        ("turned-4.jpg", lambda a: a[::-1]),
+        ("turned-5.jpg", lambda a: a.transpose(1, 0, 2)),
+        ("turned-6.jpg", lambda a: np.rot90(a, -1)),
+        ("turned-7.jpg", lambda a: np.rot90(a.transpose(1, 0, 2), 2)),
+        ("turned-8.jpg", lambda a: np.rot90(a)),
     ],
-)  # fmt: skip
-def test_a_turned_photo_is_set_upright(folder: Path, name: str, turn: Callable[[np.ndarray], np.ndarray]) -> None:
+)
+def test_a_turned_photo_is_set_upright(
+    folder: Path, name: str, turn: Callable[[np.ndarray], np.ndarray]
+) -> None:
     with Image.open(folder / name) as image, Image.open(folder / "rgb.jpg") as upright:
         np.testing.assert_array_equal(np.asarray(predict.to_rgb(image)), turn(np.asarray(upright)))
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_image_is_one_clear_line(
+def test_a_bad_image_is_reported_in_one_line(
     shipped: Path, folder: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert predict.main([str(shipped / "model.onnx"), str(folder / name)]) == 1
@@ -146,13 +161,17 @@ def test_a_bad_image_is_one_clear_line(
     assert err.count("\n") == 1
 
 
-def test_together_each_gets_its_line_and_the_command_fails_at_the_end(
+def test_in_a_folder_each_image_gets_its_line_and_the_command_fails_at_the_end(
     shipped: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert predict.main([str(shipped / "model.onnx"), str(folder)]) == 1
     out, err = capsys.readouterr()
-    assert {line.split(": ")[0] for line in out.splitlines()} == {str(folder / name) for name in GOOD}
-    assert {line.split(": ")[0] for line in err.splitlines()} == {str(folder / name) for name in BAD}
+    assert {line.split(": ")[0] for line in out.splitlines()} == {
+        str(folder / name) for name in GOOD
+    }
+    assert {line.split(": ")[0] for line in err.splitlines()} == {
+        str(folder / name) for name in BAD
+    }
 
 
 @pytest.mark.slow
@@ -166,6 +185,8 @@ def test_three_packages_are_enough(shipped: Path, folder: Path, tmp_path: Path) 
         pytest.skip("the package index cannot be reached")
     command = [python, shipped / "predict.py", folder]
     run = subprocess.run(command, env=clean, capture_output=True, text=True, check=False)
-    here = subprocess.run([sys.executable, *command[1:]], capture_output=True, text=True, check=False)
+    here = subprocess.run(
+        [sys.executable, *command[1:]], capture_output=True, text=True, check=False
+    )
     assert (run.returncode, len(run.stdout.splitlines())) == (1, len(GOOD))
     assert (run.stdout, run.stderr) == (here.stdout, here.stderr)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,21 +15,21 @@ from safetensors.torch import load_file, save_file
 
 from midas.data.augment import normalise
 from midas.data.prepared import Split
-from midas.deploy.evaluation import evaluate
 from midas.deploy.export import ExportConfig
-from midas.deploy.folder import open_model_folder
+from midas.deploy.export_folder import find_variants, ship
+from midas.deploy.onnx_evaluation import evaluate
 from midas.deploy.predict import load_model
 from midas.deploy.runtimes import run_torch
-from midas.deploy.ship import find_variants, ship
-from midas.deploy.variants import spread
-from midas.runs.errors import ExportError
+from midas.deploy.variants import evenly_spaced
+from midas.io.errors import ExportError
+from midas.zoo.model_folder import open_model_folder
 
 TRAINING = split_of(64, seed=3).images
 BOTH = ExportConfig(variants=("fp16", "int8"), max_accuracy_loss=1.0, calibration_images=32)
 
 
 def labelled(folder: Path, count: int) -> Split:
-    """Random images with the network's own decisions as labels, so that any other decision is a loss."""
+    """Random images labelled by the network itself, so that any other decision is a loss."""
     images = split_of(count, seed=1).images
     logits = run_torch(open_model_folder(folder)[0], normalise(images, META.mean, META.std), 64)
     return Split(images, logits.argmax(1))
@@ -42,25 +43,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_variants_are_smaller_and_say_what_they_are(folder: Path) -> None:
-    found = find_variants(folder)
-    assert list(found) == ["fp16", "int8"]
+def test_variants_have_lower_precision_and_the_same_metadata(folder: Path) -> None:
+    paths = find_variants(folder)
+    assert list(paths) == ["fp16", "int8"]
     whole = onnx.load(folder / "model.onnx")
-    for path in found.values():
+    for path in paths.values():
         assert list(onnx.load(path).metadata_props) == list(whole.metadata_props)
         assert load_model(path).classes == load_model(folder / "model.onnx").classes
-    types = {tensor.data_type for tensor in onnx.load(found["fp16"]).graph.initializer}
+    types = {tensor.data_type for tensor in onnx.load(paths["fp16"]).graph.initializer}
     assert onnx.TensorProto.FLOAT16 in types
-    operators = {node.op_type for node in onnx.load(found["int8"]).graph.node}
+    operators = {node.op_type for node in onnx.load(paths["int8"]).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= operators
 
 
-def test_the_report_says_what_each_loses(folder: Path) -> None:
+def test_parity_json_says_what_each_variant_loses(folder: Path) -> None:
     variants = json.loads((folder / "parity.json").read_text())["variants"]
     assert set(variants) == {"fp16", "int8"}
-    for found in variants.values():
-        assert found["shipped"] is True
-        assert found["accuracy_loss"] == pytest.approx(1 - found["class_agreement"]), "labels are the network's own"
+    for measured in variants.values():
+        assert measured["shipped"] is True
+        agreement = measured["class_agreement"]  # the labels are the network's own decisions
+        assert measured["accuracy_loss"] == pytest.approx(1 - agreement)
     assert variants["fp16"]["accuracy_loss"] <= variants["int8"]["accuracy_loss"] < 0.5
 
 
@@ -79,25 +81,29 @@ def test_a_network_that_overflows_in_float16_gets_no_fp16_file(tmp_path: Path) -
     weights = load_file(folder / "model.safetensors")
     weights["classifier.weight"] *= 1e7
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    parity = ship(folder, BOTH.model_copy(update={"variants": ("fp16",)}), labelled(folder, 8), META, "1.2.3")
-    assert (parity["variants"]["fp16"]["finite"], parity["variants"]["fp16"]["shipped"]) == (False, False)
+    parity = ship(
+        folder, BOTH.model_copy(update={"variants": ("fp16",)}), labelled(folder, 8), META, "1.2.3"
+    )
+    assert parity["variants"]["fp16"]["finite"] is False
+    assert parity["variants"]["fp16"]["shipped"] is False
     assert find_variants(folder) == {}
 
 
 def test_a_later_export_without_variants_leaves_none(folder: Path, tmp_path: Path) -> None:
-    import shutil
-
     copy = Path(shutil.copytree(folder, tmp_path / "small"))
     ship(copy, ExportConfig(), labelled(copy, 8), META, "1.2.3")
     assert find_variants(copy) == {}
 
 
-def test_the_test_tells_accuracy_and_agreement_of_every_shipped_file(folder: Path) -> None:
-    split, model = labelled(folder, 100), open_model_folder(folder)[0]
-    found = evaluate(model, folder / "model.onnx", split, META, 1e-4, variants=find_variants(folder)).metrics
-    assert set(found["variants"]) == {"fp16", "int8"}
-    for tested in found["variants"].values():
-        assert tested["accuracy"] == tested["class_agreement"] > 0.5, "labels are the network's own"
+def test_the_evaluation_covers_every_shipped_variant(folder: Path) -> None:
+    split = labelled(folder, 100)
+    model = open_model_folder(folder)[0]
+    paths = find_variants(folder)
+    evaluation = evaluate(model, folder / "model.onnx", split, META, 1e-4, variants=paths)
+    variants = evaluation.metrics["variants"]
+    assert set(variants) == {"fp16", "int8"}
+    for metrics in variants.values():  # the labels are the network's own decisions
+        assert metrics["accuracy"] == metrics["class_agreement"] > 0.5
 
 
 def test_int8_without_training_images_is_refused(tmp_path: Path) -> None:
@@ -109,12 +115,14 @@ def test_int8_without_training_images_is_refused(tmp_path: Path) -> None:
 
 def test_calibration_images_are_spread_over_all() -> None:
     images = torch.arange(10).view(10, 1)
-    assert spread(images, 4).flatten().tolist() == [0, 3, 6, 9]
-    assert spread(images, 20).flatten().tolist() == list(range(10))
+    assert evenly_spaced(images, 4).flatten().tolist() == [0, 3, 6, 9]
+    assert evenly_spaced(images, 20).flatten().tolist() == list(range(10))
 
 
 @pytest.mark.slow
-def test_another_process_in_another_folder_writes_the_same_variants(folder: Path, tmp_path: Path) -> None:
+def test_another_process_in_another_folder_writes_the_same_variants(
+    folder: Path, tmp_path: Path
+) -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\nfrom test_variants import *\n"
@@ -124,5 +132,12 @@ def test_another_process_in_another_folder_writes_the_same_variants(folder: Path
     environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(Path.cwd())}
     command = [sys.executable, "-c", script, str(Path(__file__).parent)]
     subprocess.run(command, cwd=tmp_path, check=True, env=environment)
-    for name in ("model.onnx", "variants/model.fp16.onnx", "variants/model.int8.onnx", "parity.json"):
-        assert (tmp_path / "elsewhere" / "small" / name).read_bytes() == (folder / name).read_bytes(), name
+    for name in (
+        "model.onnx",
+        "variants/model.fp16.onnx",
+        "variants/model.int8.onnx",
+        "parity.json",
+    ):
+        assert (tmp_path / "elsewhere" / "small" / name).read_bytes() == (
+            folder / name
+        ).read_bytes(), name

@@ -11,7 +11,9 @@ RUNNABLE = "# runnable\n"
 
 
 class Block(NamedTuple):
-    """A fenced block of code: its language, its title (a file's name) or the empty string, its text."""
+    """A fenced block of code: its language, its title (a file's name) or the empty string, its
+    text.
+    """
 
     language: str
     title: str
@@ -19,15 +21,17 @@ class Block(NamedTuple):
 
 
 def blocks(path: Path) -> list[Block]:
-    found = []
+    result = []
     for language, attributes, text in FENCE.findall(path.read_text(encoding="utf-8")):
         title = re.search(r'title="([^"]+)"', attributes)
-        found.append(Block(language, title[1] if title else "", text))
-    return found
+        result.append(Block(language, title[1] if title else "", text))
+    return result
 
 
 def follow(path: Path, root: Path) -> list[str]:
-    """Do what a how-to page says in a copy of the project: write its files, change its lines. Returns the new files."""
+    """Do what a how-to page says in a copy of the project: write its files, change its lines.
+    Returns the new files.
+    """
     written = []
     for block in blocks(path):
         if not block.title:

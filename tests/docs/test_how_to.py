@@ -1,4 +1,4 @@
-"""The how-to pages, followed to the letter in a copy of the project; then what they added is used."""
+"""The how-to pages are followed to the letter in a copy of the project; then their code is used."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ import pytest
 from pages_of_docs import ROOT, blocks, follow
 
 HOW_TO = ROOT / "docs/how-to"
-PAGES = ("add-an-operation.md", "add-an-arm.md", "add-a-data-source.md")
+PAGES = ("add-an-operation.md", "add-a-method.md", "add-a-data-source.md")
 USE = """
 import csv, sys, torch
 from pathlib import Path
@@ -21,10 +21,10 @@ from midas.data.config import DataConfig
 from midas.data.prepare import prepare
 from midas.data.prepared import load_split
 from midas.genotype import CellGenotype, Edge, Genotype
-from midas.search.bilevel import run_search
+from midas.search.run import run_search
 from midas.search.config import SearchConfig
-from midas.search.decode import decode, sample_weights
-from midas.search.monitor import decode_batches
+from midas.decode.decode import decode, sample_weights
+from midas.decode.monitor import decode_batches
 from midas.spaces import get_space
 
 photos, out = Path(sys.argv[1]), Path(sys.argv[2])
@@ -39,13 +39,17 @@ with (photos / "labels.csv").open("w") as file:
 meta = prepare(DataConfig(source="table", root=str(photos), image_size=8), out)
 train = load_split(out / "train.safetensors")
 space = get_space("blurred")
-config = SearchConfig(arm="tempered", channels=2, cells=3, epochs=1, batch_size=8, monitor_images=8)
+config = SearchConfig(
+    method="tempered", channels=2, cells=3, epochs=1, batch_size=8, monitor_images=8
+)
 result = run_search(space, config, train, meta, seed=0)
-assert any(float(p) != 0 for p in result.arm.log_t.values()), "the temperatures learn"
-samples = sample_weights(result.supernet, result.arm, decode_batches(train, meta, 8))
+assert any(float(p) != 0 for p in result.method.log_t.values()), "the temperatures learn"
+samples = sample_weights(result.supernet, result.method, decode_batches(train, meta, 8))
 space.check(decode(samples, space))
-blurs = CellGenotype(tuple(Edge("blur_3x3", s, t) for t in range(2, 6) for s in (0, 1)), (2, 3, 4, 5))
-network = midas.build_network(Genotype("blurred", {"normal": blurs, "reduce": blurs}), num_classes=2, channels=4, cells=3)
+edges = tuple(Edge("blur_3x3", s, t) for t in range(2, 6) for s in (0, 1))
+blurs = CellGenotype(edges, (2, 3, 4, 5))
+genotype = Genotype("blurred", {"normal": blurs, "reduce": blurs})
+network = midas.build_network(genotype, num_classes=2, channels=4, cells=3)
 network(torch.rand(2, 3, 8, 8)).sum().backward()
 assert all(p.grad is not None for p in network.parameters())
 print("classes", *meta.classes)
@@ -61,8 +65,12 @@ def test_an_operation_takes_one_new_file_and_one_line() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_lines_that_a_page_changes_are_there_and_its_files_are_clean(page: str, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "midas", tmp_path / "midas", ignore=shutil.ignore_patterns("__pycache__"))
+def test_the_lines_that_a_page_changes_are_there_and_its_files_are_clean(
+    page: str, tmp_path: Path
+) -> None:
+    shutil.copytree(
+        ROOT / "midas", tmp_path / "midas", ignore=shutil.ignore_patterns("__pycache__")
+    )
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     written = follow(HOW_TO / page, tmp_path)
     assert written
@@ -72,11 +80,15 @@ def test_the_lines_that_a_page_changes_are_there_and_its_files_are_clean(page: s
 
 
 def test_what_the_pages_add_is_searched_built_and_trained(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "midas", tmp_path / "midas", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "midas", tmp_path / "midas", ignore=shutil.ignore_patterns("__pycache__")
+    )
     for page in PAGES:
         follow(HOW_TO / page, tmp_path)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-c", USE, str(tmp_path / "photos"), str(tmp_path / "out")]
-    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     assert result.stdout.splitlines()[-1] == "classes a b"

@@ -7,14 +7,19 @@ import pytest
 import yaml
 from pages_of_docs import PAGES, ROOT, blocks
 
-from midas.data.augment import AugmentConfig
-from midas.data.config import DataConfig
+from midas.data.config import AugmentConfig, DataConfig
 from midas.deploy.export import ExportConfig
-from midas.search.config import DecodeConfig, RefineConfig, SearchConfig
+from midas.proxy.config import DecodeStageConfig, ProxyConfig
+from midas.search.config import SearchConfig
 from midas.spaces import get_space
 from midas.train.config import TargetConfig
 
-SECTIONS = {"data": DataConfig, "search": SearchConfig, "decode": DecodeConfig, "export": ExportConfig}
+SECTIONS = {
+    "data": DataConfig,
+    "search": SearchConfig,
+    "decode": DecodeStageConfig,
+    "export": ExportConfig,
+}
 
 
 def check(params: dict[str, Any]) -> None:
@@ -39,19 +44,28 @@ def nested(name: str, value: str) -> dict[str, Any]:
 
 
 OPTIONS = [
-    pytest.param(*found, id=f"{page.stem}-{found[0]}-{found[1]}")
+    pytest.param(*option, id=f"{page.stem}-{option[0]}-{option[1]}")
     for page in PAGES
     for block in blocks(page)
     if block.language == "console"
-    for found in re.findall(r"-S ([\w.]+)=(\S+)", block.text)
+    for option in re.findall(r"-S ([\w.]+)=(\S+)", block.text)
 ]
-YAML = [pytest.param(b.text, id=page.stem) for page in PAGES for b in blocks(page) if b.language == "yaml"]
+YAML = [
+    pytest.param(b.text, id=page.stem)
+    for page in PAGES
+    for b in blocks(page)
+    if b.language == "yaml"
+]
 INLINE = [
     pytest.param(page, code, id=f"{page.stem}-{code}")
     for page in PAGES
-    for code in re.findall(r"`((?:search|decode|data|export)\.\w+: [^`]+)`", page.read_text(encoding="utf-8"))
+    for code in re.findall(
+        r"`((?:search|decode|data|export)\.\w+: [^`]+)`", page.read_text(encoding="utf-8")
+    )
 ]
-OF_A_TARGET = re.findall(r"`(\w+: [^`]+)`", (ROOT / "docs/how-to/train.md").read_text(encoding="utf-8"))
+OF_A_TARGET = re.findall(
+    r"`(\w+: [^`]+)`", (ROOT / "docs/how-to/train.md").read_text(encoding="utf-8")
+)
 
 
 def test_there_are_parameters_to_check() -> None:
@@ -83,8 +97,8 @@ REFERENCE = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
 TABLES = {
     "data": DataConfig,
     "search": SearchConfig,
-    "decode": DecodeConfig,
-    "decode.refine": RefineConfig,
+    "decode": DecodeStageConfig,
+    "decode.proxy": ProxyConfig,
     "targets.NAME": TargetConfig,
     "augment": AugmentConfig,
     "export": ExportConfig,
@@ -94,10 +108,10 @@ TABLES = {
 @pytest.mark.parametrize("section", TABLES)
 def test_the_reference_names_every_key_with_its_default(section: str) -> None:
     text = REFERENCE.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
-    told = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", text, re.MULTILINE))
+    documented = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", text, re.MULTILINE))
     fields = TABLES[section].model_fields
-    assert set(told) == set(fields)
-    for key, shown in told.items():
-        if key != "augment":  # of which the words are the table
+    assert set(documented) == set(fields)
+    for key, shown in documented.items():
+        if key != "augment":  # it has a table of its own
             default = TABLES[section].model_validate({}).model_dump(mode="json")[key]
             assert yaml.safe_load(shown) == default, key

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from midas.runs import seeding
+from midas.engine import seeding
 
 
 @pytest.fixture(autouse=True)

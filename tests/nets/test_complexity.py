@@ -11,7 +11,7 @@ from midas.genotype import Genotype
 from midas.nets.auxiliary import AuxiliaryHead
 from midas.nets.build import build_network
 from midas.nets.complexity import count_macs, count_parameters
-from midas.nets.registry import ZOO
+from midas.zoo.registry import ZOO
 
 DARTS_V2 = Genotype.from_value(ZOO["darts_v2"]["genotype"])
 
@@ -23,7 +23,9 @@ DARTS_V2 = Genotype.from_value(ZOO["darts_v2"]["genotype"])
 def test_darts_v2_has_the_published_parameters(
     skeleton: str, channels: int, cells: int, classes: int, plain: int, with_auxiliary: int
 ) -> None:
-    network = build_network(DARTS_V2, num_classes=classes, channels=channels, cells=cells, skeleton=skeleton)
+    network = build_network(
+        DARTS_V2, num_classes=classes, channels=channels, cells=cells, skeleton=skeleton
+    )
     head = AuxiliaryHead(network.auxiliary_channels, classes, skeleton)
     assert count_parameters(network) == plain
     assert count_parameters(network) + count_parameters(head) == with_auxiliary
@@ -43,33 +45,54 @@ def test_counting_leaves_the_network_as_it_was() -> None:
     assert not any(module._forward_hooks for module in network.modules())
 
 
-TABLE = """
-|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2| 0.129306 15.64737
-|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2| 0.802426 113.95137
-|avg_pool_3x3~0|+|skip_connect~0|none~1|+|none~0|none~1|skip_connect~2| 0.073306 7.78305
-|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2| 1.288506 184.73025
-"""
+# architecture, parameters and multiply-adds in millions
+TABLE = [
+    (
+        "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|"
+        "+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|",
+        0.129306,
+        15.64737,
+    ),
+    (
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|"
+        "+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|",
+        0.802426,
+        113.95137,
+    ),
+    (
+        "|avg_pool_3x3~0|+|skip_connect~0|none~1|+|none~0|none~1|skip_connect~2|",
+        0.073306,
+        7.78305,
+    ),
+    (
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|"
+        "+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|",
+        1.288506,
+        184.73025,
+    ),
+]
 
 
-@pytest.mark.parametrize("line", TABLE.split("\n")[1:-1])
-def test_nasbench201_cells_cost_what_the_table_says(line: str) -> None:
-    arch, params_m, flops_m = line.split()
-    _assert_costs(arch, float(params_m), float(flops_m))
+@pytest.mark.parametrize(("arch", "params_m", "flops_m"), TABLE)
+def test_nasbench201_cells_have_the_costs_of_the_table(
+    arch: str, params_m: float, flops_m: float
+) -> None:
+    _assert_costs(arch, params_m, flops_m)
 
 
-PARTS = 25  # of the table's 15,625 rows, so that several workers share the sweep
+PARTS = 25  # of the table's 15,625 rows, so that several workers can share them
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
-def test_every_row_of_the_nasbench201_table_is_met(part: int) -> None:
+def test_every_row_of_the_nasbench201_table_has_the_same_costs(part: int) -> None:
     rows = _table_rows()
     assert len(rows) == 15_625
     for row in rows[part::PARTS]:
         _assert_costs(row["arch"], float(row["params_m"]), float(row["flops_m"]))
 
 
-def test_any_row_of_the_nasbench201_table_is_met() -> None:
+def test_sampled_rows_of_the_nasbench201_table_have_the_same_costs() -> None:
     rows = _table_rows()
     for row in rows[:: len(rows) // 40]:
         _assert_costs(row["arch"], float(row["params_m"]), float(row["flops_m"]))
@@ -84,7 +107,7 @@ def _table_rows() -> list[dict[str, str]]:
 
 
 def _assert_costs(arch: str, params_m: float, flops_m: float) -> None:
-    """The table counts the ten biases of the classifier as multiply-adds, which is 1e-5 million."""
+    """The table counts the classifier's ten biases as multiply-adds, which is 1e-5 million."""
     network = build_network(Genotype.from_arch(arch), num_classes=10, channels=16, cells=5)
     assert f"{count_parameters(network) / 1e6:.6f}" == f"{params_m:.6f}"
     assert count_macs(network, (3, 32, 32)) / 1e6 == pytest.approx(flops_m, abs=1e-3)

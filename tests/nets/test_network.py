@@ -1,16 +1,16 @@
-"""A network computes what its genotype says, trains all its weights, and drops paths as the recipe says."""
+"""A network computes what its genotype says, trains all its weights, and drops paths."""
 
 import pytest
 import torch
 from torch import nn
 
 from midas.genotype import CellGenotype, Edge, Genotype
+from midas.io.errors import GenotypeError, ParamsError
 from midas.nets.auxiliary import AuxiliaryHead
 from midas.nets.build import build_network
 from midas.nets.cells import CellGraph
 from midas.nets.network import MidasNet
-from midas.nets.registry import ZOO
-from midas.runs.errors import GenotypeError, ParamsError
+from midas.zoo.registry import ZOO
 
 DARTS_V2 = Genotype.from_value(ZOO["darts_v2"]["genotype"])
 NB201 = Genotype.from_value(ZOO["nb201_midas"]["genotype"])
@@ -23,8 +23,15 @@ def small(genotype: Genotype = DARTS_V2, **kwargs: object) -> MidasNet:
 
 
 def test_a_cell_adds_its_edges_and_joins_its_nodes() -> None:
-    edges = [("skip_connect", 0, 2), ("max_pool_3x3", 1, 2), ("avg_pool_3x3", 2, 3), ("skip_connect", 0, 3)]
-    graph = CellGraph(CellGenotype(tuple(Edge(*edge) for edge in edges), (3, 2)), inputs=2, channels=4, stride=1)
+    edges = [
+        ("skip_connect", 0, 2),
+        ("max_pool_3x3", 1, 2),
+        ("avg_pool_3x3", 2, 3),
+        ("skip_connect", 0, 3),
+    ]
+    graph = CellGraph(
+        CellGenotype(tuple(Edge(*edge) for edge in edges), (3, 2)), inputs=2, channels=4, stride=1
+    )
     a, b = torch.randn(2, 2, 4, 6, 6)
     node2 = a + nn.functional.max_pool2d(b, 3, 1, 1)
     node3 = nn.functional.avg_pool2d(node2, 3, 1, 1, count_include_pad=False) + a
@@ -32,20 +39,22 @@ def test_a_cell_adds_its_edges_and_joins_its_nodes() -> None:
 
 
 @pytest.mark.parametrize("genotype", [DARTS_V2, NB201], ids=["darts", "nasbench201"])
-def test_a_rectified_input_that_is_shared_changes_nothing(genotype: Genotype) -> None:
-    shared, own = (small(genotype, cells=3 if genotype is DARTS_V2 else 1).double() for _ in range(2))
-    graphs = [module for module in own.modules() if isinstance(module, CellGraph)]
+def test_sharing_a_rectified_input_changes_nothing(genotype: Genotype) -> None:
+    cells = 3 if genotype is DARTS_V2 else 1
+    shared, separate = (small(genotype, cells=cells).double() for _ in range(2))
+    graphs = [module for module in separate.modules() if isinstance(module, CellGraph)]
     assert any(any(graph.lifted) for graph in graphs)
-    for graph in graphs:  # back to operations that each rectify what they read
+    for graph in graphs:  # each operation rectifies its own input again
         for edge, lifted in zip(graph.edges, graph.lifted, strict=True):
             if lifted:
                 edge.operation[0] = nn.ReLU()
         graph.lifted = [False] * len(graph.lifted)
     images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
-    logits = [network(images) for network in (shared, own)]
+    logits = [network(images) for network in (shared, separate)]
     torch.testing.assert_close(*logits, rtol=1e-12, atol=1e-12)
     gradients = [
-        torch.autograd.grad(y.square().sum(), list(n.parameters())) for y, n in zip(logits, (shared, own), strict=True)
+        torch.autograd.grad(y.square().sum(), list(n.parameters()))
+        for y, n in zip(logits, (shared, separate), strict=True)
     ]
     torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-10)
 
@@ -85,7 +94,9 @@ def test_the_auxiliary_head_takes_maps_of_any_size(skeleton: str, size: int) -> 
 def test_every_parameter_gets_a_gradient(genotype: Genotype) -> None:
     network = small(genotype)
     network(torch.randn(4, 3, 16, 16)).square().sum().backward()
-    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert [
+        name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()
+    ] == []
 
 
 @pytest.mark.parametrize("genotype", [DARTS_V2, NB201], ids=["darts", "nasbench201"])
@@ -101,7 +112,9 @@ def test_checkpointed_gradients_are_the_same(genotype: Genotype) -> None:
 
 
 def test_drop_path_drops_whole_samples_and_scales_the_rest() -> None:
-    graph = CellGraph(CellGenotype((Edge("avg_pool_3x3", 0, 2),), (2,)), inputs=2, channels=2, stride=1)
+    graph = CellGraph(
+        CellGenotype((Edge("avg_pool_3x3", 0, 2),), (2,)), inputs=2, channels=2, stride=1
+    )
     graph.edges[0].drop_path.drop_prob = 0.3
     images = torch.ones(4000, 2, 3, 3)
     torch.manual_seed(0)
@@ -113,15 +126,15 @@ def test_drop_path_drops_whole_samples_and_scales_the_rest() -> None:
     assert (graph.eval()([images, images]) == 1).all()
 
 
-def test_the_plain_identity_is_never_dropped_and_a_strided_one_is() -> None:
+def test_the_identity_is_never_dropped_but_a_strided_skip_is() -> None:
     edges = (Edge("skip_connect", 0, 2),)
     x = torch.rand(16, 2, 4, 4) + 1
     for stride, dropped in ((1, False), (2, True)):
         graph = CellGraph(CellGenotype(edges, (2,)), inputs=2, channels=2, stride=stride)
-        network_wide = [m for m in graph.modules() if hasattr(m, "drop_prob")]
-        for module in network_wide:
+        drop_paths = [m for m in graph.modules() if hasattr(m, "drop_prob")]
+        for module in drop_paths:
             module.drop_prob = 0.9
-        assert bool(network_wide) is dropped
+        assert bool(drop_paths) is dropped
         assert bool((graph([x, x]).flatten(1) == 0).all(dim=1).any()) is dropped
 
 
@@ -132,7 +145,7 @@ def test_setting_drop_path_reaches_every_operation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         ({"channels": 0}, "channels: 0"),
         ({"channels": 513}, "from 1 to 512"),
@@ -144,8 +157,10 @@ def test_setting_drop_path_reaches_every_operation() -> None:
         ({"skeleton": "imagenet", "channels": 1}, "from 2"),
     ],
 )
-def test_a_size_out_of_range_is_named(arguments: dict[str, object], words: str) -> None:
-    with pytest.raises(ParamsError, match=words):
+def test_a_size_out_of_range_is_named_in_the_error(
+    arguments: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ParamsError, match=message):
         small(**arguments)
 
 
@@ -154,24 +169,27 @@ def test_a_nasbench201_cell_has_no_imagenet_skeleton() -> None:
         small(NB201, skeleton="imagenet")
 
 
-def test_an_edge_from_a_node_without_value_is_named() -> None:
-    lonely = CellGenotype((Edge("skip_connect", 2, 3), Edge("skip_connect", 0, 3)), (3,))
+def test_an_edge_from_a_node_without_inputs_is_an_error() -> None:
+    cell = CellGenotype((Edge("skip_connect", 2, 3), Edge("skip_connect", 0, 3)), (3,))
     with pytest.raises(GenotypeError, match="leaves node 2"):
-        small(Genotype("darts", {"normal": lonely, "reduce": lonely}))
+        small(Genotype("darts", {"normal": cell, "reduce": cell}))
 
 
-def test_an_operation_of_another_space_is_named() -> None:
+def test_an_operation_of_another_space_is_an_error() -> None:
     cell = CellGenotype((Edge("nor_conv_3x3", 0, 2),), (2,))
     with pytest.raises(GenotypeError, match="nor_conv_3x3"):
         small(Genotype("darts", {"normal": cell, "reduce": cell}))
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch.compile asks for it
-def test_every_cell_is_compiled_however_many_shapes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+# torch.compile itself reads .grad
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+def test_every_cell_is_compiled_however_many_shapes_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     compile_ = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda module: compile_(module, backend="eager"))
-    network = small(cells=12)  # ten shapes; torch's limit is of 8
+    network = small(cells=12)  # of ten shapes; torch's limit is 8
     network.compile_cells()
     images = torch.randn(2, 3, 16, 16)
     with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):

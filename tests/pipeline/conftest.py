@@ -1,4 +1,4 @@
-"""A clone in which the whole pipeline was run on a folder of images, for the tests that look at it."""
+"""A clone in which the whole pipeline ran on a folder of images."""
 
 from pathlib import Path
 
@@ -8,7 +8,9 @@ from clones import IDENTITY, draw_images, edit, make_clone, run
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone with `midas init folder`, the two lines edited, and sizes made small for a test; after `dvc repro`, committed."""
+    """A clone with `midas init folder`, the two lines edited, and sizes made small for a test;
+    after `dvc repro`, committed.
+    """
     clone = make_clone(tmp_path_factory.mktemp("a clone — Größe"))
     images = draw_images(tmp_path_factory.mktemp("my images — 大小"))
     run(clone, "midas", "init", "folder")

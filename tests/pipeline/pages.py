@@ -1,4 +1,4 @@
-"""Reading the report as a test reads it: its numbers, its other text, and what a browser says of it."""
+"""The report as a test reads it: its numbers, its other text, and its tags."""
 
 import csv
 import json
@@ -8,20 +8,28 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-QUIET = {"code", "pre", "svg", "time", "title", "style"}  # names, files and dates: no numbers of a result
+# Elements with names, files, code and dates, whose digits are not results.
+NAMES = {"code", "pre", "svg", "time", "title", "style"}
 VOID = {"meta", "link", "img", "br"}
+UNITS = {"%": 0.01, "MB": 1e6, "GB": 1e9}
 
 
 @dataclass
 class Number:
-    """One `data` element: its attributes and what people read."""
+    """A `data` element: its attributes and its text."""
 
     attributes: dict[str, str]
     text: str = ""
 
 
 class Page(HTMLParser):
-    """`numbers` are the data elements, `words` the text outside them and outside names, files and dates."""
+    """A parsed page.
+
+    Attributes:
+        numbers: the data elements.
+        words: the text outside of data elements, names, files and dates.
+        tags: the name and the attributes of each element.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -48,12 +56,12 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if "data" in self._open:
             self.numbers[-1].text += data
-        elif not QUIET & set(self._open):
+        elif not NAMES & set(self._open):
             self.words.append(data)
 
 
 def looked_up(root: Path, attributes: dict[str, str]) -> float:
-    """The number in the file that a data element names, found without any code of the report."""
+    """The number in the file that a data element names, read without the report's code."""
     path = root / attributes["data-file"]
     if path.suffix == ".json":
         value: Any = json.loads(path.read_text())
@@ -69,11 +77,12 @@ def looked_up(root: Path, attributes: dict[str, str]) -> float:
     return float(rows[int(attributes["data-row"])][attributes["data-key"]])
 
 
-def as_read(text: str) -> tuple[float, float]:
-    """The number that people read in a text such as 99.72 % or 0.42 MB, in the unit of its file, and half its last digit."""
-    found = re.fullmatch(r"(-?[\d,]+)(\.\d+)?(e[+-]\d+)?\s*([%A-Za-z]*)", text)
-    assert found, text
-    whole, fraction, exponent, unit = found.groups()
-    factor = float(f"1{exponent or ''}") * {"%": 0.01, "MB": 1e6, "GB": 1e9}.get(unit, 1)
+def parse_number(text: str) -> tuple[float, float]:
+    """The value of a text such as 99.72 % or 0.42 MB in its file's unit; half its last digit."""
+    match = re.fullmatch(r"(-?[\d,]+)(\.\d+)?(e[+-]\d+)?\s*([%A-Za-z]*)", text)
+    assert match, text
+    whole, fraction, exponent, unit = match.groups()
+    factor = float(f"1{exponent or ''}") * UNITS.get(unit, 1)
+    value = float(whole.replace(",", "") + (fraction or "")) * factor
     digits = len(fraction or ".") - 1
-    return float(whole.replace(",", "") + (fraction or "")) * factor, 0.5001 * 10.0**-digits * factor
+    return value, 0.5001 * 10.0**-digits * factor

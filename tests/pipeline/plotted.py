@@ -1,30 +1,48 @@
-"""Reading charts as a person with a ruler would: points by the labels of the axes, without any code of the report."""
+"""Charts as a person with a ruler reads them, without the report's code.
+
+Points are measured by the labels of the axes.
+"""
 
 import csv
 import html
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
 Points = list[tuple[float, float]]
+# A tick's mark goes down from the horizontal axis, and left from the vertical axis.
+TICKS = ("M 0 0 L 0 3.5", "M 0 0 L -3.5 0")
 
 
 @dataclass
 class Chart:
-    """A chart of the page: its label, and for each thing that is plotted the named source and the points in units of the axes."""
+    """A chart of the page.
+
+    Attributes:
+        label: its description.
+        series: for each series the attributes that name the source, and its points in units of
+            the axes.
+        unnamed: the number of coloured lines that name no source.
+    """
 
     label: str
     series: list[tuple[dict[str, str], Points]] = field(default_factory=list)
-    unnamed: int = 0  # coloured lines in the plot that name no source
+    unnamed: int = 0
 
 
 def charts_of(page: str) -> list[Chart]:
-    return [_read(ElementTree.fromstring(text.replace("xlink:href", "href"))) for text in _elements(page, "chart")]
+    """All charts of a page."""
+    return [
+        _read(ElementTree.fromstring(text.replace("xlink:href", "href")))
+        for text in _elements(page, "chart")
+    ]
 
 
 def patch_maps_of(page: str) -> list[ElementTree.Element]:
+    """All maps of patches of a page."""
     return [ElementTree.fromstring(text) for text in _elements(page, "pixels")]
 
 
@@ -37,11 +55,12 @@ def rows_of(root: Path, attributes: dict[str, str]) -> list[dict[str, str]]:
 
 
 def expected(root: Path, attributes: dict[str, str]) -> Points:
-    """The points that the named columns give."""
-    minus, points = attributes.get("data-minus"), []
+    """The points in the columns that an element names."""
+    minus = attributes.get("data-minus")
+    points = []
     for row in rows_of(root, attributes):
         if not row[attributes["data-y"]]:
-            continue  # not measured in that epoch
+            continue  # not measured in this epoch
         y = float(row[attributes["data-y"]]) - (float(row[minus]) if minus else 0.0)
         points.append((float(row[attributes["data-x"]]), y))
     return points
@@ -52,34 +71,42 @@ def _elements(page: str, kind: str) -> list[str]:
 
 
 def _read(svg: ElementTree.Element) -> Chart:
-    axes = [_scale(svg, k) for k in (0, 1)]
+    axes = [_scale(svg, axis) for axis in (0, 1)]
     chart = Chart(svg.attrib["aria-label"])
     named = [group for group in svg.iter("g") if "data-file" in group.attrib]
     inside = {id(path) for group in named for path in group.iter("path")}
     for group in named:
         (path,) = group.iter("path")
-        numbers = [[float(n) for n in pair] for pair in re.findall(r"[ML] (\S+) (\S+)", path.attrib["d"])]
+        numbers = [
+            [float(n) for n in pair] for pair in re.findall(r"[ML] (\S+) (\S+)", path.attrib["d"])
+        ]
         points = [(axes[0](x), axes[1](y)) for x, y in numbers]
-        chart.series.append(({key: html.unescape(value) for key, value in group.attrib.items()}, points))
+        attributes = {key: html.unescape(value) for key, value in group.attrib.items()}
+        chart.series.append((attributes, points))
     chart.unnamed = sum(
-        "clip-path" in p.attrib and "--series" in p.attrib["style"] and id(p) not in inside for p in svg.iter("path")
+        "clip-path" in path.attrib and "--series" in path.attrib["style"] and id(path) not in inside
+        for path in svg.iter("path")
     )
     return chart
 
 
-def _scale(svg: ElementTree.Element, axis: int):
-    """From a coordinate to the number on that axis (0: horizontal, 1: vertical), by its first and last labelled tick."""
-    marks = {  # a tick's mark goes down from the horizontal axis, and left from the vertical one
-        path.attrib["id"]: " ".join(path.attrib["d"].split()) for path in svg.iter("path") if "id" in path.attrib
+def _scale(svg: ElementTree.Element, axis: int) -> Callable[[float], float]:
+    """From a coordinate to the number on an axis (0: horizontal), by its first and last tick."""
+    marks = {
+        path.attrib["id"]: " ".join(path.attrib["d"].split())
+        for path in svg.iter("path")
+        if "id" in path.attrib
     }
     ticks = []
     for group in svg.iter("g"):
-        uses, texts = list(group.iter("use")), list(group.iter("text"))
-        if len(uses) == len(texts) == 1:
-            mark = marks[uses[0].attrib["href"].removeprefix("#")]
-            if mark == ("M 0 0 L 0 3.5", "M 0 0 L -3.5 0")[axis]:
-                label = float((texts[0].text or "").replace("\N{MINUS SIGN}", "-"))
-                ticks.append((float(uses[0].attrib["xy"[axis]]), label))
-    (first, low), (last, high) = ticks[0], ticks[-1]
+        uses = list(group.iter("use"))
+        texts = list(group.iter("text"))
+        if len(uses) != 1 or len(texts) != 1:
+            continue
+        if marks[uses[0].attrib["href"].removeprefix("#")] == TICKS[axis]:
+            label = float((texts[0].text or "").replace("\N{MINUS SIGN}", "-"))
+            ticks.append((float(uses[0].attrib["xy"[axis]]), label))
+    first, low = ticks[0]
+    last, high = ticks[-1]
     assert first != last, "an axis has two labels at least"
     return lambda at: low + (at - first) * (high - low) / (last - first)

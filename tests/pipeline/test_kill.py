@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from clones import edit, make_clone, run
 
-from midas.runs.files import sha256
+from midas.io.files import sha256
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def saved(clone: Path) -> dict[Path, int]:
     """The checkpoints there are, with the times of their writing."""
-    return {path: path.stat().st_mtime_ns for path in (clone / ".checkpoints").rglob("*.pt") if path.exists()}
+    return {
+        path: path.stat().st_mtime_ns
+        for path in (clone / ".checkpoints").rglob("*.pt")
+        if path.exists()
+    }
 
 
 def kill_after_first_checkpoint(
@@ -32,9 +36,13 @@ def kill_after_first_checkpoint(
 ) -> None:
     environment = {**os.environ, "PYTHONPATH": str(clone)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *command], cwd=clone, env=environment, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "midas_cli", *command],
+        cwd=clone,
+        env=environment,
+        stdout=subprocess.DEVNULL,
     )
-    until, before = time.monotonic() + 120, saved(clone)
+    until = time.monotonic() + 120
+    before = saved(clone)
     while saved(clone) in (before, {}):
         assert process.poll() is None, "the stage ended before it could be killed"
         assert time.monotonic() < until
@@ -45,10 +53,8 @@ def kill_after_first_checkpoint(
 
 @pytest.mark.slow
 def test_killed_stages_end_with_the_bytes_of_undisturbed_ones(small: Path) -> None:
-    search, best = (
-        small / "artifacts/search/seed-0/search.safetensors",
-        small / "artifacts/train/digits/seed-0/best.safetensors",
-    )
+    search = small / "artifacts/search/seed-0/search.safetensors"
+    best = small / "artifacts/train/digits/seed-0/best.safetensors"
     run(small, "midas", "search", "0")
     whole = sha256(search)
     search.unlink()
@@ -57,7 +63,8 @@ def test_killed_stages_end_with_the_bytes_of_undisturbed_ones(small: Path) -> No
     assert not search.exists()
     run(small, "midas", "search", "0")
     assert sha256(search) == whole
-    run(small, "midas", "decode")
+    run(small, "midas", "decode", "0")
+    run(small, "midas", "select")
     run(small, "midas", "train", "digits")
     whole = sha256(best)
     best.unlink()

@@ -1,4 +1,4 @@
-"""Two processes under torchrun, as a user starts them: own images through all stages, and a training that is interrupted."""
+"""Two processes under torchrun: own images through all stages, and an interrupted training."""
 
 import os
 import signal
@@ -12,18 +12,27 @@ import psutil
 import pytest
 from clones import draw_images, edit, make_clone, run
 
-from midas.runs.files import read_json, sha256
+from midas.io.files import read_json, sha256
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("launcher"), pytest.mark.timeout(1800)]
 STAGES = (
-    ("data",), ("search", "0"), ("decode",), ("train", "mine"), ("build", "mine"), ("export", "mine"), ("evaluate", "mine"),
-)  # fmt: skip
+    ("data",),
+    ("search", "0"),
+    ("decode", "0"),
+    ("select",),
+    ("train", "mine"),
+    ("build", "mine"),
+    ("export", "mine"),
+    ("evaluate", "mine"),
+)
 BEST = "artifacts/train/mine/seed-0/best.safetensors"
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone in which two processes took a folder of JPEGs through all stages; `epochs` are enough to be interrupted."""
+    """A clone in which two processes took a folder of JPEGs through all stages; `epochs` are enough
+    to be interrupted.
+    """
     clone = make_clone(tmp_path_factory.mktemp("two processes"))
     images = draw_images(tmp_path_factory.mktemp("images"), 120)
     run(clone, "midas", "init", "folder")
@@ -45,7 +54,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_own_images_go_through_all_stages_with_two_processes(trained: Path) -> None:
-    tested = read_json(trained / "artifacts/evaluate/mine/metrics.json")
+    tested = read_json(trained / "artifacts/evaluate/mine/details.json")
     assert tested["class_agreement"] == 1
     assert tested["relative_difference"] <= 1e-4
     assert read_json(trained / "artifacts/train/mine/seed-0/metrics.json")["epochs"] == 6
@@ -55,14 +64,20 @@ def start(clone: Path) -> subprocess.Popen[str]:
     """A training that has to be done again."""
     (clone / BEST).unlink(missing_ok=True)
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "train", "mine"],
-        cwd=clone, env={**os.environ, "PYTHONPATH": str(clone)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "midas_cli", "train", "mine"],
+        cwd=clone,
+        env={**os.environ, "PYTHONPATH": str(clone)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def ranks(process: subprocess.Popen[str]) -> Iterator[psutil.Process]:
     """The processes that train, rank 1 first."""
-    workers = [p for p in psutil.Process(process.pid).children(recursive=True) if "RANK" in p.environ()]
+    workers = [
+        p for p in psutil.Process(process.pid).children(recursive=True) if "RANK" in p.environ()
+    ]
     assert len(workers) == 2
     yield from sorted(workers, key=lambda worker: -int(worker.environ()["RANK"]))
 
@@ -79,30 +94,34 @@ def wait_for_a_checkpoint(clone: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
-def test_a_killed_process_ends_the_run_with_a_line_and_a_checkpoint_from_which_it_goes_on_to_the_same_bytes(
+def test_after_a_killed_process_the_run_goes_on_from_its_checkpoint_to_the_same_bytes(
     trained: Path,
 ) -> None:
     whole = sha256(trained / BEST)
     process = start(trained)
     wait_for_a_checkpoint(trained, process)
     next(ranks(process)).kill()
-    _, said = process.communicate(timeout=120)
+    _, message = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "another process of the run has ended" in said
-    assert said.splitlines()[-1].startswith("midas: train mine 0: a process under torchrun failed (exit code 1)")
+    assert "another process of the run has ended" in message
+    assert message.splitlines()[-1].startswith(
+        "midas: train mine 0: a process under torchrun failed (exit code 1)"
+    )
     assert saved(trained)
     run(trained, "midas", "train", "mine")
     assert sha256(trained / BEST) == whole
     assert not saved(trained)
 
 
-def test_sigterm_ends_the_run_with_75_and_a_checkpoint_from_which_it_goes_on_to_the_same_bytes(trained: Path) -> None:
+def test_after_sigterm_and_exit_code_75_the_run_goes_on_to_the_same_bytes(
+    trained: Path,
+) -> None:
     whole = sha256(trained / BEST)
     process = start(trained)
     wait_for_a_checkpoint(trained, process)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=30)  # a scheduler waits no longer
-    assert process.returncode == 75, said
+    _, message = process.communicate(timeout=30)  # a scheduler waits no longer
+    assert process.returncode == 75, message
     assert saved(trained)
     run(trained, "midas", "train", "mine")
     assert sha256(trained / BEST) == whole

@@ -1,4 +1,4 @@
-"""DVC's plots: each has a title and named axes, and is drawn by a local Vega from what `dvc plots show` gives."""
+"""DVC's plots have titles and named axes, and a local Vega draws the output of `dvc plots show`."""
 
 import json
 import sys
@@ -16,21 +16,28 @@ pytestmark = pytest.mark.xdist_group("clone")
 def declared() -> dict[str, dict[str, Any]]:
     """Every plot that dvc.yaml declares, by its name or its file."""
     definition = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-    groups = [definition["plots"], *(stage.get("plots", []) for stage in definition["stages"].values())]
+    groups = [
+        definition["plots"],
+        *(stage.get("plots", []) for stage in definition["stages"].values()),
+    ]
     return {name: values for group in groups for entry in group for name, values in entry.items()}
 
 
 @pytest.mark.parametrize("name", declared())
-def test_a_plot_says_what_it_shows_and_what_its_axes_are(name: str) -> None:
+def test_a_plot_has_a_title_and_named_axes(name: str) -> None:
     assert {"title", "x", "y", "x_label", "y_label"} <= set(declared()[name])
 
 
 def test_curves_confusion_seeds_and_patches_are_declared() -> None:
     names = " ".join(declared())
-    assert all(part in names for part in ("search/seed", "train/", "predictions.csv", "seeds", "patches"))
+    assert all(
+        part in names for part in ("search/seed", "train/", "predictions.csv", "seeds", "patches")
+    )
 
 
-def test_every_plot_of_a_finished_pipeline_is_drawn_with_a_mark_for_its_rows(finished: Path) -> None:
+def test_every_plot_of_a_finished_pipeline_is_drawn_with_marks(
+    finished: Path,
+) -> None:
     vl_convert = pytest.importorskip("vl_convert", reason="vl-convert is not installed")
     shown = json.loads(run(finished, "dvc", "plots", "show", "--json").stdout)["data"]
     assert len(shown) >= 7
@@ -46,7 +53,9 @@ def test_every_plot_of_a_finished_pipeline_is_drawn_with_a_mark_for_its_rows(fin
         assert declared_title(name, picture), name
 
 
-def test_the_way_of_the_tutorial_draws_every_plot_of_two_experiments_without_a_network(finished: Path) -> None:
+def test_the_tutorials_code_draws_every_plot_of_two_experiments_without_a_network(
+    finished: Path,
+) -> None:
     pytest.importorskip("vl_convert", reason="vl-convert is not installed")
     page = (ROOT / "docs/tutorials/compare-searches.md").read_text(encoding="utf-8")
     code = page.partition('```python title="Draw the plots"\n')[2].partition("```")[0]
@@ -61,14 +70,19 @@ def test_the_way_of_the_tutorial_draws_every_plot_of_two_experiments_without_a_n
 
 
 def declared_title(name: str, picture: str) -> bool:
-    """Whether the picture carries the title of its declaration, as far as that is the same for every seed and target."""
+    """Whether the picture has a declared title, up to the part that differs by seed and target."""
     titles = [values["title"].split("${")[0].split(",")[0] for values in declared().values()]
     return any(title in picture for title in titles)
 
 
 def _encoding(spec: dict[str, Any], axis: str) -> dict[str, Any]:
-    """The encoding of an axis, of the first layer where there are several."""
-    found: dict[str, Any] = {}
-    for part in (spec, *spec.get("layer", []), spec.get("spec", {}), *spec.get("spec", {}).get("layer", [])):
-        found = found or part.get("encoding", {}).get(axis, {})
-    return found
+    """The encoding of an axis, in the first of several layers."""
+    encoding: dict[str, Any] = {}
+    for part in (
+        spec,
+        *spec.get("layer", []),
+        spec.get("spec", {}),
+        *spec.get("spec", {}).get("layer", []),
+    ):
+        encoding = encoding or part.get("encoding", {}).get(axis, {})
+    return encoding

@@ -1,4 +1,4 @@
-"""The report of a finished pipeline: its numbers are those of the files, it needs nothing else, and it fits a phone."""
+"""The report of a finished pipeline: it has the files' numbers, stands alone, and fits a phone."""
 
 import csv
 import json
@@ -10,21 +10,36 @@ from typing import Any
 
 import pytest
 import yaml
-from browsing import GRAVE, browser, look
+from browsing import browser, visit
 from clones import run
-from pages import Page, as_read, looked_up
+from pages import Page, looked_up, parse_number
 from plotted import charts_of, expected, patch_maps_of, rows_of
 
-from midas.report.page import render_report
-from midas.runs import files
+from midas.drawing.svg import draw_svg
+from midas.genotype import load_genotype
+from midas.io import files
+from pipeline.report.page import render_report
 
 pytestmark = pytest.mark.xdist_group("clone")
-SECTIONS = ("pipeline", "cells", "seeds", "indicators", "weights", "patches", "samples", "target-1", "provenance")
+SECTIONS = (
+    "pipeline",
+    "cells",
+    "seeds",
+    "indicators",
+    "weights",
+    "patches",
+    "samples",
+    "target-1",
+    "provenance",
+)
 
 
 @pytest.fixture(scope="module")
 def report(finished: Path) -> Path:
-    """The page that `dvc repro` left, written again: other tests bring the model back from the cache, without its latency."""
+    """The page of `dvc repro`, written again with the latency.
+
+    Other tests bring the model back from the cache, and then its latency is missing.
+    """
     page = finished / "report/index.html"
     assert page.is_file(), "dvc repro writes it"
     run(finished, "midas", "summary")  # measures the latency where it is missing
@@ -43,13 +58,15 @@ def test_dvc_repro_leaves_a_small_page_with_every_section(report: Path, page: Pa
     assert sum(a.get("class") == "chart" for tag, a in page.tags if tag == "svg") > 40
 
 
-def test_every_number_is_the_one_in_the_file_and_under_the_key_that_it_names(finished: Path, page: Page) -> None:
+def test_every_number_is_the_one_under_the_file_and_the_key_that_it_names(
+    finished: Path, page: Page
+) -> None:
     assert len(page.numbers) > 60
     for number in page.numbers:
         value = looked_up(finished, number.attributes)
         assert float(number.attributes["value"]) == value, number
-        read, half = as_read(number.text)
-        assert read == pytest.approx(value, abs=half), number
+        shown, half_digit = parse_number(number.text)
+        assert shown == pytest.approx(value, abs=half_digit), number
         assert number.attributes["data-file"] in number.attributes["title"]
 
 
@@ -57,7 +74,7 @@ def test_no_number_stands_outside_an_element_that_names_its_source(page: Page) -
     assert [text for text in page.words if re.search(r"\d", text)] == []
 
 
-def test_every_point_of_every_chart_is_the_one_in_the_file_and_the_columns_that_it_names(
+def test_every_point_of_a_chart_is_the_one_in_the_file_and_the_columns_that_it_names(
     finished: Path, report: Path
 ) -> None:
     charts = charts_of(report.read_text(encoding="utf-8"))
@@ -67,21 +84,25 @@ def test_every_point_of_every_chart_is_the_one_in_the_file_and_the_columns_that_
         assert chart.unnamed == 0, chart.label
         for attributes, points in chart.series:
             values = expected(finished, attributes)
-            if (
-                "samples" in attributes.values()
-            ):  # a histogram's outline: from corner to corner, at the height of each bin
+            if "samples" in attributes.values():  # a histogram
                 values = outline(values, float(rows_of(finished, attributes)[-1]["to"]))
-            assert points == [pytest.approx(point, rel=1e-4, abs=1e-6) for point in values], (chart.label, attributes)
+            assert points == [pytest.approx(point, rel=1e-4, abs=1e-6) for point in values], (
+                chart.label,
+                attributes,
+            )
 
 
 def outline(bins: list[tuple[float, float]], end: float) -> list[tuple[float, float]]:
+    """The corners of a histogram's outline."""
     corners = [(bins[0][0], 0.0)]
     for (start, height), stop in zip(bins, [*(x for x, _ in bins[1:]), end], strict=True):
         corners += [(start, height), (stop, height)]
     return [*corners, (end, 0.0)]
 
 
-def test_every_patch_is_the_one_in_the_file_and_its_colour_that_of_the_legend(finished: Path, report: Path) -> None:
+def test_every_patch_is_the_one_in_the_file_and_has_the_colour_of_the_legend(
+    finished: Path, report: Path
+) -> None:
     text = report.read_text(encoding="utf-8")
     colours = dict(re.findall(r'--colour: (var\(--series-\d\))"></i><code>(\w+)</code>', text))
     maps = patch_maps_of(text)
@@ -89,15 +110,18 @@ def test_every_patch_is_the_one_in_the_file_and_its_colour_that_of_the_legend(fi
     for drawn in maps:
         rows = rows_of(finished, dict(drawn.attrib))
         side = 1 + max(int(row["row"]) for row in rows)
-        there = {
+        shown = {
             (round(float(r.attrib["y"]) * side / 96), round(float(r.attrib["x"]) * side / 96)): (
                 colours[r.attrib["fill"]],
                 r.findtext("title"),
             )
             for r in drawn.iter("rect")
         }
-        assert there == {
-            (int(r["row"]), int(r["column"])): (r["operation"], f"{r['operation']} {float(r['weight']):.3f}")
+        assert shown == {
+            (int(r["row"]), int(r["column"])): (
+                r["operation"],
+                f"{r['operation']} {float(r['weight']):.3f}",
+            )
             for r in rows
         }
         for operation, count in re.findall(r"(\w+) in (\d+)", drawn.attrib["aria-label"]):
@@ -111,12 +135,17 @@ def test_every_file_named_below_a_figure_exists(finished: Path, report: Path) ->
 
 
 def test_the_parameters_are_shown_as_they_are(finished: Path, report: Path) -> None:
-    shown = re.search(r'<pre [^>]*data-file="params.yaml">(.*?)</pre>', report.read_text(), re.DOTALL)
+    shown = re.search(
+        r'<pre [^>]*data-file="params.yaml">(.*?)</pre>', report.read_text(), re.DOTALL
+    )
     assert shown
-    assert shown[1].replace("&#39;", "'").replace("&gt;", ">") == (finished / "params.yaml").read_text()
+    assert (
+        shown[1].replace("&#39;", "'").replace("&gt;", ">")
+        == (finished / "params.yaml").read_text()
+    )
 
 
-def test_the_page_asks_for_nothing_and_runs_nothing(page: Page) -> None:
+def test_the_page_loads_nothing_and_runs_nothing(page: Page) -> None:
     addresses = [a[key] for _, a in page.tags for key in ("src", "href", "xlink:href") if key in a]
     assert all(address.startswith(("data:", "#")) for address in addresses)
     assert "script" not in {tag for tag, _ in page.tags}
@@ -124,29 +153,33 @@ def test_the_page_asks_for_nothing_and_runs_nothing(page: Page) -> None:
     assert len(ids) == len(set(ids))
 
 
+def test_the_kept_cells_are_drawn_beside_the_page(finished: Path, report: Path) -> None:
+    genotype = load_genotype(finished / "artifacts/genotype/genotype.json")
+    assert (report.parent / "cells.svg").read_text(encoding="utf-8") == draw_svg(genotype)
+
+
 def made_here(path: Path) -> int:
+    """The number of stages that the page marks as run on this machine."""
     return sum(a.get("class") == "here" for _, a in Page(path.read_text()).tags)
 
 
-def test_stages_that_ran_here_have_their_time_and_others_are_said_to_come_from_elsewhere(
-    finished: Path, report: Path
-) -> None:
-    assert made_here(report) == 9
+def test_only_stages_whose_files_were_made_here_show_a_time(finished: Path, report: Path) -> None:
+    assert made_here(report) == 10
     record = finished / "artifacts/cost/search@0.json"
-    kept = record.read_text()
+    original = record.read_text()
     try:
-        value = json.loads(kept)
+        value = json.loads(original)
         value["outs"]["artifacts/search/seed-0/history.csv"] = "0" * 32
         record.write_text(json.dumps(value))
         run(finished, "midas", "report", "-o", "other.html")
-        assert made_here(finished / "other.html") == 8
+        assert made_here(finished / "other.html") == 9
     finally:
-        record.write_text(kept)
+        record.write_text(original)
         (finished / "other.html").unlink(missing_ok=True)
 
 
 def copied(finished: Path, folder: Path) -> Path:
-    """The files that the report reads, to be changed."""
+    """A copy of the files that the report reads, for tests that change them."""
     shutil.copytree(finished / "artifacts", folder / "artifacts")
     shutil.copytree(finished / "models", folder / "models")
     shutil.copy(finished / "params.yaml", folder)
@@ -154,25 +187,34 @@ def copied(finished: Path, folder: Path) -> Path:
 
 
 def rendered(root: Path) -> str:
+    """The page about a copy, without runs of stages."""
     return render_report(root, yaml.safe_load((root / "params.yaml").read_text()), [])
 
 
 def test_a_hostile_class_name_is_text(finished: Path, tmp_path: Path) -> None:
-    root, evil = copied(finished, tmp_path), "<script>alert('x')</script>\"><b>"
+    root = copied(finished, tmp_path)
+    evil = "<script>alert('x')</script>\"><b>"
     meta = files.read_json(root / "artifacts/data/meta.json")
-    old, meta["classes"][0] = meta["classes"][0], evil
+    old = meta["classes"][0]
+    meta["classes"][0] = evil
     files.write_json(root / "artifacts/data/meta.json", meta)
     table = root / "artifacts/evaluate/mine/predictions.csv"
     rows = list(csv.DictReader(table.read_text().splitlines()))
     files.write_csv(table, [{k: evil if v == old else v for k, v in row.items()} for row in rows])
     page = Page(rendered(root))
-    assert {"script", "b"} & {tag for tag, _ in page.tags} == {"b"}, "the tiles' own"
-    assert sum(tag == "b" for tag, _ in page.tags) == sum(a.get("class") == "tile" for _, a in page.tags)
-    counts = [n for n in page.numbers if evil in json.loads(n.attributes.get("data-where", "{}")).values()]
+    assert {"script", "b"} & {tag for tag, _ in page.tags} == {"b"}, "the tiles have b elements"
+    assert sum(tag == "b" for tag, _ in page.tags) == sum(
+        a.get("class") == "tile" for _, a in page.tags
+    )
+    counts = [
+        n for n in page.numbers if evil in json.loads(n.attributes.get("data-where", "{}")).values()
+    ]
     assert sum(looked_up(root, n.attributes) for n in counts) > 0
 
 
-def test_what_was_not_measured_on_this_machine_is_said_to_be_so(finished: Path, tmp_path: Path) -> None:
+def test_the_page_says_what_was_not_measured_on_this_machine(
+    finished: Path, tmp_path: Path
+) -> None:
     root = copied(finished, tmp_path)
     (root / "models/mine/latency.json").unlink()
     for path in root.glob("artifacts/train/mine/seed-*/cost.json"):
@@ -182,28 +224,35 @@ def test_what_was_not_measured_on_this_machine_is_said_to_be_so(finished: Path, 
 
 def test_the_time_of_another_training_is_not_shown(finished: Path, tmp_path: Path) -> None:
     root = copied(finished, tmp_path)
-    assert "an epoch</td>" in rendered(root)
+    assert "per epoch</td>" in rendered(root)
     for path in root.glob("artifacts/train/mine/seed-*/last.safetensors"):
         path.chmod(0o644)
         path.write_bytes(b"as if it came from the cache")
-    assert "an epoch</td>" not in rendered(root)
+    assert "per epoch</td>" not in rendered(root)
 
 
-def test_experiments_stand_side_by_side_with_numbers_that_name_them(finished: Path) -> None:
+def test_a_comparison_shows_experiments_side_by_side_with_numbers_that_name_them(
+    finished: Path,
+) -> None:
     run(finished, "midas", "report", "--compare", "HEAD", "HEAD", "-o", "report/two.html")
     page = Page((finished / "report/two.html").read_text())
     assert len(page.numbers) == 2 * 10
     for number in page.numbers:
         revision, _, file = number.attributes["data-file"].partition(":")
         assert revision == "HEAD"
-        assert float(number.attributes["value"]) == looked_up(finished, {**number.attributes, "data-file": file})
-    assert "Nothing." in page.words, "no parameter differs"
+        assert float(number.attributes["value"]) == looked_up(
+            finished, {**number.attributes, "data-file": file}
+        )
+    assert "All parameters are equal." in page.words
     charts = charts_of((finished / "report/two.html").read_text())
     assert charts
     for attributes, points in (series for chart in charts for series in chart.series):
         revision, _, file = attributes["data-file"].partition(":")
         assert revision == "HEAD"
-        assert points == [pytest.approx(p, rel=1e-4) for p in expected(finished, {**attributes, "data-file": file})]
+        assert points == [
+            pytest.approx(p, rel=1e-4)
+            for p in expected(finished, {**attributes, "data-file": file})
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -212,34 +261,39 @@ def chromium() -> Iterator[Any]:
         yield opened
 
 
-LOOKS = [(1280, "light"), (390, "dark")]
-OTHER_LOOKS = [pytest.param(*look, marks=pytest.mark.slow) for look in ((1280, "dark"), (390, "light"))]
+SCREENS = [(1280, "light"), (390, "dark")]
+MORE_SCREENS = [
+    pytest.param(*screen, marks=pytest.mark.slow) for screen in ((1280, "dark"), (390, "light"))
+]
 
 
-@pytest.mark.parametrize(("width", "scheme"), [*LOOKS, *OTHER_LOOKS])
+@pytest.mark.parametrize(("width", "scheme"), [*SCREENS, *MORE_SCREENS])
 @pytest.mark.parametrize("name", ["index", pytest.param("comparison", marks=pytest.mark.slow)])
-def test_a_browser_shows_a_page_of_its_width_without_complaints_requests_or_barriers(
+def test_a_page_fits_its_screen_without_errors_requests_or_accessibility_violations(
     finished: Path, report: Path, chromium: Any, name: str, width: int, scheme: str
 ) -> None:
     page = finished / "report" / f"{name}.html"
     if not page.is_file():
         run(finished, "midas", "report", "--compare", "HEAD", "HEAD")
-    seen = look(chromium, page, width, scheme)
+    seen = visit(chromium, page, width, scheme)
     assert seen.width == width, "no sideways scrolling"
     assert seen.height > 1000
     assert (seen.console, seen.requests) == ([], [])
-    assert [fault["id"] for fault in seen.faults if fault["impact"] in GRAVE] == []
+    assert seen.severe_violations() == []
 
 
-def test_what_a_browser_complains_of_is_seen(chromium: Any, tmp_path: Path) -> None:
+def test_errors_requests_and_violations_of_a_bad_page_are_reported(
+    chromium: Any, tmp_path: Path
+) -> None:
     page = tmp_path / "bad.html"
     page.write_text(
-        "<!doctype html><html lang=en><title>bad</title><main><h1>bad</h1><p style='color: #ccc'>pale</p>"
-        "<div style='width: 2000px'>wide</div><img alt=x src='http://127.0.0.1:9/x.png'></main>",
+        "<!doctype html><html lang=en><title>bad</title><main><h1>bad</h1>"
+        "<p style='color: #ccc'>pale</p><div style='width: 2000px'>wide</div>"
+        "<img alt=x src='http://127.0.0.1:9/x.png'></main>",
         encoding="utf-8",
     )
-    seen = look(chromium, page, 390, "light")
+    seen = visit(chromium, page, 390, "light")
     assert seen.width > 390
     assert seen.requests == ["http://127.0.0.1:9/x.png"]
     assert "net::ERR_" in seen.console[0]
-    assert "color-contrast" in [fault["id"] for fault in seen.faults if fault["impact"] in GRAVE]
+    assert "color-contrast" in seen.severe_violations()

@@ -1,7 +1,9 @@
-"""Fuzz one kind of file, guided by coverage: python tests/robustness/fuzz.py KIND [libFuzzer's options]
+"""Fuzz one kind of file, guided by coverage.
 
-Needs atheris (pip install 'midas-nas[fuzz]'). E.g.: fuzz.py genotype -runs=100000 -seed=1. Inputs that found new paths
-are kept in .fuzz/KIND, from which the next call goes on; one that breaks something is written to the folder it is run in.
+Usage: python tests/robustness/fuzz.py KIND [libFuzzer's options], e.g. fuzz.py genotype
+-runs=100000 -seed=1. It needs atheris (pip install 'midas-nas[fuzz]'). Inputs that reach new code
+are kept in .fuzz/KIND, where the next call goes on; one that breaks something is written to the
+working folder.
 """
 
 import sys
@@ -24,7 +26,15 @@ def main() -> None:
     for k, seed in enumerate(seeds):
         (corpus / f"seed-{k}").write_bytes(seed)
     atheris.Setup(
-        [sys.argv[0], str(corpus), "-max_len=8192", "-timeout=60", "-rss_limit_mb=4096", *sys.argv[1:]], target
+        [
+            sys.argv[0],
+            str(corpus),
+            "-max_len=8192",
+            "-timeout=60",
+            "-rss_limit_mb=4096",
+            *sys.argv[1:],
+        ],
+        target,
     )
     atheris.Fuzz()
 

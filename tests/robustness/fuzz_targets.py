@@ -1,6 +1,7 @@
-"""What is fuzzed: for each kind of file a reader that lets through nothing but its documented errors, and valid seeds.
+"""What is fuzzed: for each kind of file a reader, its documented errors, and valid seeds.
 
-A target takes any bytes. Whatever else than its documented error comes out of it is a fault of this project.
+A target takes any bytes. Anything that comes out of it but its documented error is a bug of this
+project.
 """
 
 import io
@@ -15,26 +16,34 @@ import numpy as np
 from PIL import Image
 from tiny_onnx import SIDE, tiny_onnx
 
-from midas.data import folder
+from midas.data import image_folder
 from midas.data.config import DataConfig
-from midas.data.pictures import fit, to_rgb
-from midas.data.pool import Pool
+from midas.data.image_source import ImageSource
+from midas.data.rgb import fit, to_rgb
 from midas.deploy import predict
 from midas.deploy.export import ExportConfig
+from midas.drawing.svg import draw_svg
 from midas.genotype import Genotype, load_genotype
-from midas.report.drawing import draw_svg
-from midas.runs.errors import DataError, GenotypeError, ParamsError
-from midas.search.config import DecodeConfig, SearchConfig
+from midas.io.errors import DataError, GenotypeError, ParamsError
+from midas.proxy.config import DecodeStageConfig
+from midas.search.config import SearchConfig
 from midas.spaces import get_space
 from midas.train.config import TargetConfig
 from pipeline import params
 
 ROOT = Path(__file__).parents[2]
-SCRATCH = Path(tempfile.mkdtemp(prefix="midas-fuzz-"))  # one file each, written again for every case
-SECTIONS = {"data": DataConfig, "search": SearchConfig, "decode": DecodeConfig, "export": ExportConfig}
+SCRATCH = Path(
+    tempfile.mkdtemp(prefix="midas-fuzz-")
+)  # one file each, written again for every case
+SECTIONS = {
+    "data": DataConfig,
+    "search": SearchConfig,
+    "decode": DecodeStageConfig,
+    "export": ExportConfig,
+}
 ARCH = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_3x3~2|"
-PRINTED = "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1)], normal_concat=range(2, 3), reduce=[('max_pool_3x3', 0), "
-PRINTED += "('skip_connect', 1)], reduce_concat=[2])"
+PRINTED = "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1)], normal_concat=range(2, 3), "
+PRINTED += "reduce=[('max_pool_3x3', 0), ('skip_connect', 1)], reduce_concat=[2])"
 
 
 def as_text(data: bytes) -> str:
@@ -43,12 +52,14 @@ def as_text(data: bytes) -> str:
 
 
 def genotype(data: bytes) -> None:
-    """JSON to a genotype, which then can be written, checked, listed and drawn. Documented: GenotypeError, ParamsError."""
+    """JSON to a genotype, which then can be written, checked, listed and drawn. Documented:
+    GenotypeError, ParamsError.
+    """
     try:
-        found = Genotype.from_json(as_text(data))
+        value = Genotype.from_json(as_text(data))
     except GenotypeError:
         return
-    _use(found)
+    _use(value)
 
 
 def arch(data: bytes) -> None:
@@ -61,15 +72,15 @@ def arch(data: bytes) -> None:
             continue
 
 
-def _use(found: Genotype) -> None:
+def _use(value: Genotype) -> None:
     """What a reader does next with a genotype."""
-    assert Genotype.from_json(found.to_json()) == found
-    for use in (found.to_lists, found.to_arch, lambda: get_space(found.space).check(found)):
+    assert Genotype.from_json(value.to_json()) == value
+    for use in (value.to_lists, value.to_arch, lambda: get_space(value.space).check(value)):
         try:
             use()
         except (GenotypeError, ParamsError):
             continue
-    assert draw_svg(found).startswith("<svg")
+    assert draw_svg(value).startswith("<svg")
 
 
 def parameters(data: bytes) -> None:
@@ -79,16 +90,22 @@ def parameters(data: bytes) -> None:
         whole = params.read(path)
     except ParamsError:
         return
-    with patch.object(params, "read", return_value=whole):  # a section reads the file again, which is most of the time
+    with patch.object(
+        params, "read", return_value=whole
+    ):  # a section reads the file again, which is most of the time
         _read_sections(path)
 
 
 def _read_sections(path: Path) -> None:
     """Every section of a file of parameters."""
     readers: list[Callable[[], object]] = [
-        *(lambda name=name, kind=kind: params.section(name, kind, path) for name, kind in SECTIONS.items()),
+        *(
+            lambda name=name, kind=kind: params.section(name, kind, path)
+            for name, kind in SECTIONS.items()
+        ),
         lambda: [
-            params.section(f"targets.{n}", TargetConfig, path) for n in params.value("targets", dict[str, object], path)
+            params.section(f"targets.{n}", TargetConfig, path)
+            for n in params.value("targets", dict[str, object], path)
         ],
         lambda: get_space(params.value("space", str, path)),
         lambda: params.value("seeds", list[int], path),
@@ -101,9 +118,13 @@ def _read_sections(path: Path) -> None:
 
 
 def image(data: bytes) -> None:
-    """A picture in a class folder and on predict's command line. Documented: DataError, and a line of predict's."""
+    """A picture in a class folder and on predict's command line. Documented: DataError, and a line
+    of predict's.
+    """
     path = _written("picture.png", data)
-    pool = Pool("fuzz", ("a", "b"), np.zeros(1), {}, lambda _: folder._open(path), lambda _: "it")
+    source = ImageSource(
+        "fuzz", ("a", "b"), np.zeros(1), {}, lambda _: image_folder._open(path), lambda _: "it"
+    )
     faults: list[str] = []
 
     def work(_: int, picture: Image.Image) -> None:
@@ -111,7 +132,7 @@ def image(data: bytes) -> None:
 
     with warnings.catch_warnings(action="ignore"):  # as the pool does once for all images
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        fault = pool._attempt(0, 0, work)
+        fault = source._attempt(0, 0, work)
     if fault is not None:
         assert "AssertionError" not in fault
         faults.append(str(DataError(fault)))
@@ -122,7 +143,7 @@ def image(data: bytes) -> None:
     assert all(pixels.shape == (3, SIDE, SIDE) for _, pixels in prepared)
 
 
-class _Quiet(predict.Faults):
+class _Quiet(predict.Failures):
     """Faults that are counted and not printed."""
 
     def add(self, name: object, reason: str) -> None:
@@ -135,7 +156,11 @@ def onnx(data: bytes) -> None:
     path = _written("fuzzed.onnx", data)
     try:
         model = predict.load_model(path)
-        shape = (model.height, model.width, 3) if model.input == "uint8-nhwc" else (3, model.height, model.width)
+        shape = (
+            (model.height, model.width, 3)
+            if model.input == "uint8-nhwc"
+            else (3, model.height, model.width)
+        )
         kind = np.float32 if model.input == "float32" else np.uint8
         answer = model.probabilities([np.zeros(shape, kind)])
     except predict.PredictError:
@@ -158,11 +183,22 @@ def _encoded(kind: str, mode: str = "RGB") -> bytes:
 
 MODEL = predict.load_model(tiny_onnx(SCRATCH / "valid.onnx"))
 ZOO = json.loads((ROOT / "midas/zoo.json").read_text(encoding="utf-8"))
+IMAGES = (
+    ("PNG", "RGB"),
+    ("PNG", "P"),
+    ("JPEG", "L"),
+    ("GIF", "P"),
+    ("BMP", "RGB"),
+    ("TIFF", "RGB"),
+    ("WEBP", "RGBA"),
+    ("PPM", "RGB"),
+)
+GENOTYPES = [json.dumps(ZOO[name]["genotype"]).encode() for name in ("darts_v2", "nb201_best")]
+PRESETS = [(ROOT / f"presets/{name}.yaml").read_bytes() for name in ("quickstart", "imagenet")]
 TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
-    "genotype": (genotype, [json.dumps(ZOO[name]["genotype"]).encode() for name in ("darts_v2", "nb201_best")]),
+    "genotype": (genotype, GENOTYPES),
     "arch": (arch, [ARCH.encode(), PRINTED.encode()]),
-    "parameters": (parameters, [(ROOT / "presets" / f"{name}.yaml").read_bytes() for name in ("quickstart", "imagenet")]),
-    "image": (image, [_encoded(k, m) for k, m in (("PNG", "RGB"), ("PNG", "P"), ("JPEG", "L"), ("GIF", "P"), ("BMP", "RGB"),
-                                                  ("TIFF", "RGB"), ("WEBP", "RGBA"), ("PPM", "RGB"))]),
+    "parameters": (parameters, PRESETS),
+    "image": (image, [_encoded(kind, mode) for kind, mode in IMAGES]),
     "onnx": (onnx, [(SCRATCH / "valid.onnx").read_bytes()]),
-}  # fmt: skip
+}

@@ -1,13 +1,13 @@
-"""Run by itself: a small search that keeps a checkpoint, to be killed; what it takes is shared with the test that does so."""
+"""A small search that keeps a checkpoint. Run as a program it is there to be killed."""
 
 import sys
 from pathlib import Path
 
 from midas.data.prepared import load_meta, load_split
-from midas.runs import seeding
-from midas.runs.checkpoint import Checkpoint
-from midas.search.bilevel import SearchResult, run_search
+from midas.engine import seeding
+from midas.engine.checkpoint import Checkpoint
 from midas.search.config import SearchConfig
+from midas.search.run import SearchResult, run_search
 from midas.spaces import get_space
 
 CONFIG = SearchConfig(channels=2, cells=1, epochs=5, images=32, batch_size=16, monitor_images=4)
@@ -16,7 +16,8 @@ CONFIG = SearchConfig(channels=2, cells=1, epochs=5, images=32, batch_size=16, m
 def search(data: Path, checkpoint: Path | None = None, seed: int = 0) -> SearchResult:
     """A search of NAS-Bench-201's space on the images of a prepared folder."""
     seeding.deterministic()
-    train, meta = load_split(data / "train.safetensors"), load_meta(data / "meta.json")
+    train = load_split(data / "train.safetensors")
+    meta = load_meta(data / "meta.json")
     kept = None if checkpoint is None else Checkpoint(checkpoint, "print")
     return run_search(get_space("nasbench201"), CONFIG, train, meta, seed, kept)
 

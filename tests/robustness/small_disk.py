@@ -1,4 +1,7 @@
-"""Run in a mount namespace of its own: writes to a disk that is full, then to one that is read-only; prints what happened."""
+"""Write to a disk that is full, then to one that is read-only, and print what happened.
+
+It runs in a mount namespace of its own, as tests/robustness/test_writes.py starts it.
+"""
 
 import json
 import os
@@ -10,13 +13,16 @@ from pathlib import Path
 import torch
 
 from midas.data.prepared import Split, save_split
+from midas.engine.checkpoint import Checkpoint
 from midas.genotype import CellGenotype, Edge, Genotype, save_genotype
-from midas.runs import files
-from midas.runs.checkpoint import Checkpoint
-from midas.runs.errors import MidasError
-from pipeline import lock
+from midas.io import files
+from midas.io.errors import MidasError
+from pipeline.run_stage import lock
 
-GENOTYPE = Genotype("darts", {"normal": CellGenotype((Edge("skip_connect", 0, 2), Edge("skip_connect", 1, 2)), (2,))})
+GENOTYPE = Genotype(
+    "darts",
+    {"normal": CellGenotype((Edge("skip_connect", 0, 2), Edge("skip_connect", 1, 2)), (2,))},
+)
 MANY = 100_000  # bytes or more, where 64 KiB are
 
 
@@ -68,7 +74,7 @@ def main(folder: Path) -> None:
 
 
 def take_lock() -> None:
-    with lock.alone("data"):
+    with lock("data"):
         pass
 
 

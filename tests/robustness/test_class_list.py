@@ -1,6 +1,6 @@
-"""A class list that changes between two stages run by hand is an error where a label would change its meaning, else harmless.
+"""A class list that changes between two stages run by hand is an error if labels change meaning.
 
-Under `dvc repro` it cannot happen: every stage depends on the data.
+Under `dvc repro` the class list cannot change unnoticed, because every stage depends on the data.
 """
 
 from dataclasses import replace
@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from midas.data.prepared import DataMeta, Split
-from midas.runs.errors import MidasError
-from midas.search.bilevel import run_search
+from midas.decode.decode import decode, sample_weights
+from midas.decode.monitor import decode_batches
+from midas.io.errors import MidasError
 from midas.search.config import SearchConfig
-from midas.search.decode import decode, sample_weights
-from midas.search.monitor import decode_batches
+from midas.search.run import run_search
 from midas.search.store import load_search, save_search
 from midas.spaces import get_space
 from midas.train.config import TargetConfig
-from midas.train.loop import train
+from midas.train.run import train
 from midas.train.start import initial_network
 from midas.train.store import load_weights, save_training
 
@@ -31,22 +31,25 @@ CHANGED = replace(META, classes=("cat", "dog", "emu"), fingerprint="second")
 
 def split(classes: int) -> Split:
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (32, 8, 8, 3), generator=generator, dtype=torch.uint8).permute(0, 3, 1, 2)
-    return Split(images, torch.arange(32) % classes)
+    pixels = torch.randint(0, 256, (32, 8, 8, 3), generator=generator, dtype=torch.uint8)
+    return Split(pixels.permute(0, 3, 1, 2), torch.arange(32) % classes)
 
 
-def test_a_cell_found_on_other_classes_is_trained_on_those_of_today(tmp_path: Path) -> None:
-    found = run_search(SPACE, SEARCH, split(2), META, seed=0)
-    cell = decode(sample_weights(found.supernet, found.arm, decode_batches(split(2), META, 8)), SPACE.without(["none"]))
-    result = train(initial_network(cell, TARGET, 3), TARGET, split(3), split(3), CHANGED)
-    assert result.last["classifier.weight"].shape[0] == 3
-    save_search(tmp_path / "search.safetensors", found)
+def test_a_cell_may_be_trained_on_other_classes_but_old_weights_are_refused(tmp_path: Path) -> None:
+    search = run_search(SPACE, SEARCH, split(2), META, seed=0)
+    samples = sample_weights(search.supernet, search.method, decode_batches(split(2), META, 8))
+    cell = decode(samples, SPACE.without(["none"]))
+    training = train(initial_network(cell, TARGET, 3), TARGET, split(3), split(3), CHANGED)
+    assert training.last["classifier.weight"].shape[0] == 3
+    save_search(tmp_path / "search.safetensors", search)
     assert load_search(tmp_path / "search.safetensors", SPACE, SEARCH, 2)
-    with pytest.raises(MidasError, match="was searched on data of 2 classes, and artifacts/data holds 3 now"):
+    message = "was searched on data of 2 classes, and artifacts/data holds 3 now"
+    with pytest.raises(MidasError, match=message):
         load_search(tmp_path / "search.safetensors", SPACE, SEARCH, 3)
 
-    save_training(tmp_path, result)
-    assert load_weights(tmp_path / "best.safetensors", CHANGED.fingerprint).keys() == result.best.keys()
+    save_training(tmp_path, training)
+    best = load_weights(tmp_path / "best.safetensors", CHANGED.fingerprint)
+    assert best.keys() == training.best.keys()
     renamed = replace(CHANGED, classes=("dog", "cat", "emu"), fingerprint="third")
     with pytest.raises(MidasError, match="was trained on other data than artifacts/data holds now"):
         load_weights(tmp_path / "best.safetensors", renamed.fingerprint)

@@ -1,4 +1,4 @@
-"""What a result follows from is in its fingerprint: a change of any part is never answered by an older checkpoint."""
+"""A change of anything that a result follows from is never answered by an older checkpoint."""
 
 from collections.abc import Callable
 from importlib.metadata import version
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from midas.runs.checkpoint import LIBRARIES, Checkpoint
-from pipeline import stage, versions
+from midas.engine.checkpoint import LIBRARIES, Checkpoint
+from pipeline import checkpoints, versions
 
 ROOT = Path(__file__).parents[2]
 CODE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -34,7 +34,7 @@ def stage_code(name: str) -> list[str]:
 
 
 def checkpoint(rate: float = 0.1, item: str = "0", name: str = "search") -> Checkpoint:
-    return stage.checkpoint(name, item, {"learning_rate": rate}, [Path("train.safetensors")])
+    return checkpoints.checkpoint(name, item, {"learning_rate": rate}, [Path("train.safetensors")])
 
 
 def append(path: str) -> Callable[[Path], None]:
@@ -46,15 +46,20 @@ def append(path: str) -> Callable[[Path], None]:
 
 
 def rename(clone: Path) -> None:
-    (clone / "midas/search/rules.py").rename(clone / "midas/search/arms/rules.py")
+    (clone / "midas/decode/aggregation.py").rename(clone / "midas/search/methods/aggregation.py")
 
 
 @pytest.mark.parametrize(
     "change",
-    [append("train.safetensors"), append("midas/search/topology.py"), append("midas/runs/files.py"),
-     append("pipeline/search.py"), append("midas/search/arms/mosaic.py"), rename],
-    ids=["data", "code", "code of a lower room", "the stage itself", "code in a sub-folder", "code moved"],
-)  # fmt: skip
+    [
+        pytest.param(append("train.safetensors"), id="data"),
+        pytest.param(append("midas/search/edge_pairs.py"), id="code"),
+        pytest.param(append("midas/io/files.py"), id="code of a lower room"),
+        pytest.param(append("pipeline/search.py"), id="the stage itself"),
+        pytest.param(append("midas/search/methods/midas.py"), id="code in a sub-folder"),
+        pytest.param(rename, id="code moved"),
+    ],
+)
 def test_a_changed_file_starts_afresh(change: Callable[[Path], None], clone: Path) -> None:
     checkpoint().save({"epoch": 3})
     assert checkpoint().load() == {"epoch": 3}
@@ -69,7 +74,9 @@ def test_a_changed_parameter_or_item_starts_afresh(clone: Path) -> None:
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_another_version_of_a_library_starts_afresh(library: str, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_of_a_library_starts_afresh(
+    library: str, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint().save({"epoch": 3})
     install(library, clone, monkeypatch)
     assert checkpoint().load() is None
@@ -81,8 +88,11 @@ def test_a_change_of_what_the_stage_does_not_use_goes_on(clone: Path) -> None:
     assert checkpoint().load() == {"epoch": 3}
 
 
-def test_a_checkpoint_of_another_fingerprint_and_what_a_killed_process_left_are_removed(clone: Path) -> None:
-    old, new = checkpoint(rate=0.1), checkpoint(rate=0.2)
+def test_a_checkpoint_of_another_fingerprint_and_what_a_killed_process_left_are_removed(
+    clone: Path,
+) -> None:
+    old = checkpoint(rate=0.1)
+    new = checkpoint(rate=0.2)
     old.save({"epoch": 3})
     (old.folder / ".x.pt.1.part").write_bytes(b"half")
     new.save({"epoch": 1})
@@ -99,14 +109,19 @@ def install(library: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_every_stage_that_computes_depends_on_the_pinned_libraries() -> None:
-    assert [name for name, definition in CODE.items() if versions.PINS.name not in definition["deps"]] == ["report"]
+    assert [
+        name for name, definition in CODE.items() if versions.PINS.name not in definition["deps"]
+    ] == ["report"]
     pinned = {line.partition("==")[0] for line in (ROOT / versions.PINS).read_text().splitlines()}
     assert set(LIBRARIES) <= pinned
 
 
-def test_libraries_that_are_not_the_pinned_ones_are_named(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_libraries_that_are_not_the_pinned_ones_are_named(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pins = clone / "versions.txt"
-    pins.write_text(f"# pins\ntimm=={version('timm')}\ntorch=={version('torch').partition('+')[0]}\nnot-installed==1\n")
+    lines = [f"{name}=={version(name).partition('+')[0]}" for name in ("timm", "torch")]
+    pins.write_text("\n".join(["# pins", *lines, "not-installed==1", ""]))
     assert versions.warning() == ""
     install("timm", clone, monkeypatch)
     assert versions.warning().startswith("warning: timm 99.0 (versions.txt: ")

@@ -13,7 +13,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"  # MiB on Linux
+# MiB on Linux
+PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
 
 
 def python(code: str, *arguments: str) -> list[str]:
@@ -33,7 +34,9 @@ def write_images(folder: Path, count: int, classes: int) -> None:
         (folder / f"class {i % classes}" / f"{i}.ppm").write_bytes(b"P6 8 8 255\n" + pixels)
 
 
-def test_twenty_seeds_and_ten_targets_with_twenty_seeds_are_planned_in_seconds(tmp_path: Path) -> None:
+def test_twenty_seeds_and_ten_targets_with_twenty_seeds_are_planned_in_seconds(
+    tmp_path: Path,
+) -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["seeds"] = params["training_seeds"] = list(range(20))
     params["targets"] = {f"target{i}": params["targets"]["digits"] for i in range(10)}
@@ -42,24 +45,29 @@ def test_twenty_seeds_and_ten_targets_with_twenty_seeds_are_planned_in_seconds(t
     dvc = [sys.executable, "-m", "dvc"]
     subprocess.run([*dvc, "init", "-q", "--no-scm"], cwd=tmp_path, check=True)
     start = resource.getrusage(resource.RUSAGE_CHILDREN)
-    status = subprocess.run([*dvc, "status", "--json"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    status = subprocess.run(
+        [*dvc, "status", "--json"], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
     end = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # data, searches, decode and analyse, trainings, the other stages of a target, report
-    assert len(json.loads(status)) == 1 + 20 + 2 + 20 * 10 + 3 * 10 + 1
+    # data, searches and decodings, select and analyse, trainings, a target's other stages, report
+    assert len(json.loads(status)) == 1 + 2 * 20 + 2 + 20 * 10 + 3 * 10 + 1
     assert end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime < 10
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_fifty_models_are_built_exported_and_checked_without_growth_of_memory(tmp_path: Path) -> None:
+def test_fifty_models_are_built_exported_and_checked_without_growth_of_memory(
+    tmp_path: Path,
+) -> None:
     code = """
 import sys; sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from model_folders import META, split_of, write_model_folder
 from midas.deploy.export import ExportConfig
-from midas.deploy.ship import ship
+from midas.deploy.export_folder import ship
 for seed in range(50):
-    ship(write_model_folder(Path(sys.argv[1], str(seed)), seed), ExportConfig(), split_of(8, seed), META, "1")
+    folder = write_model_folder(Path(sys.argv[1], str(seed)), seed)
+    ship(folder, ExportConfig(), split_of(8, seed), META, "1")
     print(int(Path("/proc/self/statm").read_text().split()[1]) // 256, flush=True)
 """
     resident = [int(line) for line in python(code, str(tmp_path), str(ROOT / "tests/deploy"))]
@@ -91,14 +99,17 @@ except SystemExit as end:
 
 
 @pytest.mark.slow
-def test_two_hundred_thousand_images_go_through_the_data_stage_in_bounded_memory(tmp_path: Path) -> None:
+def test_two_hundred_thousand_images_go_through_the_data_stage_in_bounded_memory(
+    tmp_path: Path,
+) -> None:
     write_images(tmp_path / "images", 200_000, 10)
     code = f"""
 import sys
 from pathlib import Path
 from midas.data.config import DataConfig
 from midas.data.prepare import prepare
-print(sum(prepare(DataConfig(source="folder", root=sys.argv[1], image_size=8), Path(sys.argv[2])).counts.values()))
+config = DataConfig(source="folder", root=sys.argv[1], image_size=8)
+print(sum(prepare(config, Path(sys.argv[2])).counts.values()))
 {PEAK}
 """
     start = time.monotonic()

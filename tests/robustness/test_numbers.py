@@ -1,4 +1,4 @@
-"""Numbers at their edges: gradients against finite differences, logits of any size, maps and batches of any shape."""
+"""Numbers at their edges: gradients, logits of any size, maps and batches of any shape."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,136 +12,175 @@ from torch.func import functional_call
 from midas.data.config import DataConfig
 from midas.data.prepare import prepare
 from midas.data.prepared import DataMeta, Split
+from midas.decode.decode import decode, sample_weights
+from midas.decode.monitor import accuracy, decode_batches
+from midas.engine.checkpoint import Checkpoint
 from midas.genotype import Genotype
+from midas.io.errors import DataError
 from midas.nets.build import build_network
-from midas.nets.registry import ZOO
-from midas.runs.checkpoint import Checkpoint
-from midas.runs.errors import DataError
-from midas.search.arms import Choice, NodeSite
-from midas.search.arms.mosaic import MidasArm
-from midas.search.bilevel import build_search, run_search
 from midas.search.config import SearchConfig
-from midas.search.decode import decode, sample_weights
-from midas.search.monitor import accuracy, decode_batches
-from midas.search.topology import pair_marginals
+from midas.search.edge_pairs import pair_marginals
+from midas.search.methods import ArchWeights, NodeSpec
+from midas.search.methods.midas import MidasMethod
+from midas.search.run import build_search, run_search
 from midas.spaces import get_space
 from midas.spaces.space import EdgeSpec
 from midas.train.config import TargetConfig
-from midas.train.loop import train
+from midas.train.run import train
+from midas.zoo.registry import ZOO
 
 OPS = ("skip_connect", "sep_conv_3x3")
 DARTS, BENCH = (Genotype.from_value(ZOO[name]["genotype"]) for name in ("darts_v2", "nb201_best"))
 
 
-def node(**options: object) -> tuple[MidasArm, NodeSite]:
+def node(**options: object) -> tuple[MidasMethod, NodeSpec]:
     """A node with three inputs of three channels and two candidates on each edge, in float64."""
     torch.manual_seed(0)
-    site = NodeSite(0, "normal", 3, 0, tuple(EdgeSpec(i, 3, OPS) for i in range(3)))
+    node_spec = NodeSpec(0, "normal", 3, 0, tuple(EdgeSpec(i, 3, OPS) for i in range(3)))
     config = SearchConfig.model_validate({"width": 4, **options})
-    return MidasArm(get_space("darts"), [site], config).double(), site
+    return MidasMethod(get_space("darts"), [node_spec], config).double(), node_spec
 
 
-def mixed(arm: MidasArm, site: NodeSite, inputs: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[Tensor, Choice]:
-    arm.begin_cell()
-    return arm.mix(site, inputs, maps)
+def mixed(
+    method: MidasMethod, node_spec: NodeSpec, inputs: Sequence[Tensor], op_outputs: Sequence[Tensor]
+) -> tuple[Tensor, ArchWeights]:
+    method.begin_cell()
+    return method.mixed_op(node_spec, inputs, op_outputs)
 
 
 @pytest.mark.parametrize("edges", [3, 4, 5])
 def test_the_topologys_gradients_are_those_of_finite_differences(edges: int) -> None:
     scores = torch.randn(
-        2, edges, dtype=torch.float64, generator=torch.Generator().manual_seed(edges), requires_grad=True
+        2,
+        edges,
+        dtype=torch.float64,
+        generator=torch.Generator().manual_seed(edges),
+        requires_grad=True,
     )
     assert torch.autograd.gradcheck(pair_marginals, (scores,))
     assert torch.autograd.gradgradcheck(pair_marginals, (scores,))  # second order search needs them
 
 
 @pytest.mark.parametrize(
-    ("size", "patch"), [(4, 4), (6, 4), (5, 2), (3, 8), (1, 4), (4, None)], ids=lambda value: str(value)
+    ("size", "patch"),
+    [(4, 4), (6, 4), (5, 2), (3, 8), (1, 4), (4, None)],
+    ids=lambda value: str(value),
 )
-@pytest.mark.parametrize(
-    "options", [{}, {"normalise": False}, {"separate_keys": True}], ids=["usual", "raw", "own keys"]
-)
+@pytest.mark.parametrize("options", [{}, {"normalise": False}], ids=["usual", "raw"])
 def test_the_attentions_gradients_are_those_of_finite_differences(
     size: int, patch: int | None, options: dict[str, object]
 ) -> None:
-    """In inputs, maps and every parameter; where the patch fits, does not divide, and is larger than the map."""
-    arm, site = node(patch_size=patch, **options)
-    tensors = [torch.randn(1, 3, size, size, dtype=torch.float64, requires_grad=True) for _ in range(9)]
-    parameters = dict(arm.named_parameters())
+    """In inputs, maps and every parameter; where the patch fits, does not divide, and is larger
+    than the map.
+    """
+    method, node_spec = node(patch_size=patch, **options)
+    tensors = [
+        torch.randn(1, 3, size, size, dtype=torch.float64, requires_grad=True) for _ in range(9)
+    ]
+    parameters = dict(method.named_parameters())
 
     def output(*values: Tensor) -> tuple[Tensor, ...]:
         # the values stand in for the parameters, which is what gradcheck may differentiate
-        given = dict(zip(parameters, values[9:], strict=True))
-        found: tuple[Tensor, ...] = functional_call(
-            _Mixing(arm, site), {f"arm.{k}": v for k, v in given.items()}, values[:9]
+        stand_ins = {
+            f"method.{name}": value for name, value in zip(parameters, values[9:], strict=True)
+        }
+        result: tuple[Tensor, ...] = functional_call(
+            _Mixing(method, node_spec), stand_ins, values[:9]
         )
-        return found
+        return result
 
-    assert torch.autograd.gradcheck(output, [*tensors, *parameters.values()], fast_mode=True, atol=1e-6)
+    assert torch.autograd.gradcheck(
+        output, [*tensors, *parameters.values()], fast_mode=True, atol=1e-6
+    )
 
 
 class _Mixing(torch.nn.Module):
-    """A node's `mix` as a module's forward."""
+    """A node's `mixed_op` as a module's forward."""
 
-    def __init__(self, arm: MidasArm, site: NodeSite) -> None:
+    def __init__(self, method: MidasMethod, node_spec: NodeSpec) -> None:
         super().__init__()
-        self.arm, self.site = arm, site
+        self.method = method
+        self.node_spec = node_spec
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        output, choice = mixed(self.arm, self.site, tensors[:3], tensors[3:])
-        return (output, *choice.tensors())
+        output, arch_weights = mixed(self.method, self.node_spec, tensors[:3], tensors[3:])
+        return (output, *arch_weights.tensors())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1.0, 1e4, 1e15])
 @pytest.mark.parametrize("normalise", [True, False])
-def test_maps_of_any_size_give_finite_weights_that_sum_to_one(
+def test_outputs_of_any_size_give_finite_weights_that_sum_to_one(
     scale: float, normalise: bool, dtype: torch.dtype
 ) -> None:
-    arm, site = node(patch_size=4, normalise=normalise)
-    arm.to(dtype)
-    tensors = [(scale * torch.randn(2, 3, 8, 8, dtype=torch.float64)).to(dtype).requires_grad_() for _ in range(9)]
-    output, choice = mixed(arm, site, tensors[:3], tensors[3:])
-    assert choice.m is not None
-    assert choice.pi is not None
-    assert torch.allclose(choice.a.sum(-1), torch.ones((), dtype=dtype), atol=1e-5)
-    assert torch.allclose(choice.pi.sum(-1), torch.ones((), dtype=dtype), atol=1e-5)
-    assert torch.allclose(choice.m.sum(-1), torch.full((), 2.0, dtype=dtype), atol=1e-5)
+    method, node_spec = node(patch_size=4, normalise=normalise)
+    method.to(dtype)
+    tensors = [
+        (scale * torch.randn(2, 3, 8, 8, dtype=torch.float64)).to(dtype).requires_grad_()
+        for _ in range(9)
+    ]
+    output, arch_weights = mixed(method, node_spec, tensors[:3], tensors[3:])
+    assert arch_weights.edge_probs is not None
+    assert arch_weights.pair_probs is not None
+    unit = torch.ones((), dtype=dtype)
+    assert torch.allclose(arch_weights.op_weights.sum(-1), unit, atol=1e-5)
+    assert torch.allclose(arch_weights.pair_probs.sum(-1), unit, atol=1e-5)
+    assert torch.allclose(arch_weights.edge_probs.sum(-1), 2 * unit, atol=1e-5)
     assert torch.isfinite(output).all()
-    gradients = torch.autograd.grad((output / max(1.0, scale)).sum(), tensors + list(arm.parameters()))
+    gradients = torch.autograd.grad(
+        (output / max(1.0, scale)).sum(), tensors + list(method.parameters())
+    )
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
 def test_equal_candidates_have_equal_weights_and_equal_gradients() -> None:
-    arm, site = node(patch_size=4)
+    method, node_spec = node(patch_size=4)
     same = torch.randn(2, 3, 8, 8, dtype=torch.float64)
-    maps = [same.clone().requires_grad_() for _ in range(6)]
-    output, choice = mixed(arm, site, [same] * 3, maps)
-    assert torch.allclose(choice.a, torch.full_like(choice.a, 1 / 2))
-    assert choice.m is not None
-    assert torch.allclose(choice.m, torch.full_like(choice.m, 2 / 3))
-    assert torch.allclose(output, 2 * same)  # two kept edges of one map
-    gradients = torch.autograd.grad(output.square().sum(), maps)
+    op_outputs = [same.clone().requires_grad_() for _ in range(6)]
+    output, arch_weights = mixed(method, node_spec, [same] * 3, op_outputs)
+    op_weights = arch_weights.op_weights
+    assert torch.allclose(op_weights, torch.full_like(op_weights, 1 / 2))
+    edge_probs = arch_weights.edge_probs
+    assert edge_probs is not None
+    assert torch.allclose(edge_probs, torch.full_like(edge_probs, 2 / 3))
+    assert torch.allclose(output, 2 * same)  # two kept edges of one output
+    gradients = torch.autograd.grad(output.square().sum(), op_outputs)
     assert all(torch.allclose(gradient, gradients[0]) for gradient in gradients)
 
 
 def test_a_batch_of_one_gives_what_the_image_gives_among_others() -> None:
-    arm, site = node(patch_size=2)
+    method, node_spec = node(patch_size=2)
     tensors = [torch.randn(4, 3, 5, 5, dtype=torch.float64) for _ in range(9)]
-    whole = mixed(arm, site, tensors[:3], tensors[3:])[0]
+    whole = mixed(method, node_spec, tensors[:3], tensors[3:])[0]
     alone = [
-        mixed(arm, site, [t[k : k + 1] for t in tensors[:3]], [t[k : k + 1] for t in tensors[3:]])[0] for k in range(4)
+        mixed(
+            method,
+            node_spec,
+            [t[k : k + 1] for t in tensors[:3]],
+            [t[k : k + 1] for t in tensors[3:]],
+        )[0]
+        for k in range(4)
     ]
     assert torch.allclose(torch.cat(alone), whole, atol=1e-12)
 
 
 def images(count: int, size: int, classes: int) -> tuple[Split, DataMeta]:
     generator = torch.Generator().manual_seed(count)
-    pixels = torch.randint(0, 256, (count, size, size, 3), dtype=torch.uint8, generator=generator).permute(0, 3, 1, 2)
+    pixels = torch.randint(
+        0, 256, (count, size, size, 3), dtype=torch.uint8, generator=generator
+    ).permute(0, 3, 1, 2)
     names = tuple(f"class {k}" for k in range(classes))
     resize: dict[str, int | str] = {"resize": size, "interpolation": "bilinear", "crop": "center"}
     meta = DataMeta(
-        names, size, (0.5,) * 3, (0.3,) * 3, {"train": count, "val": count, "test": 0}, "f", "npz", resize, 0
+        names,
+        size,
+        (0.5,) * 3,
+        (0.3,) * 3,
+        {"train": count, "val": count, "test": 0},
+        "f",
+        "npz",
+        resize,
+        0,
     )
     return Split(pixels, torch.arange(count) % classes), meta
 
@@ -149,14 +188,18 @@ def images(count: int, size: int, classes: int) -> tuple[Split, DataMeta]:
 @pytest.mark.parametrize("space", ["darts", "nasbench201"])
 @pytest.mark.parametrize("size", [4, 5, 7])
 def test_a_batch_of_one_tiny_image_can_be_decoded_and_judged(space: str, size: int) -> None:
-    """Where the last batch of a sample has a single image and the last map a single pixel, batch norm has one value."""
+    """Where the last batch of a sample has a single image and the last map a single pixel, batch
+    norm has one value.
+    """
     split, meta = images(3, size, 2)
-    config = SearchConfig.model_validate({"channels": 2, "cells": 3 if space == "darts" else 1, "patch_size": 2})
-    supernet, arm = build_search(get_space(space), config, 2, seed=0)
-    samples = sample_weights(supernet, arm, decode_batches(split, meta, 2))
+    config = SearchConfig.model_validate(
+        {"channels": 2, "cells": 3 if space == "darts" else 1, "patch_size": 2}
+    )
+    supernet, method = build_search(get_space(space), config, 2, seed=0)
+    samples = sample_weights(supernet, method, decode_batches(split, meta, 2))
     genotype = decode(samples, get_space(space))
     get_space(space).check(genotype)
-    assert 0 <= accuracy(supernet, arm, split, meta, 2) <= 1
+    assert 0 <= accuracy(supernet, method, split, meta, 2) <= 1
 
 
 @pytest.mark.parametrize("genotype", [DARTS, BENCH], ids=["darts", "nasbench201"])
@@ -165,7 +208,9 @@ def test_a_batch_of_one_tiny_image_can_be_decoded_and_judged(space: str, size: i
 def test_networks_take_one_image_of_any_size_and_one_or_a_thousand_classes(
     genotype: Genotype, size: int, classes: int
 ) -> None:
-    network = build_network(genotype, num_classes=classes, channels=2, cells=3 if genotype is DARTS else 1).eval()
+    network = build_network(
+        genotype, num_classes=classes, channels=2, cells=3 if genotype is DARTS else 1
+    ).eval()
     logits = network(torch.randn(1, 3, size, size))
     assert logits.shape == (1, classes)
     assert torch.isfinite(logits).all()
@@ -180,14 +225,30 @@ def test_one_class_is_refused_by_the_data_stage(tmp_path: Path) -> None:
 def test_a_thousand_classes_are_searched_and_trained(tmp_path: Path) -> None:
     split, meta = images(2000, 4, 1000)
     search = SearchConfig.model_validate(
-        {"channels": 2, "cells": 1, "epochs": 1, "batch_size": 500, "monitor_images": 16, "patch_size": 2}
+        {
+            "channels": 2,
+            "cells": 1,
+            "epochs": 1,
+            "batch_size": 500,
+            "monitor_images": 16,
+            "patch_size": 2,
+        }
     )
-    found = run_search(get_space("nasbench201"), search, split, meta, 0, Checkpoint(tmp_path / "search", "p"))
-    assert np.isfinite(found.history[-1]["arch_loss"])
+    searched = run_search(
+        get_space("nasbench201"), search, split, meta, 0, Checkpoint(tmp_path / "search", "p")
+    )
+    assert np.isfinite(searched.history[-1]["arch_loss"])
     target = TargetConfig.model_validate(
-        {"channels": 2, "cells": 1, "epochs": 1, "batch_size": 1000, "auxiliary_weight": 0, "augment": {"cutout": 0}}
+        {
+            "channels": 2,
+            "cells": 1,
+            "epochs": 1,
+            "batch_size": 1000,
+            "auxiliary_weight": 0,
+            "augment": {"cutout": 0},
+        }
     )
     network = build_network(BENCH, num_classes=1000, channels=2, cells=1)
-    result = train(network, target, split, split, meta, Checkpoint(tmp_path / "train", "p"), "train", None)
+    result = train(network, target, split, split, meta, Checkpoint(tmp_path / "train", "p"))
     assert np.isfinite(result.history[-1]["train_loss"])
     assert all(torch.isfinite(t).all() for t in result.best.values() if t.is_floating_point())

@@ -1,4 +1,7 @@
-"""What version 0.1.0 wrote on 2026-11-24 is still read, and means what it meant: schema_1/ is never written again."""
+"""Files that version 0.1.0 wrote on 2026-11-24 are still read, and give the same results.
+
+The folder schema_1/ is never written again.
+"""
 
 import json
 from pathlib import Path
@@ -10,9 +13,10 @@ import timm
 import torch
 
 import midas  # noqa: F401 - registers the models
+from midas.deploy import predict
 from midas.genotype import load_genotype
-from midas.nets.folder import load_model_folder
 from midas.spaces import get_space
+from midas.zoo.model_folder import open_model_folder
 
 FOLDER = Path(__file__).with_name("schema_1")
 EXPECTED = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))
@@ -32,11 +36,13 @@ def logits_of_timm() -> torch.Tensor:
 
 
 def logits_of_the_library() -> torch.Tensor:
-    return load_model_folder(FOLDER / "model")(IMAGES)
+    return open_model_folder(FOLDER / "model")[0](IMAGES)
 
 
 def logits_of_the_onnx_file() -> torch.Tensor:
-    session = onnxruntime.InferenceSession(FOLDER / "model/model.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        FOLDER / "model/model.onnx", providers=["CPUExecutionProvider"]
+    )
     return torch.from_numpy(np.asarray(session.run(["logits"], {"image": IMAGES.numpy()})[0]))
 
 
@@ -47,6 +53,4 @@ def test_a_model_folder_of_schema_1_gives_the_logits_it_gave(logits) -> None:
 
 
 def test_predict_reads_the_classes_of_a_model_of_schema_1() -> None:
-    from midas.deploy import predict
-
     assert list(predict.load_model(FOLDER / "model/model.onnx").classes) == EXPECTED["classes"]

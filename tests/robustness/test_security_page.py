@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PROMISED = (ROOT / "SECURITY.md").read_text(encoding="utf-8").partition("## Promised")[2].partition("\n## ")[0]
+PROMISED = (
+    (ROOT / "SECURITY.md")
+    .read_text(encoding="utf-8")
+    .partition("## Promised")[2]
+    .partition("\n## ")[0]
+)
 ROWS = [line for line in PROMISED.splitlines() if line.startswith("| ")][1:]
 NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PROMISED)))
 

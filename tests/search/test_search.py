@@ -1,26 +1,39 @@
-"""The bilevel search on real digits: resumable to the bit, honest about divergence, and a search indeed."""
+"""The bilevel search on real digits: it resumes to the bit, reports divergence, and finds cells."""
 
+import math
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from midas.data.augment import AugmentConfig
+from midas.data.config import AugmentConfig
 from midas.data.prepared import DataMeta, Split
-from midas.runs import seeding
-from midas.runs.checkpoint import Checkpoint
-from midas.runs.errors import MidasError, ParamsError, TrainingDiverged
-from midas.search.bilevel import SearchResult, run_search
-from midas.search.config import DecodeConfig, RefineConfig, SearchConfig
-from midas.search.selection import decode_seed, decoded_cells, select
+from midas.decode.config import DecodeConfig
+from midas.engine import loop, seeding
+from midas.engine.checkpoint import Checkpoint
+from midas.io.errors import MidasError, ParamsError, TrainingDiverged
+from midas.search.bilevel import BilevelSearch
+from midas.search.config import SearchConfig
+from midas.search.run import SearchResult, run_search
 from midas.search.store import load_search, save_search
 from midas.spaces import get_space
+from tests.decode.decoding import decode_search, monitored_search
 
 Data = tuple[Split, Split, DataMeta]
 TINY = SearchConfig(
-    channels=2, cells=3, epochs=3, images=128, batch_size=16, augment=AugmentConfig(pad=1), monitor_images=32
+    channels=2,
+    cells=3,
+    epochs=3,
+    images=128,
+    batch_size=16,
+    augment=AugmentConfig(pad=1),
+    monitor_images=32,
 )
+STEPS = 4  # of an epoch of TINY
 
 
 class Killed(Exception):
@@ -34,145 +47,200 @@ class DyingCheckpoint(Checkpoint):
         super().__init__(folder, "same")
         self.saves = saves
 
-    def save(self, state) -> None:
+    def save(self, state: Any) -> None:
         super().save(state)
         self.saves -= 1
         if self.saves == 0:
             raise Killed
 
 
-def weights(result: SearchResult) -> list[torch.Tensor]:
-    return [*result.supernet.state_dict().values(), *result.arm.state_dict().values()]
+def weights(result: SearchResult) -> list[Tensor]:
+    return [*result.supernet.state_dict().values(), *result.method.state_dict().values()]
 
 
-@pytest.mark.parametrize(
-    ("space", "arm", "options"),
-    [
-        pytest.param("darts", "midas", {}, marks=pytest.mark.slow),
-        ("rdarts-s4", "midas", {}),
-        ("nasbench201", "darts", {"cells": 1, "second_order": True}),
-        pytest.param("rdarts-s2", "darts", {"second_order": True}, marks=pytest.mark.slow),
-        ("nasbench201", "drnas", {"cells": 1}),
-        ("nasbench201", "gdas", {"cells": 1}),
-        ("rdarts-s2", "beta-darts", {"partial": 2}),
-        ("darts", "random", {}),
-    ],
-)
+def assert_equal(result: SearchResult, other: SearchResult) -> None:
+    """Equal to the bit, in weights and history."""
+    for tensor, other_tensor in zip(weights(result), weights(other), strict=True):
+        assert torch.equal(tensor, other_tensor)
+    assert result.history == other.history
+
+
+SEARCHES = [
+    pytest.param("darts", "midas", {}, marks=pytest.mark.slow),
+    ("rdarts-s4", "midas", {"exclude": []}),  # whose `noise` draws in each pass
+    ("nasbench201", "darts", {"cells": 1}),
+    ("nasbench201", "drnas", {"cells": 1}),
+    ("nasbench201", "gdas", {"cells": 1}),
+    ("rdarts-s2", "beta-darts", {"warmup_epochs": 1}),
+    ("darts", "random", {}),
+]
+
+
+@pytest.mark.parametrize(("space", "method", "options"), SEARCHES)
 def test_a_killed_search_goes_on_to_the_same_bits(
-    space: str, arm: str, options: dict[str, Any], digits: Data, tmp_path: Path
+    space: str, method: str, options: dict[str, Any], digits: Data, tmp_path: Path
 ) -> None:
-    config = TINY.model_copy(update={"arm": arm, **options})
+    config = TINY.model_copy(update={"method": method, **options})
     train, _, meta = digits
-    whole = run_search(get_space(space), config, train, meta, seed=3)
-    for saves in (1, 1):
+    whole = monitored_search(get_space(space), config, train, meta, seed=3)
+    for _ in range(2):
+        checkpoint = DyingCheckpoint(tmp_path, saves=1)
         with pytest.raises(Killed):
-            run_search(get_space(space), config, train, meta, seed=3, checkpoint=DyingCheckpoint(tmp_path, saves))
-    resumed = run_search(get_space(space), config, train, meta, seed=3, checkpoint=Checkpoint(tmp_path, "same"))
-    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
-    assert whole.history == resumed.history
+            monitored_search(get_space(space), config, train, meta, 3, checkpoint=checkpoint)
+    checkpoint = Checkpoint(tmp_path, "same")
+    resumed = monitored_search(get_space(space), config, train, meta, 3, checkpoint=checkpoint)
+    assert_equal(whole, resumed)
+
+
+class Stopped(Exception):
+    """Stands for the end that SIGTERM brings."""
+
+
+@pytest.fixture
+def sigterm_raises() -> Iterator[None]:
+    """SIGTERM raises `Stopped` where nothing holds it."""
+
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    former = signal.signal(signal.SIGTERM, stop)
+    yield
+    signal.signal(signal.SIGTERM, former)
+
+
+@pytest.mark.usefixtures("sigterm_raises")
+@pytest.mark.parametrize("stop_after", [2, STEPS + 2, 2 * STEPS])  # 2 * STEPS: an epoch's last step
+@pytest.mark.parametrize(("space", "method", "options"), SEARCHES)
+def test_a_search_stopped_by_a_signal_within_an_epoch_goes_on_to_the_same_bits(
+    space: str,
+    method: str,
+    options: dict[str, Any],
+    stop_after: int,
+    digits: Data,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = TINY.model_copy(update={"method": method, **options})
+    train, _, meta = digits
+    whole = monitored_search(get_space(space), config, train, meta, seed=3)
+    plain_step = BilevelSearch.step
+    steps = 0
+
+    def step_and_signal(search: BilevelSearch, epoch: int, step: int) -> Tensor:
+        nonlocal steps
+        steps += 1
+        if steps == stop_after:
+            signal.raise_signal(signal.SIGTERM)
+        return plain_step(search, epoch, step)
+
+    monkeypatch.setattr(BilevelSearch, "step", step_and_signal)
+    checkpoint = Checkpoint(tmp_path, "same")
+    with pytest.raises(Stopped):
+        monitored_search(get_space(space), config, train, meta, 3, checkpoint=checkpoint)
+    saved = checkpoint.load()
+    assert saved is not None
+    epochs, step = divmod(stop_after - 1, STEPS)
+    assert (len(saved["position"]["history"]), saved["position"]["step"]) == (epochs, step + 1)
+    resumed = monitored_search(get_space(space), config, train, meta, 3, checkpoint=checkpoint)
+    assert steps == 3 * STEPS, "every step runs once"
+    assert_equal(whole, resumed)
+
+
+def test_a_search_loses_at_most_a_minute_to_a_power_cut(
+    digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    train, _, meta = digits
+    config = TINY.model_copy(update={"method": "gdas", "cells": 1})
+    space = get_space("nasbench201")
+    whole = monitored_search(space, config, train, meta)
+    with pytest.raises(Killed):
+        monitored_search(space, config, train, meta, checkpoint=DyingCheckpoint(tmp_path, 6))
+    checkpoint = Checkpoint(tmp_path, "same")
+    saved = checkpoint.load()
+    assert saved is not None
+    # the saves are those of four steps, of the epoch, and of the next epoch's first step
+    assert (len(saved["position"]["history"]), saved["position"]["step"]) == (1, 1)
+    assert_equal(whole, monitored_search(space, config, train, meta, checkpoint=checkpoint))
 
 
 def test_a_stack_without_normal_cells_is_refused(digits: Data) -> None:
     train, _, meta = digits
-    with pytest.raises(ParamsError, match=r"search\.cells: 2 .* no normal cell"):
+    with pytest.raises(ParamsError, match=r"search\.cells: a stack of 2 has no normal cell"):
         run_search(get_space("darts"), TINY.model_copy(update={"cells": 2}), train, meta, seed=0)
 
 
-def test_another_fingerprint_starts_afresh(tmp_path: Path) -> None:
-    Checkpoint(tmp_path, "old").save({"history": []})
-    assert Checkpoint(tmp_path, "new").load() is None
-    assert Checkpoint(tmp_path, "old").load() == {"history": []}
-
-
-def test_a_damaged_checkpoint_counts_as_none(tmp_path: Path) -> None:
-    checkpoint = Checkpoint(tmp_path, "p")
-    checkpoint.save({"x": torch.ones(3)})
-    checkpoint.path.write_bytes(checkpoint.path.read_bytes()[:100])
-    assert checkpoint.load() is None
-
-
-def test_a_loss_that_is_no_number_stops_the_search_and_keeps_the_last_good_epoch(digits: Data, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_a_number_stops_the_search_and_keeps_the_last_good_epoch(
+    digits: Data, tmp_path: Path
+) -> None:
     train, _, meta = digits
     checkpoint = Checkpoint(tmp_path, "p")
-    run_search(get_space("darts"), TINY.model_copy(update={"epochs": 1}), train, meta, seed=0, checkpoint=checkpoint)
-    good = checkpoint.path.read_bytes()
+    good = TINY.model_copy(update={"epochs": 1})
+    run_search(get_space("darts"), good, train, meta, seed=0, checkpoint=checkpoint)
+    kept = checkpoint.path.read_bytes()
     broken = TINY.model_copy(update={"learning_rate": 1e30, "clip": 1e30})
-    with pytest.raises(TrainingDiverged, match=r"epoch 2, step \d+"):
+    with pytest.raises(TrainingDiverged, match=r"epoch 2, step \d+; the checkpoint of epoch 1"):
         run_search(get_space("darts"), broken, train, meta, seed=0, checkpoint=checkpoint)
-    assert checkpoint.path.read_bytes() == good
+    assert checkpoint.path.read_bytes() == kept
 
 
-def test_a_finished_search_is_read_back_and_a_foreign_one_refused(digits: Data, tmp_path: Path) -> None:
+def test_a_history_without_a_monitor_has_the_losses_alone(digits: Data) -> None:
     train, _, meta = digits
-    result = run_search(get_space("darts"), TINY.model_copy(update={"epochs": 1}), train, meta, seed=0)
-    save_search(tmp_path / "s.safetensors", result)
-    again = load_search(tmp_path / "s.safetensors", get_space("darts"), TINY, 10)
-    same = zip(weights(result), [*again[0].state_dict().values(), *again[1].state_dict().values()], strict=True)
-    assert all(torch.equal(a, b) for a, b in same)
+    config = TINY.model_copy(update={"cells": 1, "epochs": 2, "warmup_epochs": 1})
+    history = run_search(get_space("nasbench201"), config, train, meta, seed=0).history
+    losses = ("weight_loss", "weight_accuracy", "arch_loss", "arch_accuracy")
+    assert [tuple(row) for row in history] == 2 * [("epoch", "step", "learning_rate", *losses)]
+    assert [row["step"] for row in history] == [STEPS, 2 * STEPS]
+    assert [row["arch_loss"] is None for row in history] == [True, False]
+
+
+def test_the_learning_rate_falls_by_a_cosine_from_epoch_to_epoch(digits: Data) -> None:
+    train, _, meta = digits
+    config = TINY.model_copy(update={"cells": 1})
+    history = run_search(get_space("nasbench201"), config, train, meta, seed=0).history
+    span = TINY.learning_rate - TINY.min_learning_rate
+    expected = [
+        TINY.min_learning_rate + span * (1 + math.cos(math.pi * epoch / 3)) / 2
+        for epoch in range(3)
+    ]
+    assert [row["learning_rate"] for row in history] == pytest.approx(expected, abs=1e-8)
+
+
+def test_a_finished_search_is_read_back_and_a_foreign_one_refused(
+    digits: Data, tmp_path: Path
+) -> None:
+    train, _, meta = digits
+    path = tmp_path / "s.safetensors"
+    config = TINY.model_copy(update={"epochs": 1})
+    result = run_search(get_space("darts"), config, train, meta, seed=0)
+    save_search(path, result)
+    again = SearchResult(*load_search(path, get_space("darts"), TINY, 10), result.history)
+    assert_equal(result, again)
     with pytest.raises(MidasError, match="does not hold this search"):
-        load_search(tmp_path / "s.safetensors", get_space("rdarts-s2"), TINY, 10)
+        load_search(path, get_space("rdarts-s2"), TINY, 10)
     with pytest.raises(MidasError, match="run the search stage"):
         load_search(tmp_path / "none.safetensors", get_space("darts"), TINY, 10)
 
 
-def test_the_seed_kept_has_the_best_subnetwork_and_all_seeds_are_written_down(digits: Data) -> None:
-    train, _, meta = digits
-    space, how, config = (
-        get_space("rdarts-s4"),
-        DecodeConfig(samples=64, batch_size=32),
-        TINY,
-    )
-    decoded = []
-    for seed in (0, 1):
-        result = run_search(space, config, train, meta, seed)
-        decoded.append(decode_seed(seed, space, result.supernet, result.arm, config, how, train, meta))
-    chosen, evidence = select(decoded, space.without(config.exclude), how)
-    assert chosen.subnetwork_accuracy == max(d.subnetwork_accuracy for d in decoded)
-    assert [entry["seed"] for entry in evidence["seeds"]] == [0, 1]
-    assert evidence["samples"] == 64
-    first = evidence["seeds"][0]["distributions"]["normal"][1]
-    assert sum(first["edges"][0]["operations"].values()) == pytest.approx(1, abs=1e-5)
-    assert sum(pair["probability"] for pair in first["pairs"]) == pytest.approx(1, abs=1e-5)
-
-
-def test_with_finals_the_seed_of_the_lowest_final_loss_is_kept_and_all_trainings_are_told(
-    digits: Data, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train, _, meta = digits
-    space = get_space("nasbench201")
-    config = SearchConfig(channels=2, cells=1, epochs=1, images=64, batch_size=16)
-    how = DecodeConfig(samples=16, refine=RefineConfig(trainings=2, epochs=1, finalists=2, final_epochs=3))
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # short trainings in this process
-    decoded = []
-    for seed in (0, 1):
-        result = run_search(space, config, train, meta, seed)
-        decoded.append(decode_seed(seed, space, result.supernet, result.arm, config, how, train, meta))
-    chosen, evidence = select(decoded, space.without(config.exclude), how)
-    for one, entry in zip(decoded, evidence["seeds"], strict=True):
-        told = entry["short_trainings"]
-        finals = [row for row in told if row["final"] and not row["kept"]]
-        assert [len(told), len(finals)] == [19 + 2 + 2 + 1, 2]
-        assert one.judged == -min(one.loss for one in one.trainings if one.final)
-        assert told[-1] == {**min(finals, key=lambda row: row["loss"]), "kept": True}
-        assert one.genotype == one.trainings[-1].genotype
-        assert "loss in the finals" in entry["reason"]
-    assert chosen.judged == max(one.judged for one in decoded)
-    assert decoded_cells(evidence, space) == {one.seed: one.genotype for one in decoded}
-
-
 def planted(digits: Data, seed: int, shuffled: bool, epochs: int = 20) -> list[str]:
-    """The decoded operations of a MIDAS search in which every edge offers a convolution or noise."""
+    """The decoded operations of a MIDAS search where every edge offers a convolution or noise."""
     train, _, meta = digits
     if shuffled:
         order = torch.randperm(len(train), generator=seeding.generator(seed, "shuffled labels"))
         train = Split(train.images, train.labels[order])
     config = SearchConfig(
-        exclude=[], channels=8, cells=3, epochs=epochs, batch_size=64, learning_rate=0.05, augment=AugmentConfig(pad=1)
+        exclude=[],
+        channels=8,
+        cells=3,
+        epochs=epochs,
+        batch_size=64,
+        learning_rate=0.05,
+        augment=AugmentConfig(pad=1),
     )
     space = get_space("rdarts-s4")
     result = run_search(space, config, train, meta, seed)
-    decoded = decode_seed(seed, space, result.supernet, result.arm, config, DecodeConfig(samples=512), train, meta)
-    return [edge.op for cell in decoded.genotype.cells.values() for edge in cell.edges]
+    genotype, _ = decode_search(space, result, config, DecodeConfig(samples=512), train, meta)
+    return [edge.op for cell in genotype.cells.values() for edge in cell.edges]
 
 
 def test_the_planted_convolution_is_found_on_every_kept_edge(digits: Data) -> None:

@@ -9,9 +9,23 @@ from midas.train.config import TargetConfig
 def test_the_defaults_are_the_published_recipe() -> None:
     config = TargetConfig()
     assert (config.channels, config.cells, config.epochs, config.batch_size) == (36, 20, 600, 96)
-    assert (config.learning_rate, config.min_learning_rate, config.momentum, config.nesterov) == (0.025, 0, 0.9, False)
-    assert (config.weight_decay, config.clip, config.drop_path, config.auxiliary_weight) == (3e-4, 5, 0.2, 0.4)
-    assert config.augment.model_dump(exclude_defaults=True) == {"pad": 4, "flip": True, "cutout": 16}
+    assert (config.learning_rate, config.min_learning_rate, config.momentum, config.nesterov) == (
+        0.025,
+        0,
+        0.9,
+        False,
+    )
+    assert (config.weight_decay, config.clip, config.drop_path, config.auxiliary_weight) == (
+        3e-4,
+        5,
+        0.2,
+        0.4,
+    )
+    assert config.augment.model_dump(exclude_defaults=True) == {
+        "pad": 4,
+        "flip": True,
+        "cutout": 16,
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A training learns, is the same every time, goes on after an interruption, and stops before it writes nonsense."""
+"""A training learns, repeats itself, goes on after an interruption, and stops at nonsense."""
 
 import csv
 import json
@@ -10,16 +10,16 @@ import torch
 from safetensors.torch import load_file
 
 from midas.data.prepared import DataMeta, Split
+from midas.engine.checkpoint import Checkpoint
 from midas.genotype import Genotype
-from midas.nets.registry import ZOO
-from midas.runs.checkpoint import Checkpoint
-from midas.runs.errors import DataError, MidasError, TrainingDiverged
-from midas.train import loop
+from midas.io.errors import DataError, MidasError, TrainingDiverged
+from midas.train import training
 from midas.train.config import TargetConfig
-from midas.train.evaluate import evaluate
-from midas.train.loop import TrainResult, train
+from midas.train.run import TrainResult, train
 from midas.train.start import initial_network
 from midas.train.store import load_weights, save_training
+from midas.train.validate import evaluate
+from midas.zoo.registry import ZOO
 
 GENOTYPE = Genotype.from_value(ZOO["darts_v2"]["genotype"])
 META = DataMeta(
@@ -48,22 +48,26 @@ def split(count: int, seed: int) -> Split:
     return Split(images.permute(0, 3, 1, 2), labels)
 
 
-TRAIN, VAL = split(64, 0), split(32, 1)
+TRAIN = split(64, 0)
+VAL = split(32, 1)
 
 
-def run(checkpoint: Checkpoint | None = None, train_split: Split = TRAIN, seed: int = 0, **changes: Any) -> TrainResult:
+def run(
+    checkpoint: Checkpoint | None = None, train_split: Split = TRAIN, seed: int = 0, **changes: Any
+) -> TrainResult:
     config = TargetConfig(**{**RECIPE, **changes})
     network = initial_network(GENOTYPE, config, 2, seed=seed)
     return train(network, config, train_split, VAL, META, checkpoint, seed=seed)
 
 
-def equal(one: TrainResult, other: TrainResult) -> bool:
+def equal(result: TrainResult, other: TrainResult) -> bool:
     """Equal to the bit in everything but time."""
     same_weights = all(
         a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-        for a, b in ((one.best, other.best), (one.last, other.last))
+        for a, b in ((result.best, other.best), (result.last, other.last))
     )
-    return same_weights and one.history == other.history and one.metrics == other.metrics
+    same_numbers = result.history == other.history and result.metrics == other.metrics
+    return same_weights and same_numbers
 
 
 class PowerCut(Exception):
@@ -71,11 +75,12 @@ class PowerCut(Exception):
 
 
 class Unplugged(Checkpoint):
-    """A checkpoint whose machine loses power right after, or right before, it was saved for the nth time."""
+    """A checkpoint whose machine loses power right before or right after the nth save."""
 
     def __init__(self, folder: Path, saves: int, before: bool) -> None:
         super().__init__(folder, "print")
-        self.left, self.before = saves, before
+        self.left = saves
+        self.before = before
 
     def save(self, state: Any) -> None:
         self.left -= 1
@@ -129,7 +134,7 @@ def test_a_run_that_is_cut_in_the_middle_of_an_epoch_goes_on_from_its_start(
     monkeypatch.undo()
     saved = Checkpoint(tmp_path, "print").load()
     assert saved is not None
-    assert len(saved["history"]) == 1
+    assert len(saved["position"]["history"]) == 1
     assert equal(whole, run(Checkpoint(tmp_path, "print")))
 
 
@@ -151,7 +156,7 @@ def test_the_best_epoch_is_the_last_of_equals_and_its_weights_are_kept() -> None
 
 
 def test_of_equal_epochs_the_last_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "evaluate", lambda *_: (1.0, 0.5))
+    monkeypatch.setattr(training, "evaluate", lambda *_: (1.0, 0.5))
     result = run()
     assert result.metrics["best_epoch"] == 4
     seen = "stem0.1.num_batches_tracked"
@@ -175,7 +180,9 @@ def test_the_auxiliary_head_trains_the_network_but_is_not_in_it() -> None:
 
 
 def test_the_moving_average_is_what_is_kept() -> None:
-    assert not torch.equal(run(epochs=1).last["stem0.0.weight"], run(epochs=1, ema=0.5).last["stem0.0.weight"])
+    assert not torch.equal(
+        run(epochs=1).last["stem0.0.weight"], run(epochs=1, ema=0.5).last["stem0.0.weight"]
+    )
 
 
 def test_clipping_bounds_the_step() -> None:
@@ -184,7 +191,7 @@ def test_clipping_bounds_the_step() -> None:
     assert 0 < (end - start).norm() <= 1e-3 * 0.1 * 1.001
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_epoch(
+def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_good_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def poisoned(parameters: Any, limit: float) -> Any:
@@ -196,12 +203,15 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_epoch(
 
     calls = 0
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", poisoned)
-    with pytest.raises(TrainingDiverged, match=r"epoch 2, step 2; the checkpoint of epoch 1 is kept"):
+    with pytest.raises(
+        TrainingDiverged, match=r"epoch 2, step 2; the checkpoint of epoch 1 is kept"
+    ):
         run(Checkpoint(tmp_path, "print"))
     saved = Checkpoint(tmp_path, "print").load()
     assert saved is not None
-    assert [row["epoch"] for row in saved["history"]] == [1]
-    assert all(tensor.isfinite().all() for tensor in saved["modules"]["network"].values())
+    assert [row["epoch"] for row in saved["position"]["history"]] == [1]
+    network = saved["job"]["modules"]["network"]
+    assert all(tensor.isfinite().all() for tensor in network.values())
 
 
 def test_too_few_images_for_a_batch_are_named() -> None:
@@ -221,7 +231,9 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "metrics.json").read_text()) == result.metrics
     with (tmp_path / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["val_accuracy"]) for row in rows] == [row["val_accuracy"] for row in result.history]
+    assert [float(row["val_accuracy"]) for row in rows] == [
+        row["val_accuracy"] for row in result.history
+    ]
 
 
 def test_missing_or_damaged_weights_are_one_line(tmp_path: Path) -> None:

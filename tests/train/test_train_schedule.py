@@ -6,17 +6,21 @@ from typing import Any
 import pytest
 import torch
 
+from midas.engine.schedule import build_scheduler
 from midas.train.config import TargetConfig
-from midas.train.schedule import build_optimiser, build_scheduler, drop_path_at, size_at
+from midas.train.state import build_optimiser
+from midas.train.training import drop_path_at, size_at
 
 
 def rates(steps_per_epoch: int, **arguments: Any) -> list[float]:
     """The learning rate of every step of a whole training."""
     config = TargetConfig(**arguments)
     optimiser = build_optimiser([torch.nn.Parameter(torch.zeros(1))], config)
-    scheduler = build_scheduler(optimiser, config, steps_per_epoch)
+    steps = config.epochs * steps_per_epoch
+    warmup = config.warmup_epochs * steps_per_epoch
+    scheduler = build_scheduler(optimiser, steps, config.min_learning_rate, warmup, config.schedule)
     result = []
-    for step in range(config.epochs * steps_per_epoch):
+    for step in range(steps):
         scheduler.step_update(step)
         result.append(optimiser.param_groups[0]["lr"])
     return result
@@ -43,21 +47,25 @@ def test_a_single_epoch_has_the_full_size() -> None:
 
 
 def test_warm_up_rises_linearly_and_hands_over_to_the_cosine() -> None:
-    found = rates(10, epochs=20, warmup_epochs=5, learning_rate=0.5, min_learning_rate=0.1)
+    learning_rates = rates(10, epochs=20, warmup_epochs=5, learning_rate=0.5, min_learning_rate=0.1)
     rising = [0.02 + (0.5 - 0.02) * step / 50 for step in range(50)]
     falling = [0.1 + 0.4 * (1 + math.cos(math.pi * step / 150)) / 2 for step in range(150)]
-    assert found == pytest.approx(rising + falling, rel=1e-12)
+    assert learning_rates == pytest.approx(rising + falling, rel=1e-12)
 
 
 def test_the_linear_schedule_falls_in_a_straight_line_after_the_warm_up() -> None:
-    found = rates(10, epochs=20, warmup_epochs=5, learning_rate=0.5, schedule="linear")
+    learning_rates = rates(10, epochs=20, warmup_epochs=5, learning_rate=0.5, schedule="linear")
     rising = [0.02 + (0.5 - 0.02) * step / 50 for step in range(50)]
-    assert found == pytest.approx(rising + [0.5 * (150 - step) / 150 for step in range(150)], rel=1e-12)
+    assert learning_rates == pytest.approx(
+        rising + [0.5 * (150 - step) / 150 for step in range(150)], rel=1e-12
+    )
 
 
 def test_adamw_decays_apart_from_its_gradient() -> None:
     weight = torch.nn.Parameter(torch.ones(2))
-    optimiser = build_optimiser([weight], TargetConfig(optimiser="adamw", weight_decay=0.1, learning_rate=0.5))
+    optimiser = build_optimiser(
+        [weight], TargetConfig(optimiser="adamw", weight_decay=0.1, learning_rate=0.5)
+    )
     weight.grad = torch.zeros(2)
     optimiser.step()
     assert isinstance(optimiser, torch.optim.AdamW)
@@ -65,24 +73,30 @@ def test_adamw_decays_apart_from_its_gradient() -> None:
 
 
 def test_one_cycle_rises_over_thirty_percent_of_the_steps() -> None:
-    found = rates(10, epochs=10, schedule="onecycle", learning_rate=1.0)
-    assert found.index(max(found)) == 30
-    assert (found[0], max(found)) == (1 / 25, 1.0)
-    assert found[30:] == pytest.approx([(1 + math.cos(math.pi * step / 70)) / 2 for step in range(70)], rel=1e-12)
+    learning_rates = rates(10, epochs=10, schedule="onecycle", learning_rate=1.0)
+    assert learning_rates.index(max(learning_rates)) == 30
+    assert (learning_rates[0], max(learning_rates)) == (1 / 25, 1.0)
+    assert learning_rates[30:] == pytest.approx(
+        [(1 + math.cos(math.pi * step / 70)) / 2 for step in range(70)], rel=1e-12
+    )
 
 
 def test_drop_path_rises_linearly_with_the_epochs() -> None:
-    found = [drop_path_at(epoch, TargetConfig()) for epoch in range(600)]
-    assert found == pytest.approx([0.2 * epoch / 600 for epoch in range(600)], rel=1e-12)
+    probabilities = [drop_path_at(epoch, TargetConfig()) for epoch in range(600)]
+    assert probabilities == pytest.approx([0.2 * epoch / 600 for epoch in range(600)], rel=1e-12)
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_the_optimiser_is_sgd_that_decays_every_parameter(nesterov: bool) -> None:
-    weight, bias = torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))
-    optimiser = build_optimiser([weight, bias], TargetConfig(nesterov=nesterov, weight_decay=0.1, learning_rate=0.5))
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    bias = torch.nn.Parameter(torch.ones(2))
+    optimiser = build_optimiser(
+        [weight, bias], TargetConfig(nesterov=nesterov, weight_decay=0.1, learning_rate=0.5)
+    )
     assert type(optimiser) is torch.optim.SGD
     assert [group["nesterov"] for group in optimiser.param_groups] == [nesterov]
-    weight.grad, bias.grad = torch.zeros(2, 2), torch.zeros(2)
+    weight.grad = torch.zeros(2, 2)
+    bias.grad = torch.zeros(2)
     optimiser.step()
     moved = 0.5 * 0.1 * (1.9 if nesterov else 1)  # Nesterov looks one momentum step ahead
     torch.testing.assert_close(weight.data, torch.full((2, 2), 1 - moved))

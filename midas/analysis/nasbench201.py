@@ -1,0 +1,155 @@
+"""A table of all 15,625 NAS-Bench-201 cells (arXiv 2001.00326) says how good a found cell is.
+
+A table is a CSV file, gzipped or not. Its column `arch` holds the arch string; for each data set,
+the columns `NAME_valid` and `NAME_test` hold accuracies in percent. Other columns are ignored.
+"""
+
+import csv
+import gzip
+import io
+import os
+import zlib
+from collections.abc import Mapping
+from math import comb
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from midas.genotype import Genotype
+from midas.io.errors import MidasError
+
+VARIABLE = "MIDAS_NB201_TABLE"
+SUFFIXES = ("_valid", "_test")
+MAX_BYTES = 2**26  # of an unpacked table; NAS-Bench-201 with six columns takes 2 MB
+HELP = (
+    f"name it by --table FILE or {VARIABLE}; `midas bench nb201-import FILE` makes the table from "
+    "NATS-tss-v1_0-3ffb9.pickle.pbz2, the official file linked at github.com/D-X-Y/NATS-Bench"
+)
+Accuracies = NDArray[np.float64]
+
+
+class Judgement(NamedTuple):
+    """A cell's place among all `cells` in one column of the table.
+
+    Accuracy, percentile and regret are in percent. The best cell has rank 1, `percentile` is the
+    share of cells that are worse, and `regret` is the best accuracy minus this one.
+    """
+
+    column: str
+    accuracy: float
+    rank: int
+    cells: int
+    percentile: float
+    regret: float
+
+
+class Table:
+    """All cells' accuracies by column, e.g. ``cifar10_test``."""
+
+    def __init__(
+        self, architectures: list[str], columns: Mapping[str, Accuracies], where: str = "table"
+    ) -> None:
+        self.architectures = architectures
+        self.columns = dict(columns)
+        self.where = where
+        self._index = {arch: i for i, arch in enumerate(architectures)}
+
+    def __len__(self) -> int:
+        return len(self.architectures)
+
+    def row(self, genotype: Genotype) -> int:
+        """The cell's row.
+
+        Raises:
+            GenotypeError: the genotype is not a NAS-Bench-201 cell.
+            MidasError: the table lacks it.
+        """
+        arch = genotype.to_arch()
+        if arch not in self._index:
+            raise MidasError(
+                f"{self.where}: has no cell {arch}; it has {len(self)} cells, e.g. "
+                f"{self.architectures[0]}"
+            )
+        return self._index[arch]
+
+    def judge(self, genotype: Genotype) -> list[Judgement]:
+        """The cell's place in every column; raises as `row` does."""
+        row = self.row(genotype)
+        return [_judge(name, values, row) for name, values in self.columns.items()]
+
+    def best_of_random(self, count: int, data: str = "cifar10") -> float:
+        """The expected test accuracy of the best of `count` different random cells.
+
+        The best is chosen by validation accuracy. The value is exact: the cell of validation rank r
+        (from 0) is the best of a draw where all others rank behind it.
+        """
+        order = np.argsort(-self.columns[f"{data}_valid"], kind="stable")
+        n = len(self)
+        ways = comb(n, count)
+        chances = np.array([comb(n - r - 1, count - 1) / ways for r in range(n - count + 1)])
+        return float((self.columns[f"{data}_test"][order][: len(chances)] * chances).sum())
+
+
+def _judge(column: str, values: Accuracies, row: int) -> Judgement:
+    accuracy = float(values[row])
+    rank = int((values > accuracy).sum()) + 1
+    percentile = 100 * int((values < accuracy).sum()) / len(values)
+    return Judgement(
+        column, accuracy, rank, len(values), percentile, float(values.max()) - accuracy
+    )
+
+
+def find_table(path: Path | None) -> Path:
+    """The table's path: `path`, or the one in the environment.
+
+    Raises:
+        MidasError: neither names one, or there is no such file.
+    """
+    if path is None and os.environ.get(VARIABLE):
+        path = Path(os.environ[VARIABLE])
+    if path is None:
+        raise MidasError(f"bench nb201: no table of NAS-Bench-201 accuracies is named; {HELP}")
+    if not path.is_file():
+        raise MidasError(f"{path}: there is no such file; {HELP}")
+    return path
+
+
+def load_table(path: Path) -> Table:
+    """Read a table.
+
+    Raises:
+        MidasError: the file is not such a table.
+    """
+    try:
+        architectures, columns = _parse(_read_text(path))
+    except (OSError, EOFError, ValueError, KeyError, TypeError, csv.Error, zlib.error) as error:
+        raise MidasError(f"{path}: is not a table of NAS-Bench-201 ({error!r}); {HELP}") from error
+    if not columns:
+        raise MidasError(f"{path}: has no columns NAME_valid or NAME_test; {HELP}")
+    return Table(architectures, columns, str(path))
+
+
+def _read_text(path: Path) -> str:
+    """The unpacked file; raises ValueError where it is longer than `MAX_BYTES`."""
+    with path.open("rb") as file:
+        is_gzip = file.peek(2)[:2] == b"\x1f\x8b"
+        with gzip.open(file) if is_gzip else file as stream:
+            data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"it unpacks to more than {MAX_BYTES >> 20} MiB")
+    return data.decode("utf-8")
+
+
+def _parse(text: str) -> tuple[list[str], dict[str, Accuracies]]:
+    """The arch strings and the columns; raises ValueError where a number is not finite."""
+    rows = list(csv.DictReader(io.StringIO(text)))
+    architectures = [row["arch"] for row in rows]
+    names = [name for name in (rows[0] if rows else {}) if name.endswith(SUFFIXES)]
+    columns = {name: np.array([float(row[name]) for row in rows]) for name in names}
+    for name, values in columns.items():
+        finite = np.isfinite(values)
+        if not finite.all():
+            raise ValueError(f"{name} of {architectures[int(finite.argmin())]} is not a number")
+    return architectures, columns

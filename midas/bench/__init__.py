@@ -1,1 +1,0 @@
-"""Judging: how fast networks are."""

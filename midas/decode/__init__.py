@@ -1,0 +1,1 @@
+"""Reading a trained supernet: from its weights to one cell."""

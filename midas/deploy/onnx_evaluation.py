@@ -1,0 +1,126 @@
+"""The test: a network and its ONNX files on the same images, where model.onnx must agree."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from midas.data.augment import normalise
+from midas.data.prepared import DataMeta, Split
+from midas.deploy import parity
+from midas.deploy.interface import Interface
+from midas.deploy.runtimes import run_onnx, run_torch
+from midas.io import files
+from midas.io.errors import DataError
+
+CHUNK = 2048  # images in memory as floats at a time
+TOP = 5  # classes that ImageNet's second measure looks at
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of a test."""
+
+    metrics: dict[str, Any]  # JSON values: accuracies, and how far network and files agree
+    predictions: list[dict[str, object]]  # for each image: actual, predicted, confidence (0 to 1)
+
+
+def evaluate(
+    model: nn.Module,
+    path: Path,
+    split: Split,
+    meta: DataMeta,
+    tolerance: float,
+    interface: Interface | None = None,
+    variants: Mapping[str, Path] | None = None,
+) -> Evaluation:
+    """Classify every image of a split by the network and by its ONNX files.
+
+    Args:
+        tolerance: the largest difference of an output, as a fraction of the range of the network's.
+        interface: what the files take and return; by default normalised floats and logits.
+        variants: smaller files by name, which need not agree.
+
+    Raises:
+        DataError: the split is empty.
+        ParityError: a file is not valid, or `path` gives another class or differs too much.
+    """
+    if len(split) == 0:
+        raise DataError("the split to evaluate on is empty; run the data stage again")
+    interface = interface or Interface(meta.mean, meta.std)
+    parity.check_structure(path, interface, tuple(split.images.shape[1:]))
+    images = (normalise(c, meta.mean, meta.std) for c in split.images.split(CHUNK))
+    logits = torch.cat([run_torch(model, chunk, parity.BATCH) for chunk in images])
+    expected = interface.expected_output(logits)
+    actual = _run_file(path, split.images, interface)
+    compared = parity.compare(path, expected, actual, tolerance, "test images")
+    labels = split.labels
+    predicted = actual.argmax(1)
+    metrics = {
+        "images": len(split),
+        "accuracy_torch": class_accuracy(expected.argmax(1), labels),
+        "accuracy_onnx": class_accuracy(predicted, labels),
+        "class_agreement": compared["class_agreement"],
+        "relative_difference": compared["relative_difference"],
+        "accuracy_by_class": {
+            name: class_accuracy(predicted[labels == label], labels[labels == label])
+            for label, name in enumerate(meta.classes)
+            if label in labels
+        },
+    }
+    if len(meta.classes) > TOP:
+        metrics["top5_torch"] = top_accuracy(expected, labels)
+        metrics["top5_onnx"] = top_accuracy(actual, labels)
+    if variants:
+        metrics["variants"] = {
+            name: measure_loss(file, expected, split, interface) for name, file in variants.items()
+        }
+    confidence, best = (actual if interface.output == "probabilities" else actual.softmax(1)).max(1)
+    rows = zip(labels.tolist(), best.tolist(), confidence.tolist(), strict=True)
+    predictions: list[dict[str, object]] = [
+        {"actual": meta.classes[a], "predicted": meta.classes[p], "confidence": round(c, 6)}
+        for a, p, c in rows
+    ]
+    return Evaluation(metrics, predictions)
+
+
+def measure_loss(
+    path: Path, expected: Tensor, split: Split, interface: Interface
+) -> dict[str, Any]:
+    """What a variant loses on a split against the network's output [N, classes]."""
+    parity.check_structure(path, interface, tuple(split.images.shape[1:]))
+    actual = _run_file(path, split.images, interface)
+    accuracy = class_accuracy(actual.argmax(1), split.labels)
+    return {
+        "accuracy": accuracy,
+        "accuracy_loss": class_accuracy(expected.argmax(1), split.labels) - accuracy,
+        "class_agreement": parity.class_agreement(expected, actual),
+        "finite": bool(actual.isfinite().all()),  # float16 may overflow
+        "bytes": path.stat().st_size,
+        "sha256": files.sha256(path),
+    }
+
+
+def worst_mistakes(predictions: Sequence[Mapping[str, Any]], count: int) -> list[int]:
+    """The indices of at most `count` wrong predictions, the most confident first."""
+    wrong = [k for k, row in enumerate(predictions) if row["actual"] != row["predicted"]]
+    return sorted(wrong, key=lambda k: -float(predictions[k]["confidence"]))[:count]
+
+
+def class_accuracy(predicted: Tensor, labels: Tensor) -> float:
+    """The fraction of predicted classes [N] that equal the labels [N]."""
+    return float((predicted == labels).double().mean())
+
+
+def top_accuracy(outputs: Tensor, labels: Tensor, count: int = TOP) -> float:
+    """The fraction of outputs [N, classes] with the label among their `count` largest values."""
+    return float((outputs.topk(count, dim=1).indices == labels[:, None]).any(1).double().mean())
+
+
+def _run_file(path: Path, pixels: Tensor, interface: Interface) -> Tensor:
+    """The output [N, classes] of an ONNX file for pixels uint8 [N, 3, H, W]."""
+    inputs = (interface.encode(chunk) for chunk in pixels.split(CHUNK))
+    return torch.cat([run_onnx(path, chunk, parity.BATCH) for chunk in inputs])

@@ -1,0 +1,73 @@
+"""Checkpoints under a fingerprint: a killed stage goes on, a changed one starts afresh.
+
+They lie in a git-ignored folder outside the stage's outs, because DVC deletes plain outs before it
+runs a stage again, and `persist: true` would bypass its run cache.
+"""
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from midas.io import files
+
+# what stages with checkpoints compute with
+LIBRARIES = ("numpy", "pillow", "safetensors", "timm", "torch", "torchvision")
+
+
+def fingerprint(parameters: Mapping[str, Any], paths: Iterable[Path]) -> str:
+    """A hash of everything that a stage's result follows from, versions of `LIBRARIES` included.
+
+    `parameters` are JSON values. `paths` are files and folders of code and data, each hashed by
+    name and content; `__pycache__` is left out.
+    """
+    digest = hashlib.sha256()
+    libraries = {name: version(name) for name in LIBRARIES}
+    digest.update(json.dumps([libraries, parameters], sort_keys=True).encode())
+    for path in sorted(paths):
+        members = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        for member in members:
+            if "__pycache__" not in member.parts:
+                name = f"{path.name}/{member.relative_to(path)}"
+                digest.update(f"\n{name}:{files.sha256(member)}".encode())
+    return digest.hexdigest()[:16]
+
+
+class Checkpoint:
+    """The newest state of one run in `folder`, under the run's fingerprint, `name`.
+
+    Checkpoints under another fingerprint are never read, and the first save removes them.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.path = folder / f"{name}.pt"
+
+    def load(self) -> dict[str, Any] | None:
+        """The saved state; None where there is no file, or a damaged one."""
+        if not self.path.is_file():
+            return None
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception:  # whatever a damaged or foreign file raises, the run starts afresh
+            return None
+        return state if isinstance(state, dict) else None
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the saved state; `state` holds tensors and plain Python values only."""
+        buffer = io.BytesIO()  # torch.save would hide a full disk behind an error of its own
+        torch.save(dict(state), buffer)
+        files.write_bytes(self.path, buffer.getbuffer())
+        for other in self.folder.iterdir():  # other fingerprints, and files of killed processes
+            if other != self.path:
+                other.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove what was saved: the run is complete and its results are written."""
+        shutil.rmtree(self.folder, ignore_errors=True)

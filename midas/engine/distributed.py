@@ -1,0 +1,94 @@
+"""The processes that run one stage together, as torchrun starts them.
+
+They share averaged gradients and summed counts. So the state is the same everywhere after each
+step, rank 0 alone writes, and all of them read the same checkpoint.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from midas.io.errors import MidasError
+
+
+class ProcessLost(MidasError):
+    """Another process of the run ended in the middle of it."""
+
+
+@dataclass(frozen=True)
+class Distributed:
+    """Which process this is, of how many, and the device it computes on."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and reports."""
+        return self.rank == 0
+
+    def parts(self, length: int, accumulate: int) -> list[tuple[int, slice]]:
+        """This process's `accumulate` parts of a batch: number in the whole batch, and place.
+
+        `length` is the number of images in the batch, a multiple of `size * accumulate`.
+        """
+        each = length // (self.size * accumulate)
+        numbers = range(self.rank * accumulate, (self.rank + 1) * accumulate)
+        return [(number, slice(number * each, (number + 1) * each)) for number in numbers]
+
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
+        """The sum over the processes, in place; raises ProcessLost where one is gone."""
+        if self.size > 1:
+            try:
+                dist.all_reduce(values)
+            except RuntimeError as error:  # gloo and NCCL raise it for a connection that was closed
+                raise ProcessLost(
+                    f"process {self.rank} of {self.size}: another process of the run has ended; "
+                    "the last checkpoint is kept: mend what ended that process (its own message "
+                    "stands above) and run again"
+                ) from error
+        return values
+
+    def all_reduce_mean(self, tensors: Iterable[Tensor]) -> None:
+        """Replace tensors of one type by their mean over the processes, in one message."""
+        if self.size == 1:
+            return
+        kept = list(tensors)
+        flat = torch.cat([tensor.flatten() for tensor in kept])
+        self.all_reduce_sum(flat).div_(self.size)
+        parts = torch.split(flat, [tensor.numel() for tensor in kept])
+        for tensor, part in zip(kept, parts, strict=True):
+            tensor.copy_(part.view(tensor.shape))
+
+
+@contextmanager
+def join() -> Iterator[Distributed]:
+    """Join the processes that torchrun's environment names: NCCL between GPUs, gloo between CPUs.
+
+    Raises MidasError where a machine with GPUs has fewer of them than processes.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus and local_rank >= gpus:
+        raise MidasError(
+            f"launcher: process {local_rank} of this machine has no GPU; the machine has {gpus}: "
+            f"start {gpus} a node"
+        )
+    device = torch.device("cuda", local_rank) if gpus else torch.device("cpu")
+    if size == 1:
+        yield Distributed(device=device)
+        return
+    if gpus:
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if gpus else "gloo")
+    try:
+        yield Distributed(dist.get_rank(), size, device)
+    finally:
+        dist.destroy_process_group()

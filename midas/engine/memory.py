@@ -1,0 +1,127 @@
+"""What a training step will hold in memory, counted before the first step, and whether it fits."""
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from midas.io.errors import MidasError
+
+FEW = 2  # images of the pass that is counted
+IN_FLIGHT = 1.1  # gradients on their way and gaps between blocks, over what is kept (measured)
+IN_FLIGHT_RECOMPUTED = 1.5  # of a checkpointed pass, which leaves glibc's heap full of gaps
+KERNELS = 45 * 2**20  # bytes that torch's CPU kernels take at their first use (measured)
+# glibc's mallopt (malloc.h): M_MMAP_THRESHOLD at 32 MiB, its limit, M_TRIM_THRESHOLD, M_TOP_PAD
+_HEAP = ((-3, 32 * 2**20), (-1, 2**31 - 1), (-2, 64 * 2**20))
+_CGROUP = Path("/sys/fs/cgroup")  # of a container: how much it may hold, how much it holds
+_LIMITS = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
+
+
+def keep_freed() -> bool:
+    """Keep freed memory for the next step, in the whole process; returns whether the C library can.
+
+    glibc returns large blocks as soon as they are freed, so that every step asks for them anew.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    return mallopt is not None and all(mallopt(*option) for option in _HEAP)
+
+
+def kept_bytes(
+    loss: Callable[[Tensor, Tensor], Tensor],
+    shape: Sequence[int],
+    parameters: Sequence[Tensor],
+    recomputed: Sequence[nn.Module] = (),
+) -> int:
+    """Bytes that a forward pass keeps for each image until its backward pass, parameters left out.
+
+    Args:
+        loss: the pass, from images and labels, without checkpointing. It is run once.
+        shape: of an image, [C, H, W].
+        parameters: tensors that are there in any case; the pass has their device and type.
+        recomputed: modules that run again; their outputs are kept, and one of them whole.
+    """
+    like = parameters[0]
+    images = like.new_zeros(FEW, *shape).to(memory_format=torch.channels_last)
+    labels = torch.zeros(FEW, dtype=torch.int64, device=like.device)
+    known = {parameter.untyped_storage().data_ptr() for parameter in parameters}
+    kept: dict[int, Tensor] = {}  # by storage; holding a tensor keeps its address from being reused
+    whole = [0]
+    outputs = 0
+    outside = 0
+
+    def bytes_so_far() -> int:
+        return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+    def pack(tensor: Tensor) -> Tensor:
+        address = tensor.untyped_storage().data_ptr()
+        if address not in known:
+            kept[address] = tensor.detach()
+        return tensor.detach()  # a tensor with its history would keep the pass alive for good
+
+    def before(*_: Any) -> None:
+        nonlocal outside
+        outside = bytes_so_far()
+
+    def after(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal outputs
+        whole.append(bytes_so_far() - outside)
+        outputs += (output if isinstance(output, Tensor) else output[0]).nbytes
+
+    with ExitStack() as hooks:  # removed even where the pass fails
+        for module in recomputed:
+            hooks.enter_context(module.register_forward_pre_hook(before))
+            hooks.enter_context(module.register_forward_hook(after))
+        hooks.enter_context(torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor))
+        result = loss(images, labels)
+    count = bytes_so_far() - sum(whole) + outputs + max(whole)
+    del result
+    return count // FEW
+
+
+def step_bytes(
+    kept: int, batch: int, states: int, device: torch.device, checkpointing: bool
+) -> int:
+    """The most bytes that a step holds.
+
+    `kept` are bytes of each image until the backward pass (`kept_bytes`), `batch` images of a pass,
+    `states` bytes of weights, gradients and optimiser states.
+    """
+    factor = IN_FLIGHT_RECOMPUTED if checkpointing else IN_FLIGHT
+    kernels = KERNELS if device.type == "cpu" else 0
+    return round(kept * batch * factor) + states + kernels
+
+
+def available(device: torch.device) -> int:
+    """Bytes that this process may still take: of the GPU, or its share of the machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = [int(psutil.virtual_memory().available)]
+    for limit, used in _LIMITS:
+        try:
+            free.append(int((_CGROUP / limit).read_text()) - int((_CGROUP / used).read_text()))
+        except (OSError, ValueError):  # another system, or a container without a limit ("max")
+            continue
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's, on this machine
+    return max(0, min(free)) // processes
+
+
+def check(title: str, needed: int, device: torch.device, advice: str) -> None:
+    """Raise MidasError, with advice, where a step's `needed` bytes are not free."""
+    free = available(device)
+    if needed > free:
+        raise MidasError(
+            f"{title}: a step takes about {needed / 2**30:.1f} GiB of memory and "
+            f"{free / 2**30:.1f} are free; {advice}"
+        )

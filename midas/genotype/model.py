@@ -1,0 +1,147 @@
+"""A found architecture, as a value with one canonical JSON form and a hash.
+
+It holds what defines the network and nothing else: its bytes change exactly when the network does.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from midas.genotype import text as forms
+from midas.genotype.cell import NAME, CellGenotype
+from midas.io import files
+from midas.io.errors import GenotypeError, MidasError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """A found architecture. Whatever is not valid raises GenotypeError, here and in each method.
+
+    Attributes:
+        space: the name of the search space, e.g. ``darts``; its `check` knows the operations.
+        cells: the cells by type, e.g. ``normal`` and ``reduce``.
+    """
+
+    space: str
+    cells: Mapping[str, CellGenotype]
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.space):
+            raise GenotypeError(f"genotype: space {self.space!r} is not a name")
+        if not self.cells:
+            raise GenotypeError("genotype: it has no cells")
+        cells = {kind: cell.canonical() for kind, cell in sorted(self.cells.items())}
+        for kind, cell in cells.items():
+            if not NAME.fullmatch(kind):
+                raise GenotypeError(f"genotype: cell type {kind!r} is not a name")
+            cell.check(kind)
+        object.__setattr__(self, "cells", cells)
+
+    @property
+    def hash(self) -> str:
+        """The SHA-256 of the canonical JSON form, in hexadecimal."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The canonical JSON form: equal genotypes have equal bytes."""
+        cells = {kind: forms.cell_to_value(cell) for kind, cell in self.cells.items()}
+        value = {"cells": cells, "schema": SCHEMA, "space": self.space}
+        return json.dumps(value, indent=1, sort_keys=True) + "\n"
+
+    @staticmethod
+    def from_json(text: str, where: str = "genotype") -> "Genotype":
+        """Read the JSON form; errors call it `where`, e.g. by the file's name."""
+        forms.check_length(text, where)
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:  # also a number of thousands of digits
+            raise GenotypeError(f"{where}: is not JSON ({error})") from error
+        return Genotype.from_value(value, where)
+
+    @staticmethod
+    def from_value(value: Any, where: str = "genotype") -> "Genotype":
+        """Read the value of the JSON form, which errors call `where`."""
+        if problem := _problem(value):
+            raise GenotypeError(f"{where}: {problem}")
+        try:
+            cells = {k: forms.cell_from_value(k, cell) for k, cell in value["cells"].items()}
+            return Genotype(value["space"], cells)
+        except GenotypeError as error:
+            raise GenotypeError(where + str(error).removeprefix("genotype")) from error
+
+    @staticmethod
+    def from_lists(space: str, inputs: int = 2, **lists: Any) -> "Genotype":
+        """Read the list form that papers print, for cells with that number of input nodes.
+
+        E.g. ``normal=[("sep_conv_3x3", 0), ...], normal_concat=[2, 3, 4, 5]``: the (operation,
+        source) pairs, two for each intermediate node in turn, and the joined nodes.
+        """
+        return Genotype(space, forms.cells_from_lists(inputs, lists))
+
+    def to_lists(self) -> dict[str, list[Any]]:
+        """The list form, for cells with exactly two edges into each node."""
+        return forms.cells_to_lists(self.cells)
+
+    @staticmethod
+    def from_arch(arch: str) -> "Genotype":
+        """Read a NAS-Bench-201 arch string, e.g. ``|nor_conv_3x3~0|+|none~0|skip_connect~1|``."""
+        return Genotype("nasbench201", {"cell": forms.cell_from_arch(arch)})
+
+    def to_arch(self) -> str:
+        """The NAS-Bench-201 arch string, for complete cells of that space."""
+        if self.space != "nasbench201" or set(self.cells) != {"cell"}:
+            raise GenotypeError(
+                f"genotype: space {self.space} has no arch string, only nasbench201 has"
+            )
+        return forms.cell_to_arch(self.cells["cell"].edges)
+
+
+def _problem(value: Any) -> str | None:
+    if not isinstance(value, dict):
+        return "a genotype is a JSON object with the keys schema, space and cells"
+    if (schema := value.get("schema")) != SCHEMA:
+        return f"schema {schema!r} is not supported; this version reads schema {SCHEMA}"
+    if set(value) != {"schema", "space", "cells"}:
+        keys = ", ".join(sorted(map(str, value)))
+        return f"the keys must be schema, space and cells, not {keys}"
+    if not isinstance(value["space"], str) or not isinstance(value["cells"], dict):
+        return "space must be a name and cells an object"
+    return None
+
+
+def load_genotype(source: str | Path) -> Genotype:
+    """Read a JSON file, or a text: JSON, an arch string or printed lists; raises GenotypeError."""
+    text = source.strip() if isinstance(source, str) else ""
+    if text.startswith("{"):
+        return Genotype.from_json(text)
+    if text.startswith("|"):
+        return Genotype.from_arch(text)
+    if text.startswith("Genotype("):
+        return Genotype.from_lists("darts", **forms.parse_printed(text))
+    path = Path(source)
+    try:
+        content = files.read_text(path, forms.MAX_TEXT)
+    except FileNotFoundError as error:
+        raise GenotypeError(
+            f"{path}: there is no such file; a genotype is a file, a NAS-Bench-201 arch string or "
+            "a printed Genotype(...)"
+        ) from error
+    except (OSError, ValueError, MidasError) as error:  # a ValueError for bytes that are no text
+        raise GenotypeError(f"{path}: cannot be read as a genotype file ({error})") from error
+    return Genotype.from_json(content, str(path))
+
+
+def save_genotype(path: Path, genotype: Genotype) -> None:
+    """Write the canonical JSON form, whole or not at all."""
+    files.write_text(path, genotype.to_json())
+
+
+def to_line(genotype: Genotype) -> str:
+    """A text that `load_genotype` reads, without line breaks: an arch string or JSON."""
+    is_bench = genotype.space == "nasbench201"
+    return genotype.to_arch() if is_bench else " ".join(genotype.to_json().split())

@@ -1,0 +1,1 @@
+"""CPU kernels that torch lacks or does slowly."""

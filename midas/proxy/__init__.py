@@ -1,0 +1,1 @@
+"""Comparing cells by short proxy trainings."""

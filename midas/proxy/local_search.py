@@ -1,0 +1,183 @@
+"""A local search among cells by proxy trainings, which show what a supernet cannot.
+
+In a supernet every edge holds some skip connection, so nothing in it asks whether the decoded cell,
+alone and deep, can still be trained. Proxy trainings of whole networks do; DARTS itself trains the
+cells of four searches briefly and keeps the best (arXiv 1806.09055, section 3.1).
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from midas.decode.aggregation import Aggregation
+from midas.decode.decode import Samples, by_name, distributions, is_static
+from midas.genotype import CellGenotype, Genotype
+from midas.proxy.config import ProxyConfig
+from midas.proxy.gaussian_process import predict_mean
+from midas.proxy.training import ProxyScore
+from midas.spaces.space import Space
+
+TrainCells = Callable[[Sequence[Genotype]], Sequence[ProxyScore]]
+Shares = Mapping[tuple[str, int, int, str], float]  # of type of cell, source, target and operation
+ROUND = 2  # cells of a round, chosen before any of them is known, so that they can run side by side
+
+
+class ProxyResult(NamedTuple):
+    """One proxy training."""
+
+    round: int  # 0 for the decoded cell and its neighbours; the finals are the last round
+    genotype: Genotype
+    loss: float  # as in `ProxyScore`, as is the accuracy
+    accuracy: float
+    predicted_loss: float = math.nan  # posterior mean in nats; of a final its own, lower loss
+    objective: float = math.nan  # `predicted_loss` with the size prior; compares cells of all seeds
+    final: bool = False  # a finalist's longer training
+    kept: bool = False
+
+
+class LocalSearch:
+    """The proxy trainings around one decoded cell.
+
+    First come the decoded cell and all its neighbours. Then, round after round, come the neighbours
+    of trained cells that rank first. A cell's rank is its posterior mean loss, in nats, less
+    `temperature` times the sum over its edges of the logarithm of the operation's share in the
+    search: as if the shares were a prior, and exp(-loss / temperature) the likelihood. The size gap
+    times `size_prior` is added, which a long training would show and a short one does not. Last,
+    the best cells may be trained again, longer, because late epochs decide among good cells.
+
+    Args:
+        space: without what the search left out.
+        config: how many trainings there are, and what they are weighed with.
+        shares: of the operations in the search, each above 0; empty counts them as equal.
+        size_gap: ln(largest / weights) of a cell's networks.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        config: ProxyConfig,
+        shares: Shares,
+        size_gap: Callable[[Genotype], float] = lambda cell: 0.0,
+    ) -> None:
+        self.space = space
+        self.config = config
+        self.shares = shares
+        self.size_gap = size_gap
+        self.trained: dict[str, ProxyResult] = {}
+
+    def run(
+        self, start: Genotype, train: TrainCells, train_longer: TrainCells | None = None
+    ) -> list[ProxyResult]:
+        """Train cells around `start`; returns all trainings in order, and the kept cell's again.
+
+        `train_longer` trains finalists longer and from other weights; None leaves the finals out.
+        """
+        chosen = [start, *neighbours(start, self.space)]
+        total = len(chosen) + self.config.trainings
+        candidates: dict[str, Genotype] = {}
+        number = 0
+        while chosen:
+            for cell, score in zip(chosen, train(chosen), strict=True):
+                self.trained[cell.hash] = ProxyResult(number, cell, *score)
+                candidates |= {near.hash: near for near in neighbours(cell, self.space)}
+            number += 1
+            new = [cell for key, cell in candidates.items() if key not in self.trained]
+            count = min(ROUND, total - len(self.trained))
+            chosen = _best(new, self._predict(new)[1], count) if new and count else []
+        return self._finish(number, train_longer)
+
+    def _finish(self, number: int, train_longer: TrainCells | None) -> list[ProxyResult]:
+        """All trainings with their predictions, the finals, and the kept cell once more."""
+        cells = [result.genotype for result in self.trained.values()]
+        losses, ranks = self._predict(cells)
+        results = [
+            self._with_loss(result, loss)
+            for result, loss in zip(self.trained.values(), losses.tolist(), strict=True)
+        ]
+        if not self.config.finalists or train_longer is None:
+            return [*results, results[int(ranks.argmin())]._replace(kept=True)]
+        finalists = _best(cells, ranks, self.config.finalists)
+        finals = [
+            self._with_loss(ProxyResult(number, cell, *score, final=True), score.loss)
+            for cell, score in zip(finalists, train_longer(finalists), strict=True)
+        ]
+        kept = min(finals, key=lambda result: result.objective)
+        return [*results, *finals, kept._replace(kept=True)]
+
+    def _predict(self, cells: Sequence[Genotype]) -> tuple[Tensor, Tensor]:
+        """The cells' posterior mean losses and their ranks, in nats, [cells]; lower is better."""
+        seen = op_numbers([result.genotype for result in self.trained.values()], self.space)
+        losses = [result.loss for result in self.trained.values()]
+        predicted = predict_mean(seen, losses, op_numbers(cells, self.space))
+        priors = [
+            self.config.size_prior * self.size_gap(cell)
+            - self.config.temperature * log_share(cell, self.shares)
+            for cell in cells
+        ]
+        return predicted, predicted + torch.tensor(priors, dtype=torch.float64)
+
+    def _with_loss(self, result: ProxyResult, loss: float) -> ProxyResult:
+        objective = loss + self.config.size_prior * self.size_gap(result.genotype)
+        return result._replace(predicted_loss=loss, objective=objective)
+
+
+def _best(cells: Sequence[Genotype], ranks: Tensor, count: int) -> list[Genotype]:
+    return [cells[place] for place in ranks.argsort(stable=True)[:count].tolist()]
+
+
+def op_shares(samples: Samples, space: Space, aggregation: Aggregation, images: int) -> Shares:
+    """The share of each operation on each edge, as if each had one more of the images' votes.
+
+    Args:
+        samples: the weights that were decoded. Those of a static method are averaged, as one voice
+            is no vote.
+        space: without what the search left out.
+        aggregation: how samples become one.
+        images: the number of samples.
+    """
+    aggregated = distributions(samples, "mean" if is_static(samples) else aggregation)
+    return {
+        (kind, spec.source, spec.target, op): (share * images + 1) / (images + len(spec.candidates))
+        for kind, nodes in aggregated.items()
+        for specs, node in zip(space.nodes(kind), nodes, strict=True)
+        for spec, named in zip(specs, by_name(specs, node.op_weights), strict=True)
+        for op, share in named.items()
+    }
+
+
+def neighbours(genotype: Genotype, space: Space) -> list[Genotype]:
+    """All cells that differ in one operation. `none` comes only where the space keeps all edges."""
+    result = []
+    for kind, cell in genotype.cells.items():
+        for number, edge in enumerate(cell.edges):
+            for op in space.candidates(kind, edge.source, edge.target):
+                if op == edge.op or (op == "none" and space.keep is not None):
+                    continue
+                edges = (*cell.edges[:number], edge._replace(op=op), *cell.edges[number + 1 :])
+                changed = {**genotype.cells, kind: CellGenotype(edges, cell.concat)}
+                result.append(Genotype(genotype.space, changed))
+    return result
+
+
+def log_share(genotype: Genotype, shares: Shares) -> float:
+    """The logarithm of the shares of a cell's operations in the search, summed over its edges."""
+    if not shares:
+        return 0.0
+    edges = [(kind, *edge) for kind, cell in genotype.cells.items() for edge in cell.edges]
+    return sum(math.log(shares[kind, source, target, op]) for kind, op, source, target in edges)
+
+
+def op_numbers(genotypes: Sequence[Genotype], space: Space) -> Tensor:
+    """The operations of cells that have the same edges, as numbers [cells, edges]."""
+    rows = [
+        [
+            space.candidates(kind, edge.source, edge.target).index(edge.op)
+            for kind, cell in genotype.cells.items()
+            for edge in cell.edges
+        ]
+        for genotype in genotypes
+    ]
+    return torch.tensor(rows)

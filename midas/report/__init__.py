@@ -1,1 +1,0 @@
-"""Seeing: pictures of what was found and measured."""

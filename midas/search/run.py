@@ -1,0 +1,121 @@
+"""A search from start to end. Its steps are in `midas.search.bilevel`."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from midas.data.prepared import DataMeta, Split
+from midas.engine import loop, memory, seeding
+from midas.engine.checkpoint import Checkpoint
+from midas.engine.distributed import Distributed
+from midas.search.bilevel import BilevelSearch, Monitor
+from midas.search.bilevel_split import BilevelSplit
+from midas.search.config import SearchConfig
+from midas.search.methods import Method, build_method
+from midas.search.supernet import Supernet, check_depth
+from midas.spaces.space import Space
+
+
+class SearchResult(NamedTuple):
+    """A finished search. The history has one row an epoch."""
+
+    supernet: Supernet
+    method: Method
+    history: list[dict[str, Any]]
+
+
+def build_search(
+    space: Space, config: SearchConfig, num_classes: int, seed: int
+) -> tuple[Supernet, Method]:
+    """A fresh supernet and method; ParamsError where the stack lacks a type of cell."""
+    check_depth(space, config.cells, "search.cells")
+    seeding.seed_torch(seed, "search", "weights")
+    supernet = Supernet(space, config.channels, config.cells, num_classes)
+    supernet.checkpointing = config.checkpointing
+    supernet.to(memory_format=torch.channels_last)
+    seeding.seed_torch(seed, "search", "arm")  # the label is part of every recorded result
+    return supernet, build_method(space, supernet.node_specs, config)
+
+
+def run_search(
+    space: Space,
+    config: SearchConfig,
+    train: Split,
+    meta: DataMeta,
+    seed: int,
+    checkpoint: Checkpoint | None = None,
+    distributed: Distributed | None = None,
+    monitor: Monitor | None = None,
+) -> SearchResult:
+    """Search one seed.
+
+    Args:
+        space: what may be found; `config.exclude` is taken out of it here.
+        config: the method and its hyper-parameters.
+        train: the training images; half of them train the weights, half the architecture.
+        meta: classes and normalisation statistics of the data.
+        seed: everything random follows from it.
+        checkpoint: where the state is kept, and from where an earlier run is continued.
+        distributed: the processes that share each batch; this one alone by default.
+        monitor: further columns of each epoch's row (`midas.decode.monitor`).
+
+    Raises:
+        ParamsError: the batch cannot be divided among processes and parts.
+        MidasError: a step would not fit into memory, or the search was interrupted.
+        ProcessLost: another process of the run has ended.
+        TrainingDiverged: a loss is not a number; the checkpoint holds the last good state.
+    """
+    space = space.without(config.exclude)
+    distributed = distributed or Distributed()
+    supernet, method = build_search(space, config, len(meta.classes), seed)
+    supernet.to(distributed.device)
+    method.to(distributed.device)
+    split = BilevelSplit(train, config)
+    search = BilevelSearch(supernet, method, config, split, meta, seed, distributed, monitor)
+    _check_memory(search)
+    finished = loop.run(search, config.epochs, checkpoint, distributed, best_of="arch_accuracy")
+    return SearchResult(supernet, method, finished.history)
+
+
+def _check_memory(search: BilevelSearch) -> None:
+    """Raise MidasError where a step would hold more memory than is free."""
+    config = search.config
+    images = search.split.weights.images
+    batch = min(config.batch_size, len(images))
+    size = images.shape[-1]
+    needed = search_bytes(search.supernet, search.method, size, batch // search.total_parts)
+    advice = (
+        f"make search.batch_size ({batch}), channels ({config.channels}) or image_size ({size}) "
+        f"smaller, search.accumulate ({config.accumulate}) larger, or set "
+        "search.checkpointing: true"
+    )
+    memory.check(search.title, needed, search.distributed.device, advice)
+
+
+def search_bytes(supernet: Supernet, method: Method, size: int, batch: int) -> int:
+    """The most bytes that a step holds for `batch` images a pass, `size` pixels wide and high.
+
+    They are estimated from a pass of two images. All weights require gradients afterwards.
+    """
+    weights = list(supernet.requires_grad_(True).parameters())
+    architecture = list(method.requires_grad_(True).parameters())
+    checkpointing = supernet.checkpointing
+    supernet.checkpointing = False
+    arch_bytes = 0
+
+    def loss(images: Tensor, labels: Tensor) -> Tensor:
+        nonlocal arch_bytes
+        logits, cells = supernet(images, method)
+        arch_bytes = sum(t.nbytes for cell in cells for node in cell for t in node.tensors())
+        return F.cross_entropy(logits, labels)
+
+    recomputed = supernet.search_cells if checkpointing else []
+    kept = memory.kept_bytes(loss, (3, size, size), [*weights, *architecture], recomputed)
+    supernet.checkpointing = checkpointing
+    if checkpointing:  # a recomputed cell's own weights are kept all the same
+        kept += arch_bytes // memory.FEW
+    # a weight, its gradient and its momentum; a projection, its gradient and Adam's two
+    states = 3 * sum(w.nbytes for w in weights) + 4 * sum(w.nbytes for w in architecture)
+    return memory.step_bytes(kept, batch, states, weights[0].device, checkpointing)

@@ -1,0 +1,116 @@
+"""A final training from start to end. Its steps are in `midas.train.training`."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from midas.data.prepared import DataMeta, Split
+from midas.engine import loop, memory
+from midas.engine.checkpoint import Checkpoint
+from midas.engine.distributed import Distributed
+from midas.nets.complexity import count_macs, count_parameters
+from midas.nets.network import MidasNet
+from midas.train.config import TargetConfig
+from midas.train.state import TrainState, Weights
+from midas.train.training import Training
+
+COPIES = {"sgd": 3, "adamw": 4}  # of the weights: themselves, gradients, the optimiser's states
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training leaves."""
+
+    best: Weights  # of the best validation accuracy; of equal epochs the last, with the lowest rate
+    last: Weights
+    history: list[dict[str, Any]]  # a row for each epoch (`Training.end_epoch`)
+    metrics: dict[str, Any]  # numbers that two runs share
+    cost: dict[str, float]  # seconds, which two runs do not share
+    data: str  # the fingerprint of the training data
+
+
+def train(
+    network: MidasNet,
+    config: TargetConfig,
+    train: Split,
+    val: Split,
+    meta: DataMeta,
+    checkpoint: Checkpoint | None = None,
+    title: str = "train",
+    distributed: Distributed | None = None,
+    seed: int = 0,
+) -> TrainResult:
+    """Train a network, or go on where a checkpoint stands: the end is the same, bit for bit.
+
+    Each of several processes runs its part of every batch. Their gradients and batch norm
+    statistics are averaged, so that all have the same state after each step, and rank 0 keeps it.
+
+    Args:
+        network: as `initial_network` makes it; it is trained in place.
+        val: the validation images, which choose the best epoch.
+        seed: everything random in the training follows from it and from epoch, step and part.
+
+    Raises:
+        TrainingDiverged: a loss is not a number; the checkpoint holds the last good state.
+        DataError: the training images do not fill one batch.
+        ParamsError: the batch cannot be divided as asked, or batch norm not be synchronised.
+        MidasError: a step would not fit into memory, or the training was interrupted.
+        ProcessLost: another process of the run has ended.
+    """
+    distributed = distributed or Distributed()
+    training = Training(network, config, train, val, meta, title, distributed, seed)
+    size = train.images.shape[-1]
+    part = config.batch_size // training.total_parts()
+    memory.check(
+        title,
+        train_bytes(training.train_state, config, size, part),
+        distributed.device,
+        f"make batch_size ({config.batch_size}) or channels ({network.channels}) smaller, "
+        f"accumulate ({config.accumulate}) larger, or set checkpointing: true",
+    )
+    finished = loop.run(training, config.epochs, checkpoint, distributed, best_of="val_accuracy")
+    history = finished.history
+    best = max(reversed(history), key=lambda row: row["val_accuracy"])
+    metrics = {
+        "best_epoch": best["epoch"],
+        "best_val_accuracy": best["val_accuracy"],
+        "last_val_accuracy": history[-1]["val_accuracy"],
+        "epochs": len(history),
+        "channels": network.channels,
+        "parameters": count_parameters(network),
+        "macs": count_macs(network, (3, meta.size, meta.size)),
+        "seed": seed,
+    }
+    total = sum(finished.seconds)
+    cost = {"seconds": round(total, 3), "seconds_per_epoch": round(total / len(history), 3)}
+    state = training.train_state
+    return TrainResult(state.best, state.weights(), history, metrics, cost, meta.fingerprint)
+
+
+def train_bytes(state: TrainState, config: TargetConfig, size: int, batch: int) -> int:
+    """The most bytes that a step holds, from a pass of two images through a copy of the network.
+
+    `size` is the images' side in pixels, `batch` the number of images of one pass (of a part).
+    """
+    network = copy.deepcopy(state.network).train()
+    auxiliary = copy.deepcopy(state.auxiliary)
+    network.set_grad_checkpointing(False)
+
+    def loss(images: Tensor, labels: Tensor) -> Tensor:
+        features, auxiliary_features = network.forward_cells(images)
+        total = F.cross_entropy(network.forward_head(features), labels)
+        if auxiliary is not None:
+            total = total + F.cross_entropy(auxiliary(auxiliary_features), labels)
+        return total
+
+    parameters = list(network.parameters())
+    if auxiliary is not None:
+        parameters += auxiliary.parameters()
+    recomputed = list(network.cells) if config.checkpointing else []
+    kept = memory.kept_bytes(loss, (network.in_chans, size, size), parameters, recomputed)
+    copies = COPIES[config.optimiser] + (config.ema is not None)
+    states = copies * sum(parameter.nbytes for parameter in parameters)
+    return memory.step_bytes(kept, batch, states, parameters[0].device, config.checkpointing)

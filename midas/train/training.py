@@ -1,0 +1,224 @@
+"""The steps and epochs of a final training.
+
+Source of the recipe: DARTS, arXiv 1806.09055, section 3.2 and appendix; docs/protocols.md.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from midas.data.augment import Augment
+from midas.data.batches import batch_parts, epoch_batches
+from midas.data.prepared import DataMeta, Split
+from midas.engine import precision, seeding
+from midas.engine.cuda_graphs import graphed_step, reset
+from midas.engine.distributed import Distributed
+from midas.engine.loop import Job, Row, batch_sums
+from midas.engine.schedule import build_scheduler
+from midas.io.errors import ParamsError
+from midas.nets.network import MidasNet
+from midas.train.config import TargetConfig
+from midas.train.mixing import Mix
+from midas.train.state import new_state
+from midas.train.validate import evaluate
+
+
+class Training(Job):
+    """The `Job` of a final training. Arguments as in `midas.train.run.train`."""
+
+    def __init__(
+        self,
+        network: MidasNet,
+        config: TargetConfig,
+        train: Split,
+        val: Split,
+        meta: DataMeta,
+        title: str,
+        distributed: Distributed,
+        seed: int,
+    ) -> None:
+        self.config = config
+        self.images = train
+        self.val = val
+        self.meta = meta
+        self.title = title
+        self.distributed = distributed
+        self.seed = seed
+        self.advice = f"lower learning_rate ({config.learning_rate}) or clip ({config.clip})"
+        self._check_batch()
+        self.train_state = new_state(network, config, seed)
+        self.best_accuracy = 0.0
+        if config.compile:
+            network.compile_cells()
+        self.augment = Augment(config.augment, meta.mean, meta.std)
+        self.mix = Mix(config, len(meta.classes), seed)
+        self.criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+        self.batches = self._batches(0)
+        self.steps_per_epoch = len(self.batches)
+        self.scheduler = build_scheduler(
+            self.train_state.optimiser,
+            config.epochs * self.steps_per_epoch,
+            config.min_learning_rate,
+            config.warmup_epochs * self.steps_per_epoch,
+            config.schedule,
+        )
+        divided = self.total_parts() > 1 or config.checkpointing or config.compile
+        can_capture = config.cuda_graphs and not divided
+        self.run_pass = graphed_step(self.train_state.parameters(), distributed.device, can_capture)
+
+    def total_parts(self) -> int:
+        """Parts of a batch, over all processes."""
+        return self.distributed.size * self.config.accumulate
+
+    def begin_epoch(self, epoch: int, step: int) -> None:
+        """See `Job`."""
+        network = self.train_state.network
+        network.set_drop_path(drop_path_at(epoch, self.config))
+        if self.config.drop_path:  # it changes from epoch to epoch
+            reset(self.run_pass)
+        network.train()
+        self.batches = self._batches(epoch)
+
+    def step(self, epoch: int, step: int) -> Tensor:
+        """See `Job`: `batch_sums`, and the loss with the auxiliary head's share."""
+        state = self.train_state
+        number = epoch * self.steps_per_epoch + step
+        self.scheduler.step_update(number)
+        state.optimiser.zero_grad()
+        sums = torch.zeros(4, dtype=torch.float64, device=self.distributed.device)
+        for part, images, labels in self._parts(epoch, step):
+            seeding.seed_torch(self.seed, "train", epoch, step, part)  # drop path draws from here
+            images, targets = self.mix(images, labels, epoch, step, part)
+            sums += self.run_pass(self._pass, images, targets, labels)
+        self.distributed.all_reduce_mean(p.grad for p in state.parameters() if p.grad is not None)
+        self.distributed.all_reduce_mean(state.buffers())
+        if self.config.clip is not None:
+            nn.utils.clip_grad_norm_(state.parameters(), self.config.clip)
+        state.optimiser.step()
+        if state.ema is not None:
+            state.ema.update(state.network, step=number + 1)
+        return sums
+
+    def end_epoch(self, epoch: int, sums: Tensor) -> Row:
+        """See `Job`: validate the epoch, and keep its weights if it is the best so far."""
+        state = self.train_state
+        trained = self.metrics(sums)
+        val_loss, val_accuracy = evaluate(state.evaluated, self.val, self.meta, self.distributed)
+        self.scheduler.step_update(epoch * self.steps_per_epoch)
+        row = {
+            "epoch": epoch + 1,
+            "learning_rate": round(state.optimiser.param_groups[0]["lr"], 10),
+            "train_loss": round(trained["loss"], 6),
+            "train_accuracy": round(trained["accuracy"], 6),
+            "val_loss": round(val_loss, 6),
+            "val_accuracy": round(val_accuracy, 6),
+        }
+        if not state.best or row["val_accuracy"] >= self.best_accuracy:
+            state.best = state.weights()
+            self.best_accuracy = row["val_accuracy"]
+        return row
+
+    def is_done(self, history: list[Row]) -> bool:
+        """See `Job`: whether as many epochs as `patience` have passed since the best one."""
+        if self.config.patience is None or not history:
+            return False
+        first = max(history, key=lambda row: row["val_accuracy"])  # an equal epoch is no better one
+        return len(history) - int(first["epoch"]) >= self.config.patience
+
+    def describe(self, row: Row) -> str:
+        """See `Job`."""
+        return (
+            f"loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.3f} | "
+            f"validation loss {row['val_loss']:.3f} accuracy {row['val_accuracy']:.4f}"
+        )
+
+    def state(self) -> dict[str, Any]:
+        """See `Job`."""
+        return {**self.train_state.to_checkpoint(), "best_accuracy": self.best_accuracy}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """See `Job`."""
+        self.train_state.restore(state)
+        self.best_accuracy = state["best_accuracy"]
+
+    def _batches(self, epoch: int) -> list[Tensor]:
+        return epoch_batches(len(self.images), self.config.batch_size, self.seed, epoch)
+
+    def _parts(self, epoch: int, step: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """This process's parts of a batch: number, images [b, 3, H, W] and labels [b]."""
+        index = self.batches[step]
+        weight = next(self.train_state.network.parameters())
+        shape = (len(index), *self.images.images.shape[1:])
+        draws = self.augment.draw(shape, seeding.generator(self.seed, "augment", epoch, step))
+        places = self.distributed.parts(len(index), self.config.accumulate)
+        size = size_at(epoch, self.config, shape[-1])
+        for part, images, labels in batch_parts(
+            self.images, index, self.augment, draws, places, weight.device
+        ):
+            images = images.to(weight.dtype)
+            if size < shape[-1]:
+                images = F.interpolate(images, size=size, mode="bilinear", antialias=True)
+            yield part, images, labels
+
+    def _pass(self, images: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
+        """Add a part's share of the batch's gradient to the weights; the part's sums, [4].
+
+        `targets` are labels [b], or label distributions [b, classes], which are smoothed already.
+        """
+        state = self.train_state
+        criterion = F.cross_entropy if targets.is_floating_point() else self.criterion
+        with precision.lower(self.config.precision, self.distributed.device):
+            features, auxiliary_features = state.network.forward_cells(images)
+            logits = state.network.forward_head(features)
+            loss: Tensor = criterion(logits, targets)
+            total = loss
+            if state.auxiliary is not None:
+                auxiliary = criterion(state.auxiliary(auxiliary_features), targets)
+                total = loss + self.config.auxiliary_weight * auxiliary
+        (total / self.config.accumulate).backward()
+        sums = batch_sums(loss, logits, labels)
+        return torch.cat([sums, total.detach()[None] * len(labels)])
+
+    def _check_batch(self) -> None:
+        config = self.config
+        size = self.distributed.size
+        total = self.total_parts()
+        part = config.batch_size // total
+        if config.batch_size % total or part < 2:
+            raise ParamsError(
+                f"{self.title}: batch_size {config.batch_size} cannot be divided among {size} "
+                f"processes with accumulate {config.accumulate}; make it a multiple of {total}, "
+                f"{2 * total} or more"
+            )
+        if (config.mixup or config.cutmix) and part % 2:
+            raise ParamsError(
+                f"{self.title}: mixup and cutmix pair images, and a part of the batch has {part} "
+                f"of them (batch_size {config.batch_size}, {size} processes, accumulate "
+                f"{config.accumulate}); make it even"
+            )
+        if config.sync_batch_norm and self.distributed.device.type == "cpu":
+            raise ParamsError(
+                f"{self.title}: sync_batch_norm is for GPUs, and this process computes on a CPU; "
+                "leave it out: the statistics of the processes are averaged after each step"
+            )
+
+
+def drop_path_at(epoch: int, config: TargetConfig) -> float:
+    """The drop-path probability of an epoch counted from 0: it rises from 0 to `drop_path`."""
+    return config.drop_path * epoch / config.epochs
+
+
+def size_at(epoch: int, config: TargetConfig, size: int) -> int:
+    """The side of the training images in an epoch counted from 0, in pixels.
+
+    It grows linearly from `start_size`, in steps of 4 pixels, to the full `size`, which the last
+    third of the epochs has: early epochs cost a fraction of the time.
+    """
+    growing = config.epochs - 1 - config.epochs // 3
+    if config.start_size is None or config.start_size >= size or epoch >= growing:
+        return size  # which need not be a multiple of 4
+    grown = config.start_size + epoch / growing * (size - config.start_size)
+    return min(size, round(grown / 4) * 4)

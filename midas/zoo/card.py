@@ -1,0 +1,116 @@
+"""The model card: README.md of a model folder, for a reader who has only the folder."""
+
+import html
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from midas.data.prepared import DataMeta
+from midas.genotype import Genotype
+from midas.io import files
+from midas.io.errors import ModelFolderError, printable
+from midas.nets.complexity import count_macs, count_parameters
+from midas.nets.network import MidasNet
+
+SHOWN_CLASSES = 20
+_PROVENANCE = "## Where it comes from\n```json\n"
+_TEMPLATE = """\
+---
+library_name: timm
+tags: [image-classification, timm, neural-architecture-search]
+---
+# {name}
+
+An image classifier made by the MIDAS pipeline. Its cells are of the space `{genotype.space}`; the
+last section says how they were found. The network was trained {start}.
+
+| | |
+|---|---|
+| classes | {count}: {classes} |
+| input | {meta.size} x {meta.size} RGB: shorter side scaled (bilinear), centre crop |
+| normalisation | mean ({mean}), standard deviation ({std}) |
+| parameters | {parameters:,} |
+| multiply-adds | {macs:,} per image (convolutions and linear layers) |
+| validation accuracy | {accuracy:.4f} in its best epoch, {epoch} of {epochs} |
+| genotype | `genotype.json`, SHA-256 {genotype.hash} |
+
+## Data
+`{meta.source}`: {images}. Fingerprint {meta.fingerprint}.
+
+## Use it in timm
+```python
+import midas  # from the package midas-nas; registers the models
+import timm
+
+model = timm.create_model("local-dir:models/{name}", pretrained=True).eval()
+config = timm.data.resolve_model_data_config(model)
+transform = timm.data.create_transform(**config, is_training=False)
+```
+
+## Use it without PyTorch
+```console
+pip install onnxruntime numpy Pillow
+python predict.py image.png
+```
+
+`model.onnx` takes `image` and returns `logits` or `probabilities` of shape N x {count}. By default
+the images are float32, N x 3 x {meta.size} x {meta.size}, normalised as above; a file may take
+pixels instead. Its metadata say which (`midas_input`) and name the classes (`midas_classes`).
+
+"""
+
+
+def model_card(
+    name: str,
+    model: MidasNet,
+    genotype: Genotype,
+    meta: DataMeta,
+    metrics: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> str:
+    """The card's Markdown; equal inputs give equal text.
+
+    `name` is the model folder's, `metrics` has best_val_accuracy, best_epoch and epochs of the
+    training, and `provenance` (hashes, seeds, versions and so on) is printed as JSON.
+    """
+    more = ", ..." if len(meta.classes) > SHOWN_CLASSES else ""
+    training = provenance.get("training", {})
+    start = "from scratch"
+    if training.get("start_from") is not None:
+        weights = Path(training["start_from"]).name  # a card holds no path of this machine
+        provenance = {**provenance, "training": {**training, "start_from": weights}}
+        start = f"further, starting from the weights in `{_cell(weights)}`"
+    card = _TEMPLATE.format(
+        name=name,
+        start=start,
+        genotype=genotype,
+        meta=meta,
+        accuracy=metrics["best_val_accuracy"],
+        epoch=metrics["best_epoch"],
+        epochs=metrics["epochs"],
+        count=len(meta.classes),
+        classes=_cell(", ".join(meta.classes[:SHOWN_CLASSES]) + more),
+        mean=", ".join(f"{value:.4f}" for value in meta.mean),
+        std=", ".join(f"{value:.4f}" for value in meta.std),
+        parameters=count_parameters(model),
+        macs=count_macs(model, (3, meta.size, meta.size)),
+        images=", ".join(f"{count:,} {split} images" for split, count in meta.counts.items()),
+    )
+    return f"{card}{_PROVENANCE}{files.dump_json(dict(provenance))}```\n"
+
+
+def read_provenance(path: Path) -> Any:
+    """The value in a card's last section, or an empty one where the section is missing."""
+    try:
+        _, heading, section = path.read_text(encoding="utf-8").partition(_PROVENANCE)
+        return json.loads(section.rpartition("```")[0]) if heading else {}
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        problem = f"the provenance cannot be read ({error})"
+        raise ModelFolderError(f"{path}: {problem}; run the build stage again") from error
+
+
+def _cell(text: str) -> str:
+    """Text escaped for a cell of a Markdown table, where it makes no HTML and no second row."""
+    return re.sub(r"[|`\[]", r"\\\g<0>", html.escape(printable(text), quote=False))

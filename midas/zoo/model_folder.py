@@ -1,0 +1,168 @@
+"""Model folders: a genotype, weights and timm's config.json, which are enough to load the model.
+
+After `import midas`, ``timm.create_model("local-dir:models/NAME", pretrained=True)`` loads a
+folder. `open_model_folder` also checks it, and says in one line what is wrong with it.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import timm
+from pydantic import BaseModel, Field, ValidationError
+from safetensors.torch import load_file
+from timm.models import save_for_hf
+from torch import Tensor
+
+from midas.data.config import MAX_SIZE, MIN_SIZE
+from midas.data.prepared import DataMeta
+from midas.genotype import Genotype, load_genotype, save_genotype
+from midas.io import files
+from midas.io.errors import MidasError, ModelFolderError
+from midas.nets.network import MidasNet
+from midas.zoo.registry import GENERIC
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+GENOTYPE = "genotype.json"
+CARD = "README.md"
+_Side = Annotated[int, Field(ge=MIN_SIZE, le=MAX_SIZE)]
+_AGAIN = "run the build stage again"
+
+
+class _Preprocessing(BaseModel):
+    """The keys of `pretrained_cfg` that say how an image becomes an input."""
+
+    input_size: tuple[Literal[3], _Side, _Side]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    crop_pct: float = Field(ge=0.1, le=1)
+    crop_mode: Literal["center"]
+    interpolation: Literal["bilinear"]
+
+
+class _Config(BaseModel):
+    """The keys of config.json that a model folder needs."""
+
+    architecture: Literal["midas_network"]  # timm would build any other model of its own
+    model_args: dict[str, Any]
+    num_classes: int
+    label_names: list[str]
+    pretrained_cfg: _Preprocessing
+
+
+def build_trained(
+    genotype: Genotype,
+    weights: Mapping[str, Tensor],
+    meta: DataMeta,
+    *,
+    channels: int,
+    cells: int,
+    skeleton: str,
+) -> MidasNet:
+    """The trained network as timm builds it, in evaluation mode, with the data's preprocessing.
+
+    Size and errors are as for `build_network`. Weights of another network are a ModelFolderError.
+    """
+    value = json.loads(genotype.to_json())
+    size = {"channels": channels, "cells": cells, "skeleton": skeleton}
+    classes = len(meta.classes)
+    model: MidasNet = timm.create_model(GENERIC, num_classes=classes, genotype=value, **size)
+    _load_weights(model, weights, "the trained weights")
+    model.pretrained_cfg.update(
+        input_size=(3, meta.size, meta.size),
+        pool_size=None,
+        mean=meta.mean,
+        std=meta.std,
+        crop_pct=1.0,
+        interpolation="bilinear",
+        num_classes=classes,
+    )
+    return model.eval()
+
+
+def save_model_folder(
+    folder: Path, model: MidasNet, genotype: Genotype, meta: DataMeta, card: str
+) -> None:
+    """Write genotype.json, config.json, model.safetensors and README.md, each whole or not at all.
+
+    The model comes from `build_trained`, and `card` is the text of README.md. Other files stay.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        labels = {"label_names": list(meta.classes)}
+        save_for_hf(model, name, model_config=labels, safe_serialization=True)
+        files.write_json(folder / CONFIG, files.read_json(Path(name, CONFIG)))
+        files.write_bytes(folder / WEIGHTS, Path(name, WEIGHTS).read_bytes())
+    save_genotype(folder / GENOTYPE, genotype)
+    files.write_text(folder / CARD, card)
+
+
+def open_model_folder(folder: Path) -> tuple[MidasNet, dict[str, Any]]:
+    """The model of a folder, in evaluation mode, and its config.json.
+
+    Raises:
+        ModelFolderError: a file is missing or damaged, or the files contradict each other.
+    """
+    for name in (CONFIG, WEIGHTS, GENOTYPE):
+        if not (folder / name).is_file():
+            raise ModelFolderError(f"{folder}: {name} is missing; {_AGAIN}, or `dvc pull`")
+    config = _read_config(folder)
+    try:
+        model: MidasNet = timm.create_model(f"local-dir:{folder}", pretrained=False)
+        weights = load_file(folder / WEIGHTS)
+    except Exception as error:  # timm and safetensors have no common class for damaged files
+        raise ModelFolderError(f"{folder}: cannot be loaded ({reason_of(error)})") from error
+    _load_weights(model, weights, f"{folder / WEIGHTS}: the weights")
+    return model.eval(), config
+
+
+def check_data(folder: Path, config: Mapping[str, Any], meta: DataMeta) -> None:
+    """Raise ModelFolderError where a folder's config.json differs from the prepared data."""
+    image = config["pretrained_cfg"]
+    pairs = {
+        "label_names": (config["label_names"], meta.classes),
+        "input_size": (image["input_size"], (3, meta.size, meta.size)),
+        "mean": (image["mean"], meta.mean),
+        "std": (image["std"], meta.std),
+    }
+    for key, (of_model, of_data) in pairs.items():
+        if list(of_model) != list(of_data):
+            problem = f"{folder / CONFIG}: {key} is not that of the prepared data"
+            raise ModelFolderError(f"{problem}; run the train and build stages again")
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """A folder's config.json, complete and with the genotype of genotype.json."""
+    path = folder / CONFIG
+    try:
+        value: dict[str, Any] = files.read_json(path)
+        config = _Config.model_validate(value)
+        genotype = Genotype.from_value(config.model_args.get("genotype"))
+        is_same = genotype == load_genotype(folder / GENOTYPE)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ModelFolderError(f"{path}: {key}: {first['msg']}; {_AGAIN}") from error
+    except MidasError as error:
+        raise ModelFolderError(f"{folder}: cannot be used ({error})") from error
+    if not is_same:
+        raise ModelFolderError(f"{folder}: {CONFIG} and {GENOTYPE} hold different genotypes")
+    if len(config.label_names) != config.num_classes:
+        counts = f"{len(config.label_names)} label_names for {config.num_classes} classes"
+        raise ModelFolderError(f"{path}: has {counts}; {_AGAIN}")
+    return value
+
+
+def _load_weights(model: MidasNet, weights: Mapping[str, Tensor], name: str) -> None:
+    try:
+        model.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        reason = reason_of(error)[:200]
+        raise ModelFolderError(f"{name} do not fit the genotype and size ({reason})") from error
+
+
+def reason_of(error: Exception) -> str:
+    """An error's text on one line."""
+    return " ".join(str(error).split()) or type(error).__name__

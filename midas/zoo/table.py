@@ -1,0 +1,61 @@
+"""The zoo as a table: each registered model, what it costs and what accuracy was measured.
+
+`midas/zoo.json` is the only source. The registry and `midas zoo` both read it. This file imports
+only the standard library, because the command line loads it by its path to answer at once.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+PATH = Path(__file__).parent.parent / "zoo.json"
+COLUMNS = ["model", "parameters", "published", "multiply-adds", "measured accuracy", "from"]
+
+
+def read() -> dict[str, dict[str, Any]]:
+    """The cells by name: origin, genotype and, for each skeleton, size, costs and publication."""
+    cells: dict[str, dict[str, Any]] = json.loads(PATH.read_text(encoding="utf-8"))
+    return cells
+
+
+def dump(cells: dict[str, dict[str, Any]]) -> str:
+    """The JSON text of cells, with short lists on one line."""
+    text = json.dumps(cells, indent=1, sort_keys=True, ensure_ascii=False)
+    return re.sub(r"\[[^\[\]{}]*\]", lambda match: " ".join(match[0].split()), text) + "\n"
+
+
+def model_name(cell: str, skeleton: str) -> str:
+    """The name under which timm knows a cell in a skeleton."""
+    return f"midas_{cell}" if skeleton == "nasbench201" else f"midas_{cell}_{skeleton}"
+
+
+def text() -> str:
+    """The table as aligned text."""
+    lines = [COLUMNS, *_rows()]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = (map(str.ljust, line, widths) for line in lines)
+    return "\n".join("  ".join(line).rstrip() for line in padded)
+
+
+def markdown() -> str:
+    """The table in Markdown."""
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *_rows()]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _rows() -> Iterator[list[str]]:
+    """One row for each model: our counts, and the number of parameters that its paper prints."""
+    for cell, entry in sorted(read().items()):
+        for skeleton, costs in sorted(entry["skeletons"].items()):
+            published = costs.get("published")
+            accuracy = costs.get("accuracy")
+            yield [
+                model_name(cell, skeleton),
+                f"{costs['parameters']:,}",
+                f"{published['parameters_m']}M" if published else "",
+                f"{costs['macs'] / 1e6:.1f}M",
+                f"{accuracy['value']:.2%} ({accuracy['on']})" if accuracy else "",
+                entry["paper"],
+            ]

@@ -1,0 +1,81 @@
+"""The report of one pipeline: a single HTML page that needs nothing outside itself."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from midas.drawing.svg import draw_inline
+from midas.genotype import load_genotype
+from midas.io import files
+from pipeline import names, params, paths
+from pipeline.report.pixels import thumbnail
+from pipeline.report.search_section import SELECT, SearchView
+from pipeline.report.target_section import TargetView
+from pipeline.report.values import Sources
+
+StageRun = tuple[str, str | None]  # (name in DVC, e.g. search@0; file that `_record` returns)
+
+
+def stage_runs() -> list[StageRun]:
+    """The runs in dvc.lock of the stages that params.yaml asks for, in the order of dvc.yaml."""
+    lock = Path("dvc.lock")
+    locked = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"] if lock.is_file() else {}
+    stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    seeds = params.value("seeds", params.Seeds)
+    targets = params.value("targets", dict[str, Any])
+    trainings = [names.Training(name, seed) for name in targets for seed in params.training_seeds()]
+    items = {"search": seeds, "decode": seeds, "train": trainings}
+    runs = []
+    for stage, definition in stages.items():
+        matrix = [f"{stage}@{item}" for item in items.get(stage, targets)]
+        for name in matrix if "matrix" in definition else [stage]:
+            if "outs" in locked.get(name, {}):
+                runs.append((name, _record(name, locked[name]["outs"])))
+    return runs
+
+
+def _record(name: str, outs: Sequence[Mapping[str, Any]]) -> str | None:
+    """The file with a run's time and memory; None if these outs of dvc.lock were not made here."""
+    record = paths.COST / f"{name}.json"
+    # only files: how DVC hashes a folder is internal to it
+    hashes = {out["path"]: out["md5"] for out in outs if not out["md5"].endswith(".dir")}
+    ran_here = record.is_file() and files.read_json(record)["outs"] == hashes
+    return str(record) if ran_here else None
+
+
+def render_report(root: Path, content: Mapping[str, Any], stages: Sequence[StageRun]) -> str:
+    """Render the page about the pipeline in `root`, with the content of params.yaml and the runs.
+
+    Raises MidasError if a file that the pipeline writes is missing or damaged.
+    """
+    sources = Sources(root)
+    genotype = load_genotype(paths.written(root / paths.GENOTYPE / "genotype.json"))
+    return render(
+        "report.html.j2",
+        title=f"MIDAS report: {sources.value(f'{paths.DATA}/meta.json', 'source')}",
+        s=sources,
+        params=content,
+        parameters=files.read_text(root / "params.yaml"),
+        stages=stages,
+        genotype=genotype,
+        search=SearchView(sources, genotype),
+        targets=[TargetView(sources, name) for name in content["targets"]],
+    )
+
+
+def render(template: str, **values: Any) -> str:
+    """Render a template, which escapes everything but markup made in this package."""
+    environment = Environment(
+        loader=PackageLoader("pipeline.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["draw"] = lambda genotype: Markup(draw_inline(genotype))
+    environment.globals.update(paths=paths, select=SELECT, thumbnail=thumbnail)
+    return environment.get_template(template).render(values)

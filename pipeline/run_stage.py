@@ -1,0 +1,163 @@
+"""What every stage command is wrapped in: checked parameters, a lock, its summary, and a record of
+its cost.
+
+A record also holds the hashes of what the command wrote. Where they are those of dvc.lock, the
+files were made here by that run; otherwise they came from the cache or from a remote.
+"""
+
+import fcntl
+import functools
+import hashlib
+import inspect
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote
+
+from pipeline import paths, versions
+from pipeline.summary_table import Summary
+
+Command = Callable[..., Summary | None]
+
+
+def stage_command(
+    stage: str, command: Command, item: Callable[..., object] = str
+) -> Callable[..., None]:
+    """The command of a stage as the command line runs it; its record goes to
+    artifacts/cost/STAGE.json.
+
+    Args:
+        stage: its name in dvc.yaml.
+        command: its positional parameters say which run of the stage; its keyword-only options ask
+            for something else, which is neither locked nor recorded.
+        item: from the values of the positional parameters, the run as DVC names it.
+    """
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        start = time.monotonic()
+        bound = inspect.signature(command).bind(*args, **kwargs)
+        bound.apply_defaults()
+        options = {
+            name: parameter.default
+            for name, parameter in bound.signature.parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY
+        }
+        if any(bound.arguments[name] != default for name, default in options.items()):
+            command(*args, **kwargs)
+            return
+        from midas.engine.progress import show_progress_with  # here: help must not import torch
+        from pipeline import check, console
+
+        check.check_params(images_prepared=stage != "data")
+        items = [value for name, value in bound.arguments.items() if name not in options]
+        name = f"{stage}@{item(*items)}" if items else stage
+        sys.stderr.write(versions.warning())
+        show_progress_with(console.show_progress)
+        with lock(name):
+            summary = command(*args, **kwargs)
+            if summary is not None:
+                console.show(summary)
+            record(name, time.monotonic() - start)
+
+    return run
+
+
+def record(name: str, seconds: float) -> None:
+    """Write the record of a stage that has ended; `name` is DVC's, e.g. ``search@0``."""
+    from midas.io import files
+
+    processes = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)  # under torchrun children compute
+    peak = max(resource.getrusage(who).ru_maxrss for who in processes)
+    value = {
+        "stage": name,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "peak_memory_bytes": peak if sys.platform == "darwin" else 1024 * peak,
+        "outs": {str(path): _md5(path) for path in outs_of(name) if path.is_file()},
+    }
+    files.write_json(paths.COST / f"{name}.json", value)
+
+
+def outs_of(name: str) -> list[Path]:
+    """The outs, metrics and plots of a stage as dvc.yaml names them."""
+    import yaml
+
+    stage, _, item = name.partition("@")
+    stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    definition = stages[stage]
+    keys = list(definition.get("matrix", {}))
+    # of two keys the first is a target's name, which may hold hyphens
+    values = dict(zip(keys, item.rsplit("-", len(keys) - 1), strict=True)) if keys else {}
+    outs = []
+    for entry in (out for key in ("outs", "metrics", "plots") for out in definition.get(key, [])):
+        text = next(iter(entry)) if isinstance(entry, dict) else str(entry)
+        for key, value in values.items():
+            text = text.replace(f"${{item.{key}}}", value)
+        outs.append(Path(text))
+    return outs
+
+
+def _md5(path: Path) -> str:
+    """The hash that dvc.lock has for a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+@contextmanager
+def lock(name: str) -> Iterator[None]:
+    """Hold the lock of a stage, e.g. ``search@0``, so that two processes do not write the same
+    files.
+
+    DVC has such a lock, but a stage outlives a `dvc repro` that was killed alone, and stages are
+    also run by hand. The kernel takes the lock back when the process ends, however it ends, and
+    what `pipeline.launch` started with it.
+
+    Raises:
+        MidasError: another process runs this stage here, or the lock cannot be written.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ or not Path("dvc.yaml").is_file():
+        yield  # torchrun's parent holds it; outside of a clone no stage runs
+        return
+    with _locked(paths.CHECKPOINTS / f"{quote(name, safe='@')}.lock", name) as file:
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def _locked(path: Path, name: str) -> IO[str]:
+    """The open and locked file.
+
+    filelock does not serve here: its descriptor is closed in child processes, and torchrun, which
+    outlives a parent that is killed, must hold the lock on.
+    """
+    try:
+        path.parent.mkdir(exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        from midas.io.errors import MidasError  # here: a lock must not wait for torch
+
+        raise MidasError(
+            f"{path}: cannot be written ({error.strerror}); a stage needs a folder it can write"
+        ) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        from midas.io.errors import MidasError
+
+        raise MidasError(
+            f"{name}: process {holder} is running it in this folder; wait until it ends or stop it "
+            f"(kill {holder}), then run again"
+        ) from error
+    os.set_inheritable(file.fileno(), True)
+    return file
