@@ -11,6 +11,7 @@ TRAIN = Path("artifacts/train")  # TARGET/seed-0/, ...
 BUILD = Path("artifacts/build")  # one folder a target: its seeds side by side
 EVALUATE = Path("artifacts/evaluate")  # one folder a target
 COST = Path("artifacts/cost")  # what each stage cost on this machine; not an out of any stage
+PLANS = Path("artifacts/plans")  # what `minutes` chose for a target; not an out of any stage
 REPORT = Path("report")  # index.html, git-ignored
 MODELS = Path("models")  # one deployable folder a target
 CHECKPOINTS = Path(".checkpoints")  # git-ignored, outside every stage's outs

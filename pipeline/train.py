@@ -1,13 +1,19 @@
 """Stage `train@target-seed`: train the selected cell as one target of params.yaml says."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline import launch, names, paths
 from pipeline.names import TrainingSeed, TrainingTarget
 from pipeline.summary_table import Fact, Summary
+
+if TYPE_CHECKING:
+    from midas.data.prepared import DataMeta, Split
+    from midas.train.config import TargetConfig
 
 
 def command(
@@ -47,6 +53,7 @@ def command(
     images = load_split(inputs[1])
     meta = load_meta(inputs[3])
     checkpoints.check_data(meta)
+    config = _planned(target, config, inputs[0], images, meta)
     network = initial_network(genotype, config, len(meta.classes), meta.size, seed)
     title = f"train {target}, seed {seed}"
     if dry_run:
@@ -79,3 +86,29 @@ def command(
         "validation accuracy, last epoch": Fact(metrics["last_val_accuracy"], ".2%"),
     }
     return Summary("train", {f"{target}, seed {seed}": facts}, folder)
+
+
+def _planned(
+    target: str, config: TargetConfig, cell: Path, images: Split, meta: DataMeta
+) -> TargetConfig:
+    """The configuration with what `minutes` has chosen, now or in an earlier run on this machine.
+
+    The choice is kept in a file, so that every seed and every repetition trains the same network.
+    """
+    if config.minutes is None:
+        return config
+    from midas.engine.checkpoint import fingerprint
+    from midas.genotype import load_genotype
+    from midas.io import files
+    from midas.train.cost import fit_minutes
+
+    path = paths.PLANS / f"{target}.json"
+    keys = {"target": config.model_dump(mode="json"), "data": meta.fingerprint}
+    key = fingerprint(keys, [cell])
+    plan = files.read_json(path) if path.is_file() else {}
+    if plan.get("key") != key:
+        chosen = fit_minutes(load_genotype(cell), config, images, meta)
+        names = {"channels", "epochs", "warmup_epochs"}
+        plan = {"key": key, "chosen": chosen.model_dump(include=names)}
+        files.write_json(path, plan)
+    return config.model_copy(update={**plan["chosen"], "minutes": None})

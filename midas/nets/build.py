@@ -33,7 +33,7 @@ def build_network(
         num_classes: the number of classes; 0 leaves the classifier out.
         channels: channels of the first cells' nodes, e.g. 36.
         cells: the number of cells, e.g. 20, or of cells in each of NAS-Bench-201's three stages.
-        skeleton: ``cifar`` or ``imagenet``; NAS-Bench-201 cells take ``cifar`` only.
+        skeleton: ``cifar`` or ``fast``; for DARTS cells also ``imagenet``.
         timm_kwargs: `in_chans`, `global_pool`, `drop_rate` and `drop_path_rate` of `MidasNet`.
 
     Raises:
@@ -45,10 +45,10 @@ def build_network(
     _check_sources(space, genotype)
     if skeleton not in SKELETONS:
         raise ParamsError(f"skeleton: {skeleton!r} is unknown; known are {', '.join(SKELETONS)}")
-    if space.skeleton == "nasbench201" and skeleton != "cifar":
-        problem = f"{skeleton!r} is for DARTS cells; a {space.name} genotype takes 'cifar'"
+    if space.skeleton == "nasbench201" and skeleton == "imagenet":
+        problem = f"'imagenet' is for DARTS cells; a {space.name} genotype takes 'cifar' or 'fast'"
         raise ParamsError(f"skeleton: {problem}")
-    _check_range("channels", channels, 1 if skeleton == "cifar" else 2, MAX_CHANNELS)
+    _check_range("channels", channels, 2 if skeleton == "imagenet" else 1, MAX_CHANNELS)
     _check_range("cells", cells, MIN_CELLS[space.skeleton], MAX_CELLS)
     _check_range("num_classes", num_classes, 0, MAX_CLASSES)
     _check_range("in_chans", timm_kwargs.get("in_chans", 3), 1, MAX_IN_CHANS)

@@ -23,7 +23,7 @@ class MidasNet(nn.Module):
         genotype: the cells.
         channels: channels of the first cells' nodes; they double at each reduction.
         cells: the number of cells, or of cells in each of NAS-Bench-201's three stages.
-        skeleton: ``cifar`` or ``imagenet`` for DARTS cells; NAS-Bench-201 has one skeleton.
+        skeleton: ``cifar`` or ``fast``; for DARTS cells also ``imagenet``.
         num_classes: the number of classes; 0 leaves the classifier out.
         in_chans: channels of the image.
         global_pool: timm's name of a pooling, ``avg`` as published, or empty for none.
@@ -53,7 +53,7 @@ class MidasNet(nn.Module):
         self.pretrained_cfg: dict[str, Any] = {}  # timm fills it, and reads it by its old name, too
         self.default_cfg = self.pretrained_cfg
         if get_space(genotype.space).skeleton == "nasbench201":
-            parts = skeletons.nasbench201(genotype, channels, cells, in_chans)
+            parts = skeletons.nasbench201(genotype, channels, cells, skeleton, in_chans)
         else:
             parts = skeletons.darts(genotype, channels, cells, skeleton, in_chans)
         self.stem0 = parts.stem0.module

@@ -1,4 +1,4 @@
-"""How cells are stacked: stems and blocks of the CIFAR, ImageNet and NAS-Bench-201 skeletons."""
+"""How cells are stacked: stems and blocks of the published skeletons, and of a fast one."""
 
 from typing import NamedTuple
 
@@ -7,9 +7,10 @@ from torch import nn
 from midas.genotype import Genotype
 from midas.kernels.chain import Chain
 from midas.nets.cells import BenchCell, BenchReduction, DartsCell, norm
+from midas.nets.whitening import Whitening
 
 STEM_MULTIPLIER = 3  # channels of the CIFAR stem, over those of the cells' nodes (DARTS)
-SKELETONS = ("cifar", "imagenet")
+SKELETONS = ("cifar", "imagenet", "fast")
 
 
 class Block(NamedTuple):
@@ -48,15 +49,24 @@ def _imagenet_stem(in_chans: int, channels: int) -> tuple[Block, Block]:
     return Block(stem0, channels, 4), Block(stem1, channels, 8)
 
 
+def _fast_stem(in_chans: int, channels: int) -> tuple[Block, Block]:
+    """Whitened patches, a convolution, and a map of half the size, where cells cost a quarter."""
+    whitening = Whitening(in_chans)
+    conv, batch_norm = _conv_norm(whitening.out_chans, channels, 1)
+    stem = nn.Sequential(whitening, conv, nn.MaxPool2d(2, ceil_mode=True), batch_norm)
+    return Block(stem, channels, 2), Block(nn.Identity(), channels, 2)
+
+
 def darts(genotype: Genotype, channels: int, cells: int, skeleton: str, in_chans: int) -> Skeleton:
-    """The ``cifar`` or ``imagenet`` skeleton of DARTS.
+    """The ``cifar`` or ``imagenet`` skeleton of DARTS, or ``cifar`` with the fast stem.
 
     The cells after one and two thirds are reductions: they halve the map and double the channels.
     """
     if skeleton == "imagenet":
         stems = _imagenet_stem(in_chans, channels)
     else:
-        stems = _cifar_stem(in_chans, STEM_MULTIPLIER * channels)
+        make_stem = _fast_stem if skeleton == "fast" else _cifar_stem
+        stems = make_stem(in_chans, STEM_MULTIPLIER * channels)
     row = [*stems]
     for index in range(cells):
         before, previous = row[-2:]
@@ -71,13 +81,18 @@ def darts(genotype: Genotype, channels: int, cells: int, skeleton: str, in_chans
     return Skeleton(*stems, row[2:], auxiliary, rectify=nn.ReLU(), norm=nn.Identity())
 
 
-def nasbench201(genotype: Genotype, channels: int, cells: int, in_chans: int) -> Skeleton:
-    """The NAS-Bench-201 skeleton: three stages of `cells` cells with reductions between them."""
-    stems = _cifar_stem(in_chans, channels)
+def nasbench201(
+    genotype: Genotype, channels: int, cells: int, skeleton: str, in_chans: int
+) -> Skeleton:
+    """The NAS-Bench-201 skeleton: three stages of `cells` cells with reductions between them.
+
+    It begins with its published stem, ``cifar``, or with the fast one.
+    """
+    stems = (_fast_stem if skeleton == "fast" else _cifar_stem)(in_chans, channels)
     blocks: list[Block] = []
     for stage in range(3):
-        reduction = 2**stage
-        width = channels * reduction
+        width = channels * 2**stage
+        reduction = stems[0].reduction * 2**stage
         modules: list[nn.Module] = [BenchReduction(width // 2, width)] if stage > 0 else []
         modules += [BenchCell(genotype.cells["cell"], width) for _ in range(cells)]
         blocks += [Block(module, width, reduction) for module in modules]

@@ -20,18 +20,20 @@ class TargetConfig(BaseModel):
 
     channels: int = Field(36, ge=1, le=512)  # of the first cells' nodes
     cells: int = Field(20, ge=1, le=64)  # in each of three stages for a NAS-Bench-201 cell
-    skeleton: Literal["cifar", "imagenet"] = "cifar"
+    skeleton: Literal["cifar", "imagenet", "fast"] = "cifar"  # fast: half-sized maps
     max_macs: int | None = Field(None, ge=1)  # the widest network within, at most `channels` wide
+    minutes: Positive | None = None  # time to train in: it chooses `channels` and `epochs`
     start_from: str | None = None  # a .safetensors of the same cell, width and depth
     epochs: int = Field(600, ge=1, le=100_000)
     batch_size: int = Field(96, ge=2, le=65_536)
     accumulate: int = Field(1, ge=1, le=1024)  # parts that each process runs a batch in
+    replicas: int = Field(1, ge=1, le=64)  # copies that share a batch, one thread of the CPU each
     sync_batch_norm: bool = False  # on GPUs only
     checkpointing: bool = False  # keep the cells' inputs, and recompute the rest
-    precision: Precision = "float32"
+    precision: Precision | Literal["auto"] = "float32"  # auto: bfloat16 where a step is faster
     compile: bool = False  # the cells, by torch.compile, which rounds differently
     cuda_graphs: bool = False  # no effect with `accumulate`, `checkpointing`, `compile`, on a CPU
-    optimiser: Literal["sgd", "adamw"] = "sgd"  # adamw ignores `momentum` and `nesterov`
+    optimiser: Literal["sgd", "adamw", "muon"] = "sgd"  # adamw has no momentum
     learning_rate: Positive = 0.025
     min_learning_rate: NotNegative = 0.0
     momentum: Share = 0.9
@@ -48,28 +50,34 @@ class TargetConfig(BaseModel):
     patience: int | None = Field(None, ge=1)  # epochs without a better validation accuracy
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay; the average is what is kept
     augment: AugmentConfig = AugmentConfig(pad=4, flip=True, cutout=16)
+    alternate_flip: bool = False  # mirror an image in every other epoch, in place of at random
     start_size: int | None = Field(None, ge=8, le=1024)  # in pixels, of the first epoch's images
 
     @model_validator(mode="after")
     def _consistent(self) -> "TargetConfig":
-        part = self.batch_size // self.accumulate
+        parts = self.accumulate * self.replicas
+        part = self.batch_size // parts
         if self.schedule == "onecycle" and self.warmup_epochs:
             raise ValueError("onecycle has its own warm-up; leave warmup_epochs at 0")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"warmup_epochs {self.warmup_epochs} leaves nothing of {self.epochs} epochs"
             )
-        if self.batch_size % self.accumulate or part < 2:
+        if self.batch_size % parts or part < 2:
             raise ValueError(
-                f"accumulate {self.accumulate} must divide batch_size {self.batch_size} into parts "
-                "of 2 or more"
+                f"accumulate {self.accumulate} times replicas {self.replicas} must divide "
+                f"batch_size {self.batch_size} into parts of 2 or more"
             )
+        if self.replicas > 1 and (self.drop_path or self.compile):
+            raise ValueError("replicas above 1 needs drop_path 0 and compile false")
+        if self.alternate_flip and not self.augment.flip:
+            raise ValueError("alternate_flip needs augment.flip: true")
         if (self.mixup or self.cutmix) and part % 2:
             raise ValueError(
                 f"mixup and cutmix pair images: a part of the batch ({self.batch_size} / "
-                f"{self.accumulate}) must be even"
+                f"{parts}) must be even"
             )
-        if self.optimiser == "sgd" and self.nesterov and not self.momentum:
+        if self.optimiser != "adamw" and self.nesterov and not self.momentum:
             raise ValueError("nesterov: true needs a momentum above 0")
         if self.min_learning_rate > self.learning_rate:
             raise ValueError(

@@ -3,18 +3,23 @@
 import resource
 import sys
 import time
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import torch
 
 from midas.data.prepared import DataMeta, Split
 from midas.engine.distributed import Distributed
+from midas.genotype import Genotype
 from midas.nets.complexity import count_macs, count_parameters
 from midas.nets.network import MidasNet
 from midas.train.config import TargetConfig
+from midas.train.start import initial_network
 from midas.train.training import Training, size_at
 
 STEPS = 10
+TRAINED_SHARE = 0.92  # of `minutes`; the rest is for validation and start
+WIDTH_STEP = 8  # between the widths that `minutes` compares
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,31 @@ def estimate(
     hours = median * training.steps_per_epoch * epochs / 3600
     steps = training.steps_per_epoch * config.epochs
     return Estimate(parameters, macs, network.channels, _memory(distributed), median, hours, steps)
+
+
+def fit_minutes(
+    genotype: Genotype, config: TargetConfig, train: Split, meta: DataMeta
+) -> TargetConfig:
+    """The configuration whose training takes `config.minutes` on this machine, by timed steps.
+
+    Its width is the largest, at most `channels`, with which the epochs of `config` fit in. It has
+    as many epochs as then fit in: fewer than those of `config` only at the narrowest width.
+    """
+    if config.minutes is None:
+        return config
+    limit = config.minutes * TRAINED_SHARE / 60
+
+    def hours(channels: int) -> float:
+        narrowed = config.model_copy(update={"channels": channels})
+        network = initial_network(genotype, narrowed, len(meta.classes), meta.size)
+        return estimate(network, narrowed, train, meta).hours
+
+    widths = range(min(WIDTH_STEP, config.channels), config.channels + 1, WIDTH_STEP)
+    width = widths[max(0, bisect_right(widths, limit, key=hours) - 1)]
+    epochs = max(1, int(config.epochs * limit / hours(width)))
+    chosen = {"channels": width, "epochs": epochs, "minutes": None}
+    warmup_epochs = min(config.warmup_epochs, epochs - 1)
+    return config.model_copy(update={**chosen, "warmup_epochs": warmup_epochs})
 
 
 def _memory(distributed: Distributed) -> int:

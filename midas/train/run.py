@@ -17,7 +17,12 @@ from midas.train.config import TargetConfig
 from midas.train.state import TrainState, Weights
 from midas.train.training import Training
 
-COPIES = {"sgd": 3, "adamw": 4}  # of the weights: themselves, gradients, the optimiser's states
+# copies of the weights: themselves, gradients, the states of the optimiser
+COPIES = {"sgd": 3, "adamw": 4, "muon": 3}
+    "sgd": 3,
+    "adamw": 4,
+    "muon": 3,
+}  # of the weights: themselves, gradients, the optimiser's states
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def train(
     part = config.batch_size // training.total_parts()
     memory.check(
         title,
-        train_bytes(training.train_state, config, size, part),
+        train_bytes(training.train_state, config, size, part * config.replicas),
         distributed.device,
         f"make batch_size ({config.batch_size}) or channels ({network.channels}) smaller, "
         f"accumulate ({config.accumulate}) larger, or set checkpointing: true",
@@ -82,6 +87,7 @@ def train(
         "channels": network.channels,
         "parameters": count_parameters(network),
         "macs": count_macs(network, (3, meta.size, meta.size)),
+        "precision": training.precision,
         "seed": seed,
     }
     total = sum(finished.seconds)

@@ -9,12 +9,17 @@ from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from midas.data.augment import normalise
+from midas.data.prepared import DataMeta, Split
 from midas.engine import seeding
 from midas.nets.auxiliary import AuxiliaryHead
 from midas.nets.network import MidasNet
+from midas.nets.whitening import Whitening
 from midas.train.config import TargetConfig
 
 Weights = dict[str, Tensor]
+MUON_ADAMW = 0.25  # the rate of what Muon leaves to AdamW, over its own
+WHITENED_IMAGES = 2000  # more change the filters by little
 
 
 @dataclass
@@ -92,14 +97,28 @@ def new_state(network: MidasNet, config: TargetConfig, seed: int = 0) -> TrainSt
     return TrainState(network, auxiliary, build_optimiser(parameters, config), ema)
 
 
+def whiten(network: MidasNet, train: Split, meta: DataMeta) -> None:
+    """Fit the whitening of a network with the ``fast`` skeleton to the first training images."""
+    whitening = next(module for module in network.modules() if isinstance(module, Whitening))
+    images = normalise(train.images[:WHITENED_IMAGES], meta.mean, meta.std)
+    whitening.fit(images.to(whitening.filters.device))
+
+
 def build_optimiser(parameters: list[nn.Parameter], config: TargetConfig) -> torch.optim.Optimizer:
-    """SGD or AdamW with weight decay on every parameter, as published."""
-    sgd = "sgd" if config.nesterov else "momentum"  # timm's "sgd" means Nesterov
+    """SGD or AdamW with weight decay on every parameter, as published, or Muon.
+
+    Muon makes the update of each convolution orthogonal; biases and batch norms have AdamW, at
+    MUON_ADAMW of its rate. Source: K. Jordan, 2024, kellerjordan.github.io/posts/muon; timm's code.
+    """
+    nesterov = config.nesterov
+    sgd = "sgd" if nesterov else "momentum"  # timm's "sgd" means Nesterov
+    names = {"sgd": sgd, "adamw": "adamw", "muon": "nmuon" if nesterov else "muon"}
     optimiser = create_optimizer_v2(
         parameters,
-        opt=sgd if config.optimiser == "sgd" else config.optimiser,
+        opt=names[config.optimiser],
         lr=config.learning_rate,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
+        **({"fallback_lr_scale": MUON_ADAMW} if config.optimiser == "muon" else {}),
     )
     return cast(torch.optim.Optimizer, optimiser)

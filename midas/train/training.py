@@ -3,7 +3,10 @@
 Source of the recipe: DARTS, arXiv 1806.09055, section 3.2 and appendix; docs/protocols.md.
 """
 
+import copy
+import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,13 +20,19 @@ from midas.engine import precision, seeding
 from midas.engine.cuda_graphs import graphed_step, reset
 from midas.engine.distributed import Distributed
 from midas.engine.loop import Job, Row, batch_sums
+from midas.engine.precision import Precision
+from midas.engine.progress import progress
+from midas.engine.replicas import Modules, Replicas
 from midas.engine.schedule import build_scheduler
 from midas.io.errors import ParamsError
 from midas.nets.network import MidasNet
 from midas.train.config import TargetConfig
 from midas.train.mixing import Mix
-from midas.train.state import new_state
+from midas.train.state import new_state, whiten
 from midas.train.validate import evaluate
+
+AUTO: tuple[Precision, ...] = ("float32", "bfloat16")  # what `precision: auto` compares
+TIMED_STEPS = 3
 
 
 class Training(Job):
@@ -49,11 +58,17 @@ class Training(Job):
         self.seed = seed
         self.advice = f"lower learning_rate ({config.learning_rate}) or clip ({config.clip})"
         self._check_batch()
+        self.precision: Precision | None = None if config.precision == "auto" else config.precision
+        if config.skeleton == "fast" and config.start_from is None:
+            whiten(network, train, meta)
         self.train_state = new_state(network, config, seed)
         self.best_accuracy = 0.0
         if config.compile:
             network.compile_cells()
+        self.replicas = Replicas(list(self.train_state.modules().values()), config.replicas)
         self.augment = Augment(config.augment, meta.mean, meta.std)
+        flips = seeding.generator(seed, "flips")
+        self.first_flips = torch.rand(len(train), generator=flips) < 0.5  # in the first epoch
         self.mix = Mix(config, len(meta.classes), seed)
         self.criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
         self.batches = self._batches(0)
@@ -71,10 +86,16 @@ class Training(Job):
 
     def total_parts(self) -> int:
         """Parts of a batch, over all processes."""
-        return self.distributed.size * self.config.accumulate
+        return self.distributed.size * self._own_parts()
+
+    def _own_parts(self) -> int:
+        """Parts of a batch that this process runs."""
+        return self.config.accumulate * self.config.replicas
 
     def begin_epoch(self, epoch: int, step: int) -> None:
         """See `Job`."""
+        if self.precision is None:
+            self.precision = self._faster_precision()
         network = self.train_state.network
         network.set_drop_path(drop_path_at(epoch, self.config))
         if self.config.drop_path:  # it changes from epoch to epoch
@@ -89,10 +110,16 @@ class Training(Job):
         self.scheduler.step_update(number)
         state.optimiser.zero_grad()
         sums = torch.zeros(4, dtype=torch.float64, device=self.distributed.device)
+        waiting: list[tuple[Tensor, Tensor, Tensor]] = []  # parts that run side by side
         for part, images, labels in self._parts(epoch, step):
             seeding.seed_torch(self.seed, "train", epoch, step, part)  # drop path draws from here
             images, targets = self.mix(images, labels, epoch, step, part)
-            sums += self.run_pass(self._pass, images, targets, labels)
+            waiting.append((images, targets, labels))
+            if len(waiting) == self.config.replicas:
+                sums += self._run(waiting)
+                waiting = []
+        if self.config.replicas > 1:
+            self.replicas.join()
         self.distributed.all_reduce_mean(p.grad for p in state.parameters() if p.grad is not None)
         self.distributed.all_reduce_mean(state.buffers())
         if self.config.clip is not None:
@@ -137,12 +164,41 @@ class Training(Job):
 
     def state(self) -> dict[str, Any]:
         """See `Job`."""
-        return {**self.train_state.to_checkpoint(), "best_accuracy": self.best_accuracy}
+        own = {"best_accuracy": self.best_accuracy, "precision": self.precision}
+        return self.train_state.to_checkpoint() | own
 
     def restore(self, state: dict[str, Any]) -> None:
         """See `Job`."""
+        self.precision = state["precision"]
         self.train_state.restore(state)
         self.best_accuracy = state["best_accuracy"]
+
+    def _faster_precision(self) -> Precision:
+        """bfloat16 where steps of this very training are faster so, or else float32.
+
+        The steps are those of a copy, which is thrown away. The first of each is not counted.
+        """
+        device = self.distributed.device
+        seconds = torch.zeros(2, dtype=torch.float64, device=device)
+        trial = copy.copy(self)
+        trial.train_state = copy.deepcopy(self.train_state)
+        modules = list(trial.train_state.modules().values())
+        trial.replicas = Replicas(modules, self.config.replicas)
+        last = self.config.epochs - 1  # whose images have their full size
+        for index, name in enumerate(AUTO):
+            trial.precision = name
+            trial.begin_epoch(last, 0)
+            trial.step(last, 0).cpu()
+            start = time.perf_counter()
+            for _ in range(TIMED_STEPS):
+                trial.step(last, 0).cpu()  # a GPU has then finished
+            seconds[index] = (time.perf_counter() - start) / TIMED_STEPS
+        taken = self.distributed.all_reduce_sum(seconds).tolist()  # every process chooses alike
+        chosen = AUTO[taken.index(min(taken))]
+        with progress(f"{self.title}: precision", 1) as report:
+            times = ", ".join(f"{name} {t:.2f} s" for name, t in zip(AUTO, taken, strict=True))
+            report.note(f"precision: {chosen} is the faster one here (a step: {times})")
+        return chosen
 
     def _batches(self, epoch: int) -> list[Tensor]:
         return epoch_batches(len(self.images), self.config.batch_size, self.seed, epoch)
@@ -153,7 +209,9 @@ class Training(Job):
         weight = next(self.train_state.network.parameters())
         shape = (len(index), *self.images.images.shape[1:])
         draws = self.augment.draw(shape, seeding.generator(self.seed, "augment", epoch, step))
-        places = self.distributed.parts(len(index), self.config.accumulate)
+        if self.config.alternate_flip:
+            draws = draws._replace(mirror=self.first_flips[index] ^ bool(epoch % 2))
+        places = self.distributed.parts(len(index), self._own_parts())
         size = size_at(epoch, self.config, shape[-1])
         for part, images, labels in batch_parts(
             self.images, index, self.augment, draws, places, weight.device
@@ -163,20 +221,34 @@ class Training(Job):
                 images = F.interpolate(images, size=size, mode="bilinear", antialias=True)
             yield part, images, labels
 
-    def _pass(self, images: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
+    def _run(self, parts: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+        """Run one part for each replica; the sums of all, [4]."""
+        if len(parts) == 1:
+            modules = self.replicas.copies[0]
+            return self.run_pass(partial(self._pass, modules), *parts[0])
+        passes = [
+            partial(self._pass, images=images, targets=targets, labels=labels)
+            for images, targets, labels in parts
+        ]
+        return torch.stack(self.replicas.run(passes)).sum(0)
+
+    def _pass(self, modules: Modules, images: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
         """Add a part's share of the batch's gradient to the weights; the part's sums, [4].
 
-        `targets` are labels [b], or label distributions [b, classes], which are smoothed already.
+        `modules` are a network and, where there is one, its auxiliary head. `targets` are labels
+        [b], or label distributions [b, classes], which are smoothed already.
         """
-        state = self.train_state
+        network, *heads = modules
+        assert isinstance(network, MidasNet)
+        assert self.precision is not None, "begin_epoch has chosen one"
         criterion = F.cross_entropy if targets.is_floating_point() else self.criterion
-        with precision.lower(self.config.precision, self.distributed.device):
-            features, auxiliary_features = state.network.forward_cells(images)
-            logits = state.network.forward_head(features)
+        with precision.lower(self.precision, self.distributed.device):
+            features, auxiliary_features = network.forward_cells(images)
+            logits = network.forward_head(features)
             loss: Tensor = criterion(logits, targets)
             total = loss
-            if state.auxiliary is not None:
-                auxiliary = criterion(state.auxiliary(auxiliary_features), targets)
+            for head in heads:
+                auxiliary = criterion(head(auxiliary_features), targets)
                 total = loss + self.config.auxiliary_weight * auxiliary
         (total / self.config.accumulate).backward()
         sums = batch_sums(loss, logits, labels)
@@ -190,14 +262,14 @@ class Training(Job):
         if config.batch_size % total or part < 2:
             raise ParamsError(
                 f"{self.title}: batch_size {config.batch_size} cannot be divided among {size} "
-                f"processes with accumulate {config.accumulate}; make it a multiple of {total}, "
-                f"{2 * total} or more"
+                f"processes with accumulate {config.accumulate} and replicas {config.replicas}; "
+                f"make it a multiple of {total}, {2 * total} or more"
             )
         if (config.mixup or config.cutmix) and part % 2:
             raise ParamsError(
                 f"{self.title}: mixup and cutmix pair images, and a part of the batch has {part} "
                 f"of them (batch_size {config.batch_size}, {size} processes, accumulate "
-                f"{config.accumulate}); make it even"
+                f"{config.accumulate}, replicas {config.replicas}); make it even"
             )
         if config.sync_batch_norm and self.distributed.device.type == "cpu":
             raise ParamsError(
