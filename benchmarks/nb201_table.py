@@ -7,6 +7,7 @@ Prints the validation accuracies of each method and configuration, to choose by,
 configurations minus its preset. `--final` prints test accuracies, and MIDAS minus each method at
 the same configuration. `--chosen` leaves for each method the configuration that validates best.
 `--aggregation` takes the cells from before the proxy trainings. Differences are paired by seed.
+`--ladder` prints test accuracies of searches of several lengths, and `-o ladder.svg` draws them.
 """
 
 import json
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nb201_ladder
 import rows
 
 from midas.analysis.nasbench201 import Table, find_table, load_table
@@ -123,8 +125,16 @@ def main() -> None:
     parser.add_argument("--final", action="store_true")
     parser.add_argument("--chosen", action="store_true")
     parser.add_argument("--aggregation", choices=["mean", "vote"], default="")
+    parser.add_argument("--ladder", action="store_true")
+    parser.add_argument("-o", type=Path, metavar="FILE.svg", help="the picture of --ladder")
     options = parser.parse_args()
     table = load_table(find_table(options.table))
+    if options.ladder:
+        rungs = nb201_ladder.ladder(table, read(options.rows), TEST)
+        print(*nb201_ladder.markdown(rungs), sep="\n")
+        if options.o:
+            nb201_ladder.draw(rungs, options.o)
+        return
     source = (table, options.rows, options.aggregation)
     valid, test, seconds = (numbers(*source, column) for column in (VALID, TEST, "seconds"))
     values = test if options.final else valid
