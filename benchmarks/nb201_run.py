@@ -103,6 +103,8 @@ def run(job: Job, root: str, jobs: int) -> rows.Row:
         "seconds": round(time.perf_counter() - start),
         "threads": threads,
         "jobs": jobs,
+        "images": (2 * config.epochs - config.warmup_epochs) * len(half),  # seen in the search
+        "processor": rows.processor(),
     }
 
 

@@ -7,6 +7,7 @@ import csv
 import math
 import multiprocessing
 import os
+import platform
 import statistics
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -90,7 +91,9 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def append(path: Path, row: Row) -> None:
     """Add one finished row; the file stays whole, whatever happens."""
-    files.write_csv(path, [*read(path), row])
+    table: list[Row] = [*read(path), row]
+    columns = dict.fromkeys(name for entry in table for name in entry)  # older rows may lack some
+    files.write_csv(path, [{name: entry.get(name, "") for name in columns} for entry in table])
 
 
 def spread(values: Sequence[float]) -> str:
@@ -109,6 +112,21 @@ def difference(first: Mapping[int, float], second: Mapping[int, float]) -> str:
     half = float(t.ppf(0.975, len(pairs) - 1)) * error
     shown = "better" if mean - half > 0 else "worse" if mean + half < 0 else "no difference shown"
     return f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}], {shown}"
+
+
+def processor() -> str:
+    """The processor's name, and which of its instructions multiply bfloat16."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    values = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        values.setdefault(key.strip(), value.strip())
+    flags = set(values.get("flags", "").split())
+    has = [name for name in ("amx_bf16", "avx512_bf16", "avx512f") if name in flags]
+    return f"{values.get('model name', platform.machine())} ({', '.join(has) or 'no AVX-512'})"
 
 
 def images(root: str, config: Mapping[str, Any] = SMALL) -> tuple[dict[str, Split], DataMeta]:
