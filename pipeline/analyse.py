@@ -74,7 +74,7 @@ def _analyse_seed(
     from midas.decode.monitor import accuracy, decode_batches
     from midas.engine import seeding
     from midas.search.methods import FixedCell
-    from midas.search.store import load_search
+    from midas.search.run import load_search
     from midas.spaces import get_space
     from pipeline import params
 

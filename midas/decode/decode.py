@@ -14,14 +14,39 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from midas.decode.aggregation import AGGREGATIONS, Aggregation
+from midas.decode.config import Aggregation
 from midas.genotype import CellGenotype, Edge, Genotype
 from midas.io.errors import ParamsError
 from midas.search.edge_pairs import pairs
 from midas.search.methods.base import ArchWeights, Method
 from midas.search.supernet import Supernet
 from midas.spaces.space import EdgeSpec, Space
+
+
+def mean(values: Tensor) -> Tensor:
+    """The mean over samples."""
+    return values.double().mean(0)
+
+
+def vote(values: Tensor) -> Tensor:
+    """The share of samples whose largest entry each of K is."""
+    return F.one_hot(values.argmax(-1), values.shape[-1]).double().mean(0)
+
+
+def share(values: Tensor) -> Tensor:
+    """The mean over samples, divided by its sum over K."""
+    means = mean(values)
+    return means / means.sum(-1, keepdim=True).clamp_min(1e-30)
+
+
+AGGREGATIONS: dict[Aggregation, Callable[[Tensor], Tensor]] = {
+    "mean": mean,
+    "vote": vote,
+    "sensitivity": share,
+}
+
 
 ZERO = "none"  # an edge that has it does not exist, so it is never decoded where edges are chosen
 

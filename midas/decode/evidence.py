@@ -13,8 +13,7 @@ from typing import Any
 import torch
 
 from midas.data.prepared import DataMeta, Split
-from midas.decode.aggregation import Aggregation
-from midas.decode.config import DecodeConfig
+from midas.decode.config import Aggregation, DecodeConfig
 from midas.decode.decode import (
     Distributions,
     Samples,

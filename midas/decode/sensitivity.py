@@ -18,8 +18,7 @@ from torch.nn import functional as F
 
 from midas.decode.decode import NodeWeights, Samples, join_batches, patch_mean
 from midas.search.methods.base import ArchWeights, Method, Mixed, NodeSpec, Tensors
-from midas.search.mixed_op import plain_mixed_op
-from midas.search.patches import patch_means
+from midas.search.mixed_op import patch_means, plain_mixed_op
 from midas.search.supernet import Supernet
 
 

@@ -3,7 +3,7 @@
 Source: DARTS of first order, arXiv 1806.09055, section 2.3 with xi = 0, as docs/method.md fixes it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -22,8 +22,40 @@ from midas.io.errors import ParamsError
 from midas.search.bilevel_split import BilevelSplit
 from midas.search.config import SearchConfig
 from midas.search.methods import Method
-from midas.search.optimisers import arch_optimiser, weight_optimiser
 from midas.search.supernet import Supernet
+
+
+def weight_optimiser(weights: Iterable[nn.Parameter], config: SearchConfig) -> torch.optim.SGD:
+    """SGD at the search's largest learning rate; on a GPU one kernel."""
+    parameters = list(weights)
+    fused = all(parameter.is_cuda for parameter in parameters)
+    optimiser = torch.optim.SGD(
+        parameters,
+        config.learning_rate,
+        config.momentum,
+        nesterov=config.nesterov,
+        weight_decay=config.weight_decay,
+        fused=fused or None,
+    )
+    if fused and config.momentum:
+        # the kernel wants all momenta or none, and a method that draws leaves weights out of a step
+        for parameter in parameters:
+            optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimiser
+
+
+def arch_optimiser(
+    architecture: Sequence[nn.Parameter], config: SearchConfig, decays: bool
+) -> torch.optim.Adam:
+    """Adam for a method's parameters; weight decay acts on them where the method says so."""
+    return torch.optim.Adam(
+        architecture,
+        config.arch_learning_rate,
+        betas=(0.5, 0.999),
+        weight_decay=config.arch_weight_decay if decays else 0.0,
+        fused=all(parameter.is_cuda for parameter in architecture) or None,
+    )
+
 
 Monitor = Callable[[Supernet, Method, Split], dict[str, Any]]  # columns of an epoch's row
 Batch = list[tuple[Tensor, Tensor]]  # images [b, 3, H, W] and labels [b] of each part

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from midas.io.errors import ParamsError
-from midas.kernels.chain import Chain
+from midas.kernels.batch_norm import Chain
 from midas.search.methods.base import ArchWeights, Method, NodeSpec
 from midas.spaces.operations import (
     FactorizedReduce,

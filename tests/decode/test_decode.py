@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from midas.analysis.paper_questions import weight_rows
-from midas.decode.aggregation import Aggregation, mean, vote
 from midas.decode.decode import (
+    Aggregation,
     NodeWeights,
     Samples,
     decode,
     deviations,
     distributions,
     is_static,
+    mean,
     sample_weights,
+    vote,
 )
 from midas.io.errors import ParamsError
 from midas.proxy.local_search import op_shares

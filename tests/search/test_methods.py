@@ -13,11 +13,14 @@ from midas.genotype import CellGenotype
 from midas.search.config import SearchConfig
 from midas.search.edge_pairs import pair_marginals
 from midas.search.methods import FixedCell, NodeSpec, RandomMethod, random_genotype
-from midas.search.methods.darts import BetaDartsMethod, DartsMethod, DartsPairsMethod
-from midas.search.methods.drnas import DrnasMethod
-from midas.search.methods.gdas import GdasMethod
-from midas.search.run import build_search, run_search
-from midas.search.store import save_history, steps_of
+from midas.search.methods.darts import (
+    BetaDartsMethod,
+    DartsMethod,
+    DartsPairsMethod,
+    DrnasMethod,
+    GdasMethod,
+)
+from midas.search.run import build_search, run_search, save_history, steps_of
 from midas.spaces import get_space
 from midas.spaces.space import EdgeSpec
 from tests.decode.decoding import decode_search, monitored_search

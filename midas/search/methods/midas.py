@@ -23,7 +23,7 @@ from midas.search.methods.base import (
     softmax_every_edge,
     softmax_pairs,
 )
-from midas.search.patches import patch_means
+from midas.search.mixed_op import patch_means
 from midas.spaces.space import Space
 
 
