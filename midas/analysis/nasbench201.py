@@ -2,6 +2,8 @@
 
 A table is a CSV file, gzipped or not. Its column `arch` holds the arch string; for each data set,
 the columns `NAME_valid` and `NAME_test` hold accuracies in percent. Other columns are ignored.
+`import_table` makes it from the official NATS-Bench file. The package that reads that file unpickles
+it: import only a file whose source you trust.
 """
 
 import csv
@@ -170,14 +172,9 @@ EPOCHS = "200"
 
 
 def import_table(source: Path, out: Path) -> list[str]:
-    """Write the table of 200-epoch accuracies, averaged over trials.
+    """Write the .csv.gz table of 200-epoch accuracies, averaged over trials; returns its columns.
 
-    Args:
-        source: ``NATS-tss-v1_0-*.pickle.pbz2``, or the folder of the same name with ``-simple``.
-        out: the .csv.gz to write.
-
-    Returns:
-        The columns that the official file has.
+    `source` is ``NATS-tss-v1_0-*.pickle.pbz2``, or the folder of the same name with ``-simple``.
 
     Raises:
         MidasError: the package is not installed, or the file is not one of its.

@@ -100,12 +100,9 @@ def by_name(edges: Sequence[EdgeSpec], op_weights: Tensor) -> list[dict[str, flo
 
 @torch.no_grad()
 def sample_weights(supernet: Supernet, method: Method, batches: Iterable[Tensor]) -> Samples:
-    """The weights that a method gives to each sample, averaged over its patches.
+    """The weights that a trained method gives to each sample, averaged over its patches.
 
-    Args:
-        supernet: in any mode; its batch norms use the statistics of each batch.
-        method: trained; it draws nothing here.
-        batches: normalised images [B, 3, H, W].
+    Batches are normalised images [B, 3, H, W]; batch norm uses the statistics of each of them.
     """
     was_training = method.training
     method.eval()
@@ -181,13 +178,8 @@ def decode(samples: Samples, space: Space, aggregation: Aggregation = "mean") ->
     the earlier candidate. Where the weights are the same for all samples, `vote` is `mean`, since a
     single vote does not say how strong an edge is.
 
-    Args:
-        samples: the weights of every sample (`sample_weights`).
-        space: what was searched, without `search.exclude` (`Space.without`).
-        aggregation: how samples become one.
-
-    Raises:
-        ParamsError: the weights are of another space.
+    `space` is what was searched, without `search.exclude` (`Space.without`); it is a ParamsError if
+    the weights are of another one.
     """
     aggregated = distributions(samples, "mean" if is_static(samples) else aggregation)
     cells = {}

@@ -1,4 +1,4 @@
-"""The processes that run one stage together, as torchrun starts them.
+"""The processes that run one stage together, as torchrun starts them, and their devices.
 
 They share averaged gradients and summed counts. So the state is the same everywhere after each
 step, rank 0 alone writes, and all of them read the same checkpoint.

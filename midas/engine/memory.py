@@ -46,11 +46,9 @@ def kept_bytes(
 ) -> int:
     """Bytes that a forward pass keeps for each image until its backward pass, parameters left out.
 
-    Args:
-        loss: the pass, from images and labels, without checkpointing. It is run once.
-        shape: of an image, [C, H, W].
-        parameters: tensors that are there in any case; the pass has their device and type.
-        recomputed: modules that run again; their outputs are kept, and one of them whole.
+    `loss` is the pass, from images and labels; it is run once, without checkpointing. `shape` is of
+    an image, [C, H, W]. `parameters` are there in any case, and the pass has their device and type.
+    Of the modules that are `recomputed` the outputs are kept, and one module whole.
     """
     like = parameters[0]
     images = like.new_zeros(FEW, *shape).to(memory_format=torch.channels_last)
@@ -91,7 +89,7 @@ def kept_bytes(
 
 
 def step_bytes(
-    kept: int, batch: int, states: int, device: torch.device, checkpointing: bool
+    kept: int, batch: int, states: int, device: torch.device, checkpointing: bool = False
 ) -> int:
     """The most bytes that a step holds.
 

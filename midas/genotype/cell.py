@@ -1,4 +1,4 @@
-"""The text forms of a genotype's cells: JSON, NAS-Bench-201's arch string, and the lists of DARTS.
+"""One type of cell of a genotype, and its forms: JSON, NAS-Bench-201's arch string, DARTS's lists.
 
 All functions raise GenotypeError for a text or a value that is not of their form.
 """

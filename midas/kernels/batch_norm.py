@@ -1,4 +1,8 @@
-"""Batch norm in training on a CPU, with or without the ReLU behind it, by batch_norm.c."""
+"""Batch norm in training on a CPU, with or without the ReLU behind it, by batch_norm.c.
+
+Torch's kernel takes two to six times as long. The submodules of `Chain` and `Normed` are torch's
+own, so tools that convert, count or export a network know them.
+"""
 
 from collections.abc import Sequence
 from ctypes import c_double, c_long, c_void_p

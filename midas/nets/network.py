@@ -1,6 +1,7 @@
 """`MidasNet`: the network of a genotype, which behaves as timm expects of a model.
 
-The auxiliary head is a separate module, because a registered model holds only what its logits use.
+The auxiliary head, which is thrown away after the training, is a separate module, because a
+registered model holds only what its logits use.
 """
 
 from typing import Any, cast
@@ -21,9 +22,9 @@ POOL = 5  # side of the pooling window
 
 
 class AuxiliaryHead(nn.Module):
-    """A pooling, two convolutions and a classifier, for `MidasNet.auxiliary_channels`.
+    """A second classifier after two thirds of the cells (DARTS, arXiv 1806.09055, appendix).
 
-    ``cifar`` pools with stride 3. ``imagenet`` pools with stride 2, and its second convolution has
+    It reads `MidasNet.auxiliary_channels`. ``cifar`` pools with stride 3. ``imagenet`` pools with stride 2, and its second convolution has
     no batch norm, as in the public code whose parameters are the reference.
     """
 
@@ -57,18 +58,11 @@ class AuxiliaryHead(nn.Module):
 
 
 class MidasNet(nn.Module):
-    """A stack of a genotype's cells and a classifier. `midas.nets.build` checks the arguments.
+    """A stack of a genotype's cells and a classifier, with arguments as in `build_network`.
 
-    Args:
-        genotype: the cells.
-        channels: channels of the first cells' nodes; they double at each reduction.
-        cells: the number of cells, or of cells in each of NAS-Bench-201's three stages.
-        skeleton: ``cifar`` or ``fast``; for DARTS cells also ``imagenet``.
-        num_classes: the number of classes; 0 leaves the classifier out.
-        in_chans: channels of the image.
-        global_pool: timm's name of a pooling, ``avg`` as published, or empty for none.
-        drop_rate: the probability of dropout before the classifier.
-        drop_path_rate: the probability of drop path, the same for every operation.
+    `global_pool` is timm's name of a pooling, ``avg`` as published, or empty for none. `drop_rate`
+    is the probability of dropout before the classifier, `drop_path_rate` that of drop path, the
+    same for every operation.
     """
 
     def __init__(
@@ -194,15 +188,11 @@ class MidasNet(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> Any:
-        """Compute the last feature map of each size, from images [B, in_chans, H, W].
+        """Compute the last feature map of each size, from normalised images [B, in_chans, H, W].
 
-        Args:
-            x: the images, normalised.
-            indices: which entries of `feature_info`, or how many of the last; None takes all.
-            norm: whether to apply the network's last norm, if it has one, to the last map.
-            stop_early: whether to skip the blocks behind the last map.
-            output_fmt: only ``NCHW``.
-            intermediates_only: whether to return the maps [B, C, H', W'] without the last features.
+        `indices` are entries of `feature_info`, or how many of the last; None takes all. `norm`
+        applies the network's last norm to the last map, `stop_early` skips the blocks behind it,
+        and `intermediates_only` returns the maps [B, C, H', W'] without the last features.
         """
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt: {output_fmt!r} is unknown; these maps are 'NCHW'")

@@ -1,4 +1,9 @@
-"""The proxy trainings of one seed, shown as they go on and resumed after the last finished one."""
+"""A local search among cells by proxy trainings, which show what a supernet cannot.
+
+In a supernet every edge holds some skip connection, so nothing in it asks whether the decoded cell,
+alone and deep, can still be trained. Proxy trainings of whole networks do; DARTS itself trains the
+cells of four searches briefly and keeps the best (arXiv 1806.09055, section 3.1).
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -54,11 +59,8 @@ class LocalSearch:
     times `size_prior` is added, which a long training would show and a short one does not. Last,
     the best cells may be trained again, longer, because late epochs decide among good cells.
 
-    Args:
-        space: without what the search left out.
-        config: how many trainings there are, and what they are weighed with.
-        shares: of the operations in the search, each above 0; empty counts them as equal.
-        size_gap: ln(largest / weights) of a cell's networks.
+    `space` is without what the search left out. `shares` are above 0; none count operations as
+    equal. `size_gap` is ln(largest / weights) of a cell's networks.
     """
 
     def __init__(
@@ -137,12 +139,8 @@ def _best(cells: Sequence[Genotype], ranks: Tensor, count: int) -> list[Genotype
 def op_shares(samples: Samples, space: Space, aggregation: Aggregation, images: int) -> Shares:
     """The share of each operation on each edge, as if each had one more of the images' votes.
 
-    Args:
-        samples: the weights that were decoded. Those of a static method are averaged, as one voice
-            is no vote.
-        space: without what the search left out.
-        aggregation: how samples become one.
-        images: the number of samples.
+    `samples` are the weights that were decoded. Those of a static method are averaged, as one voice
+    is no vote. `space` is without what the search left out.
     """
     aggregated = distributions(samples, "mean" if is_static(samples) else aggregation)
     return {

@@ -16,7 +16,7 @@ from midas.data.prepared import DataMeta, Split
 from midas.engine import precision, seeding
 from midas.engine.cuda_graphs import GraphedStep, graphed_step, reset
 from midas.engine.distributed import Distributed
-from midas.engine.loop import Job
+from midas.engine.loop import Job, batch_sums
 from midas.engine.schedule import build_scheduler
 from midas.io.errors import ParamsError
 from midas.search.bilevel_split import BilevelSplit
@@ -102,15 +102,14 @@ class BilevelSearch(Job):
             self.stateful["arch_optimiser"] = self.arch_optimiser
         steps = config.epochs * self.steps_per_epoch
         self.scheduler = build_scheduler(self.weight_optimiser, steps, config.min_learning_rate)
-        divided = config.accumulate > 1 or config.checkpointing
-        can_capture = config.cuda_graphs and method.repeats and not divided
+        can_capture = config.cuda_graphs and method.repeats and config.accumulate == 1
         self.weight_pass = graphed_step(self.weights, distributed.device, can_capture)
         self.arch_pass = graphed_step(self.architecture, distributed.device, can_capture)
         self.generator = torch.Generator()
         self.random_states: list[Tensor] = []  # of torch's generators at a restored checkpoint
 
     def begin_epoch(self, epoch: int, step: int) -> None:
-        """See `Job`. The learning rate stays the same within an epoch, as in DARTS."""
+        """The learning rate stays the same within an epoch, as in DARTS."""
         self.scheduler.step_update(epoch * self.steps_per_epoch)
         self.supernet.train()
         self.method.train()
@@ -130,7 +129,7 @@ class BilevelSearch(Job):
         self.random_states = []
 
     def step(self, epoch: int, step: int) -> Tensor:
-        """See `Job`: loss times images, hits, images; of the weights' half, then of the other."""
+        """Loss times images, hits, images; of the weights' half, then of the other."""
         batch = self._batch_parts(self.split.weights, self.weight_batches[step])
         arch_sums = torch.zeros(3, device=self.distributed.device)
         if self.learns:
@@ -139,7 +138,7 @@ class BilevelSearch(Job):
         return torch.cat([self._weight_step(batch), arch_sums])
 
     def end_epoch(self, epoch: int, sums: Tensor) -> dict[str, Any]:
-        """See `Job`. The architecture's columns are None where it did not learn."""
+        """The architecture's columns are None where it did not learn."""
         loss, hits, images, arch_loss, arch_hits, arch_images = sums.tolist()
         row = {
             "epoch": epoch + 1,
@@ -154,15 +153,7 @@ class BilevelSearch(Job):
             return row
         return row | self.monitor(self.supernet, self.method, self.split.architecture)
 
-    def is_done(self, history: list[dict[str, Any]]) -> bool:
-        """See `Job`: whether the last cell has too many skips, once the method learns."""
-        limit = self.config.stop_at_skips
-        if limit is None or not history or history[-1]["arch_accuracy"] is None:
-            return False
-        return bool(history[-1].get("skips", 0) >= limit)
-
     def describe(self, row: dict[str, Any]) -> str:
-        """See `Job`."""
         held_out = "weights alone"
         if row["arch_accuracy"] is not None:
             held_out = f"held-out {row['arch_accuracy']:.3f}"
@@ -173,12 +164,10 @@ class BilevelSearch(Job):
         return f"{text} | skips {row['skips']} margin {row['margin']:.4f} gap {gap:.3f}"
 
     def state(self) -> dict[str, Any]:
-        """See `Job`."""
         states = {name: part.state_dict() for name, part in self.stateful.items()}
         return states | {"random_states": seeding.random_states(self.distributed.device)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """See `Job`."""
         for name, part in self.stateful.items():
             part.load_state_dict(state[name])
         self.random_states = state["random_states"]
@@ -245,6 +234,4 @@ class BilevelSearch(Job):
             loss = F.cross_entropy(logits, labels)
         total = loss if penalty is None else loss + penalty
         (total / self.config.accumulate).backward()
-        hits = (logits.detach().argmax(1) == labels).sum()
-        count = len(labels)
-        return torch.stack([loss.detach() * count, hits.to(loss), loss.new_full((), count)])
+        return batch_sums(loss, logits, labels)

@@ -1,7 +1,8 @@
 """The mixed operation: the weighted sum of the candidates' outputs at a node.
 
 `plain_mixed_op` is the definition, and what runs on GPUs and without a C compiler. On a CPU
-`midas.search.node_kernel` reads each output once in a pass; tests hold the two equal.
+`midas.search.node_kernel` reads each output once in a pass; tests hold the two equal. A patch is a
+square of pixels; the last row and column of patches may be smaller.
 """
 
 from collections.abc import Sequence

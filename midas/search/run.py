@@ -1,4 +1,4 @@
-"""A search from start to end. Its steps are in `midas.search.bilevel`."""
+"""A search from start to end, and its files. Its steps are in `midas.search.bilevel`."""
 
 import csv
 from collections.abc import Sequence
@@ -40,7 +40,6 @@ def build_search(
     check_depth(space, config.cells, "search.cells")
     seeding.seed_torch(seed, "search", "weights")
     supernet = Supernet(space, config.channels, config.cells, num_classes)
-    supernet.checkpointing = config.checkpointing
     supernet.to(memory_format=torch.channels_last)
     seeding.seed_torch(seed, "search", "arm")  # the label is part of every recorded result
     return supernet, build_method(space, supernet.node_specs, config)
@@ -60,12 +59,9 @@ def run_search(
 
     Args:
         space: what may be found; `config.exclude` is taken out of it here.
-        config: the method and its hyper-parameters.
         train: the training images; half of them train the weights, half the architecture.
-        meta: classes and normalisation statistics of the data.
         seed: everything random follows from it.
         checkpoint: where the state is kept, and from where an earlier run is continued.
-        distributed: the processes that share each batch; this one alone by default.
         monitor: further columns of each epoch's row (`midas.decode.monitor`).
 
     Raises:
@@ -95,8 +91,7 @@ def _check_memory(search: BilevelSearch) -> None:
     needed = search_bytes(search.supernet, search.method, size, batch // search.total_parts)
     advice = (
         f"make search.batch_size ({batch}), channels ({config.channels}) or image_size ({size}) "
-        f"smaller, search.accumulate ({config.accumulate}) larger, or set "
-        "search.checkpointing: true"
+        f"smaller, or search.accumulate ({config.accumulate}) larger"
     )
     memory.check(search.title, needed, search.distributed.device, advice)
 
@@ -108,24 +103,14 @@ def search_bytes(supernet: Supernet, method: Method, size: int, batch: int) -> i
     """
     weights = list(supernet.requires_grad_(True).parameters())
     architecture = list(method.requires_grad_(True).parameters())
-    checkpointing = supernet.checkpointing
-    supernet.checkpointing = False
-    arch_bytes = 0
 
     def loss(images: Tensor, labels: Tensor) -> Tensor:
-        nonlocal arch_bytes
-        logits, cells = supernet(images, method)
-        arch_bytes = sum(t.nbytes for cell in cells for node in cell for t in node.tensors())
-        return F.cross_entropy(logits, labels)
+        return F.cross_entropy(supernet(images, method)[0], labels)
 
-    recomputed = supernet.search_cells if checkpointing else []
-    kept = memory.kept_bytes(loss, (3, size, size), [*weights, *architecture], recomputed)
-    supernet.checkpointing = checkpointing
-    if checkpointing:  # a recomputed cell's own weights are kept all the same
-        kept += arch_bytes // memory.FEW
+    kept = memory.kept_bytes(loss, (3, size, size), [*weights, *architecture])
     # a weight, its gradient and its momentum; a projection, its gradient and Adam's two
     states = 3 * sum(w.nbytes for w in weights) + 4 * sum(w.nbytes for w in architecture)
-    return memory.step_bytes(kept, batch, states, weights[0].device, checkpointing)
+    return memory.step_bytes(kept, batch, states, weights[0].device)
 
 
 def save_search(path: Path, result: SearchResult) -> None:

@@ -46,7 +46,7 @@ def measure(
         cells: the depth.
         size: of the images in pixels.
         batch: images of a step.
-        checkpointing: whether cells are recomputed.
+        checkpointing: whether a training recomputes cells.
     """
     if cell is not None:
         keep_freed()  # as the stage does
@@ -54,13 +54,7 @@ def measure(
         Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is resident now
     before = _peak()
     if cell is None:
-        config = SearchConfig(
-            method=method,
-            patch_size=patch_size,
-            channels=channels,
-            cells=cells,
-            checkpointing=checkpointing,
-        )
+        config = SearchConfig(method=method, patch_size=patch_size, channels=channels, cells=cells)
         estimate, steps = _build_search(space, config)
     else:
         estimate, steps = _build_training(cell, channels, cells, checkpointing)

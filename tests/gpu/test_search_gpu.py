@@ -125,9 +125,7 @@ def test_replayed_steps_are_the_steps_themselves(method: str, space: str) -> Non
         assert row["genotype"] == other["genotype"]
 
 
-@pytest.mark.parametrize(
-    "options", [{"checkpointing": True}, {"accumulate": 2}, {"warmup_epochs": 1}]
-)
+@pytest.mark.parametrize("options", [{"accumulate": 2}, {"warmup_epochs": 1}])
 def test_options_search_on_a_gpu(options: dict[str, Any]) -> None:
     assert len(searched(cuda_graphs=True, **options).history) == 2
 

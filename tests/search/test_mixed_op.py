@@ -195,7 +195,7 @@ def test_a_method_that_mixes_by_its_weights_alone_has_the_sum_that_they_say() ->
     assert_equal([output], [(op_outputs[0] + op_outputs[1]) / 2])
 
 
-def test_a_node_keeps_its_maps_where_checkpointing_can_free_them() -> None:
+def test_a_node_keeps_its_maps_where_autograds_hooks_see_them() -> None:
     kept: list[Tensor] = []
 
     def pack(tensor: Tensor) -> int:

@@ -1,4 +1,8 @@
-"""DARTS: static parameters, one set for each type of cell (arXiv 1806.09055, equation 2)."""
+"""DARTS and its kin: static parameters, one set for each type of cell.
+
+Sources: DARTS, arXiv 1806.09055, equation 2; beta-DARTS, arXiv 2203.01665, equation 12; DrNAS, arXiv
+2006.10355, section 3.2; GDAS, arXiv 1910.04465, equations 3 to 7.
+"""
 
 from collections.abc import Sequence
 
@@ -36,7 +40,6 @@ class DartsMethod(Method):
         return by_edge(alpha, node)[None, None, None]
 
     def forward(self, node: NodeSpec, inputs: Tensors, op_outputs: Tensors) -> ArchWeights:
-        """See `Method`."""
         return softmax_every_edge(self.logits(node), node)
 
 
@@ -44,12 +47,11 @@ class DartsPairsMethod(DartsMethod):
     """Static parameters under MIDAS's pair rule: MIDAS without its input-specific weights."""
 
     def forward(self, node: NodeSpec, inputs: Tensors, op_outputs: Tensors) -> ArchWeights:
-        """See `Method`."""
         return softmax_pairs(self.logits(node), node)
 
 
 class BetaDartsMethod(DartsMethod):
-    """A penalty on the mean log-sum-exp over edges (beta-DARTS, arXiv 2203.01665, equation 12).
+    """beta-DARTS: a penalty on the mean log-sum-exp over edges.
 
     Its weight grows linearly with the epochs done, from 0 towards `LARGEST`.
     """
@@ -58,20 +60,18 @@ class BetaDartsMethod(DartsMethod):
     weight = 0.0
 
     def set_progress(self, epoch: int, epochs: int) -> None:
-        """See `Method`."""
         self.weight = self.LARGEST * epoch / epochs
 
     def penalty(self) -> Tensor:
-        """See `Method`."""
         edges = [torch.logsumexp(alpha, dim=-1) for alpha in self.alphas.values()]
         return self.weight * torch.cat(edges).mean()
 
 
 class DrnasMethod(DartsMethod):
-    """theta ~ Dir(elu(alpha) + 1), drawn once a pass for all cells of a type; decoded by its mean.
+    """DrNAS: theta ~ Dir(elu(alpha) + 1), drawn once a pass for all cells of a type.
 
-    `ANCHOR` times the squared distance of the concentration from 1 replaces weight decay
-    (section 3.2).
+    Its mean is decoded. `ANCHOR` times the squared distance of the concentration from 1 replaces
+    weight decay.
     """
 
     ANCHOR = 1e-3
@@ -83,16 +83,13 @@ class DrnasMethod(DartsMethod):
         self.theta: dict[str, Tensor] = {}  # [n, m] for each node of a type of cell
 
     def begin_pass(self) -> None:
-        """See `Method`."""
         self.theta = {name: self._draw(node) for name, node in self.shared_nodes.items()}
 
     def forward(self, node: NodeSpec, inputs: Tensors, op_outputs: Tensors) -> ArchWeights:
-        """See `Method`."""
         op_weights = self.theta[node.shared_name][None, None, None]  # [1, 1, 1, n, m]
         return ArchWeights(flatten_edges(op_weights, node), op_weights)
 
     def penalty(self) -> Tensor:
-        """See `Method`."""
         squares = [F.elu(alpha).square().sum() for alpha in self.alphas.values()]
         return self.ANCHOR * torch.stack(squares).sum()
 
@@ -108,10 +105,10 @@ class DrnasMethod(DartsMethod):
 
 
 class GdasMethod(DartsMethod):
-    """Only the drawn operation of each edge is computed. The cells of a type share a draw.
+    """GDAS: one operation an edge, drawn by the straight-through Gumbel softmax, is computed.
 
-    The temperature falls linearly from `TAU_MAX` in the first epoch to `TAU_MIN` in the last. The
-    softmax of the parameters is decoded.
+    The cells of a type share a draw. The temperature falls linearly from `TAU_MAX` in the first
+    epoch to `TAU_MIN` in the last. The softmax of the parameters is decoded.
     """
 
     TAU_MAX = 10.0
@@ -124,22 +121,18 @@ class GdasMethod(DartsMethod):
         self.one_hot: dict[str, Tensor] = {}  # [n, m] for each node of a type of cell
 
     def set_progress(self, epoch: int, epochs: int) -> None:
-        """See `Method`."""
         self.tau = self.TAU_MAX + (self.TAU_MIN - self.TAU_MAX) * epoch / max(1, epochs - 1)
 
     def begin_pass(self) -> None:
-        """See `Method`."""
         if self.training:
             self.one_hot = {name: self._draw(node) for name, node in self.shared_nodes.items()}
 
     def active_ops(self, node: NodeSpec) -> Sequence[Sequence[int]]:
-        """See `Method`."""
         if not self.training:
             return super().active_ops(node)
         return [[int(row.argmax())] for row in self.one_hot[node.shared_name].detach()]
 
     def forward(self, node: NodeSpec, inputs: Tensors, op_outputs: Tensors) -> ArchWeights:
-        """See `Method`."""
         if not self.training:
             return softmax_every_edge(self.logits(node), node)
         # [1, 1, 1, n, m]: ones and zeros with the gradient of the relaxed weights
