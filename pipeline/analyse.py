@@ -12,7 +12,7 @@ SHOWN = 6  # images whose patches are kept for the report
 
 def command() -> Summary:
     """Ask the searches the paper's questions."""
-    from midas.analysis.patch_weights import one_of_each_class
+    from midas.analysis.paper_questions import one_of_each_class
     from midas.data.prepared import Split, load_meta, load_split, save_split
     from midas.decode.evidence import agreement, decode_sample, load_evidence
     from midas.engine import seeding
@@ -67,8 +67,13 @@ def _analyse_seed(
     tables: dict[str, list[dict[str, Any]]],
 ) -> dict[str, Any]:
     """One seed's answers; its rows are added to the tables."""
-    from midas.analysis.paper_questions import analyse, weight_rows, without_pairs
-    from midas.analysis.patch_weights import patch_rows, spread_rows
+    from midas.analysis.paper_questions import (
+        analyse,
+        patch_rows,
+        spread_rows,
+        weight_rows,
+        without_pairs,
+    )
     from midas.decode.decode import decode, sample_weights
     from midas.decode.evidence import entry_genotype
     from midas.decode.monitor import accuracy, decode_batches

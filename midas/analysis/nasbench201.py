@@ -2,8 +2,8 @@
 
 A table is a CSV file, gzipped or not. Its column `arch` holds the arch string; for each data set,
 the columns `NAME_valid` and `NAME_test` hold accuracies in percent. Other columns are ignored.
-`import_table` makes it from the official NATS-Bench file. The package that reads that file unpickles
-it: import only a file whose source you trust.
+`import_table` makes it from the official NATS-Bench file, which the package `nats_bench` unpickles:
+import only a file whose source you trust.
 """
 
 import csv

@@ -24,8 +24,9 @@ POOL = 5  # side of the pooling window
 class AuxiliaryHead(nn.Module):
     """A second classifier after two thirds of the cells (DARTS, arXiv 1806.09055, appendix).
 
-    It reads `MidasNet.auxiliary_channels`. ``cifar`` pools with stride 3. ``imagenet`` pools with stride 2, and its second convolution has
-    no batch norm, as in the public code whose parameters are the reference.
+    It reads `MidasNet.auxiliary_channels`. ``cifar`` pools with stride 3. ``imagenet`` pools with
+    stride 2, and its second convolution has no batch norm, as in the public code whose parameters
+    are the reference.
     """
 
     def __init__(self, channels: int, num_classes: int, skeleton: str = "cifar") -> None:

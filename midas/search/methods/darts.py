@@ -1,7 +1,7 @@
 """DARTS and its kin: static parameters, one set for each type of cell.
 
-Sources: DARTS, arXiv 1806.09055, equation 2; beta-DARTS, arXiv 2203.01665, equation 12; DrNAS, arXiv
-2006.10355, section 3.2; GDAS, arXiv 1910.04465, equations 3 to 7.
+Sources: DARTS, arXiv 1806.09055, equation 2; beta-DARTS, arXiv 2203.01665, equation 12; DrNAS,
+arXiv 2006.10355, section 3.2; GDAS, arXiv 1910.04465, equations 3 to 7.
 """
 
 from collections.abc import Sequence
