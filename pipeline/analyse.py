@@ -18,7 +18,7 @@ def command() -> Summary:
     from midas.engine import seeding
     from midas.io import files
     from midas.proxy.config import DecodeStageConfig
-    from midas.search.bilevel_split import BilevelSplit
+    from midas.search.bilevel import BilevelSplit
     from midas.search.config import SearchConfig
     from pipeline import params
 

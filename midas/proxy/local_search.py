@@ -26,7 +26,7 @@ from midas.proxy.config import ProxyConfig
 from midas.proxy.gaussian_process import predict_mean
 from midas.proxy.size_prior import log_size_gap
 from midas.proxy.training import CPU, ParallelTrainings, ProxyScore, ProxyTraining, proxy_recipe
-from midas.search.bilevel_split import BilevelSplit
+from midas.search.bilevel import BilevelSplit
 from midas.search.config import SearchConfig
 from midas.search.supernet import check_depth
 from midas.spaces.space import Space

@@ -26,8 +26,7 @@ from midas.engine.schedule import build_scheduler
 from midas.genotype import Genotype
 from midas.io.errors import TrainingDiverged
 from midas.proxy.config import ProxyConfig
-from midas.search.bilevel import weight_optimiser
-from midas.search.bilevel_split import BilevelSplit
+from midas.search.bilevel import BilevelSplit, weight_optimiser
 from midas.search.config import SearchConfig
 from midas.search.methods import FixedCell
 from midas.search.supernet import Supernet

@@ -1,4 +1,8 @@
-"""A search from start to end, and its files. Its steps are in `midas.search.bilevel`."""
+"""A search from start to end, and its files. Its steps are in `midas.search.bilevel`.
+
+A known cell may stand in place of a search (`search.genotype`), to be trained on other data. The
+stages run as ever; what a search would have written is there and empty.
+"""
 
 import csv
 from collections.abc import Sequence
@@ -15,10 +19,10 @@ from midas.data.prepared import DataMeta, Split
 from midas.engine import loop, memory, seeding
 from midas.engine.checkpoint import Checkpoint
 from midas.engine.distributed import Distributed
+from midas.genotype import Genotype, load_genotype
 from midas.io import files
-from midas.io.errors import MidasError
-from midas.search.bilevel import BilevelSearch, Monitor
-from midas.search.bilevel_split import BilevelSplit
+from midas.io.errors import GenotypeError, MidasError, ParamsError
+from midas.search.bilevel import BilevelSearch, BilevelSplit, Monitor
 from midas.search.config import SearchConfig
 from midas.search.methods import Method, build_method
 from midas.search.supernet import Supernet, check_depth
@@ -169,3 +173,40 @@ def load_search(
 
 def _modules(supernet: Supernet, method: Method) -> nn.ModuleDict:
     return nn.ModuleDict({"supernet": supernet, "method": method})  # the names in the file
+
+
+SEEDS_HEADER = "seed,subnetwork_accuracy,patches\n"
+
+
+def fixed_genotype(space: Space, config: SearchConfig, written: Path) -> Genotype | None:
+    """The cell that the parameters name; None where one is searched.
+
+    Raises:
+        GenotypeError: it is not a cell of its space.
+        ParamsError: it cannot be read, is of another space, or lies in the folder `written`.
+    """
+    if config.genotype is None:
+        return None
+    if Path(config.genotype).resolve().is_relative_to(written.resolve()):
+        raise ParamsError(
+            f"search.genotype: {config.genotype} lies where this pipeline writes its own; copy it "
+            "first"
+        )
+    try:
+        genotype = load_genotype(config.genotype)
+    except GenotypeError as error:
+        raise ParamsError(f"search.genotype: {error}") from error
+    if genotype.space != space.name:
+        raise ParamsError(
+            f"search.genotype: {config.genotype} is of the space {genotype.space}; set space: "
+            f"{genotype.space}"
+        )
+    space.check(genotype)
+    return genotype
+
+
+def write_empty_search(folder: Path) -> None:
+    """Write what a search writes, with nothing in it."""
+    files.write_bytes(folder / "search.safetensors", save({}))
+    files.write_text(folder / "history.csv", "epoch,step,arch_accuracy\n")
+    files.write_text(folder / "weights.csv", "epoch,cell,node,inputs,choice,weight\n")

@@ -143,8 +143,9 @@ class Supernet(nn.Module):
                 x = cell(x)
                 continue
             now = self.rectify(x)
-            outputs = (before, now)[-len(cast(nn.ModuleList, preprocess)) :]
-            states = [adapt(y) for adapt, y in zip(preprocess, outputs, strict=True)]
+            adaptations = cast(nn.ModuleList, preprocess)
+            outputs = (before, now)[-len(adaptations) :]
+            states = [adapt(y) for adapt, y in zip(adaptations, outputs, strict=True)]
             x, cell_weights = cell(states, method)
             before = now
             weights.append(cell_weights)

@@ -67,15 +67,16 @@ def train(
     """
     distributed = distributed or Distributed()
     training = Training(network, config, train, val, meta, title, distributed, seed)
-    size = train.images.shape[-1]
-    part = config.batch_size // training.total_parts()
-    memory.check(
-        title,
-        train_bytes(training.train_state, config, size, part * config.replicas),
-        distributed.device,
-        f"make batch_size ({config.batch_size}) or channels ({network.channels}) smaller, "
-        f"accumulate ({config.accumulate}) larger, or set checkpointing: true",
-    )
+    if not config.checkpointing:  # which takes less than the estimate
+        size = train.images.shape[-1]
+        part = config.batch_size // training.total_parts()
+        memory.check(
+            title,
+            train_bytes(training.train_state, config, size, part * config.replicas),
+            distributed.device,
+            f"make batch_size ({config.batch_size}) or channels ({network.channels}) smaller, "
+            f"accumulate ({config.accumulate}) larger, or set checkpointing: true",
+        )
     finished = loop.run(training, config.epochs, checkpoint, distributed, best_of="val_accuracy")
     history = finished.history
     best = max(reversed(history), key=lambda row: row["val_accuracy"])
@@ -103,7 +104,6 @@ def train_bytes(state: TrainState, config: TargetConfig, size: int, batch: int) 
     """
     network = copy.deepcopy(state.network).train()
     auxiliary = copy.deepcopy(state.auxiliary)
-    network.set_grad_checkpointing(False)
 
     def loss(images: Tensor, labels: Tensor) -> Tensor:
         features, auxiliary_features = network.forward_cells(images)
@@ -115,8 +115,7 @@ def train_bytes(state: TrainState, config: TargetConfig, size: int, batch: int) 
     parameters = list(network.parameters())
     if auxiliary is not None:
         parameters += auxiliary.parameters()
-    recomputed = list(network.cells) if config.checkpointing else []
-    kept = memory.kept_bytes(loss, (network.in_chans, size, size), parameters, recomputed)
+    kept = memory.kept_bytes(loss, (network.in_chans, size, size), parameters)
     copies = COPIES[config.optimiser] + (config.ema is not None)
     states = copies * sum(parameter.nbytes for parameter in parameters)
-    return memory.step_bytes(kept, batch, states, parameters[0].device, config.checkpointing)
+    return memory.step_bytes(kept, batch, states, parameters[0].device)

@@ -16,8 +16,7 @@ from midas.engine.checkpoint import Checkpoint
 from midas.engine.distributed import Distributed
 from midas.genotype import Genotype
 from midas.proxy.training import ProxyTraining
-from midas.search.bilevel import BilevelSearch
-from midas.search.bilevel_split import BilevelSplit
+from midas.search.bilevel import BilevelSearch, BilevelSplit
 from midas.search.config import SearchConfig
 from midas.search.run import SearchResult, build_search, search_bytes
 from midas.spaces import get_space
