@@ -63,12 +63,7 @@ class Table:
         return len(self.architectures)
 
     def row(self, genotype: Genotype) -> int:
-        """The cell's row.
-
-        Raises:
-            GenotypeError: the genotype is not a NAS-Bench-201 cell.
-            MidasError: the table lacks it.
-        """
+        """The cell's row; MidasError where there is none, GenotypeError for another space's."""
         arch = genotype.to_arch()
         if arch not in self._index:
             raise MidasError(
@@ -105,11 +100,7 @@ def _judge(column: str, values: Accuracies, row: int) -> Judgement:
 
 
 def find_table(path: Path | None) -> Path:
-    """The table's path: `path`, or the one in the environment.
-
-    Raises:
-        MidasError: neither names one, or there is no such file.
-    """
+    """The path, or the one in the environment; MidasError where there is no such file."""
     if path is None and os.environ.get(VARIABLE):
         path = Path(os.environ[VARIABLE])
     if path is None:
@@ -120,11 +111,7 @@ def find_table(path: Path | None) -> Path:
 
 
 def load_table(path: Path) -> Table:
-    """Read a table.
-
-    Raises:
-        MidasError: the file is not such a table.
-    """
+    """Read a table; MidasError where the file is not one."""
     try:
         architectures, columns = _parse(_read_text(path))
     except (OSError, EOFError, ValueError, KeyError, TypeError, csv.Error, zlib.error) as error:
@@ -175,9 +162,7 @@ def import_table(source: Path, out: Path) -> list[str]:
     """Write the .csv.gz table of 200-epoch accuracies, averaged over trials; returns its columns.
 
     `source` is ``NATS-tss-v1_0-*.pickle.pbz2``, or the folder of the same name with ``-simple``.
-
-    Raises:
-        MidasError: the package is not installed, or the file is not one of its.
+    MidasError where the package is not installed, or the file is not one of its.
     """
     try:
         import nats_bench

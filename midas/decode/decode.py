@@ -82,11 +82,7 @@ Samples = dict[str, list[list[NodeWeights]]]  # of each type: its cells, their n
 
 
 def by_name(edges: Sequence[EdgeSpec], op_weights: Tensor) -> list[dict[str, float]]:
-    """The weights [n, m] of each edge's candidates by their names.
-
-    Raises:
-        ParamsError: the weights are of other candidates.
-    """
+    """The weights [n, m] of each edge's candidates by name; ParamsError for other candidates'."""
     widest = max(len(edge.candidates) for edge in edges)
     if op_weights.shape != (len(edges), widest):
         raise ParamsError(
@@ -151,17 +147,10 @@ def is_static(samples: Samples) -> bool:
 
 def distributions(samples: Samples, aggregation: Aggregation = "mean") -> Distributions:
     """Aggregate over samples within each cell, then take the mean over the cells of a type."""
-    return _reduce(samples, AGGREGATIONS[aggregation])
+    aggregate = AGGREGATIONS[aggregation]
 
-
-def deviations(samples: Samples) -> Distributions:
-    """The standard deviation over samples within each cell, averaged over the cells of a type."""
-    return _reduce(samples, lambda values: values.double().std(0, correction=0))
-
-
-def _reduce(samples: Samples, reduce: Callable[[Tensor], Tensor]) -> Distributions:
     def mean_of_cells(cells: list[Tensor]) -> Tensor:
-        return torch.stack([reduce(values) for values in cells]).mean(0)
+        return torch.stack([aggregate(values) for values in cells]).mean(0)
 
     return {
         kind: [_combine(same, mean_of_cells) for same in zip(*cells, strict=True)]

@@ -130,9 +130,8 @@ def run(
 ) -> Position:
     """Run a job for at most `epochs`, or go on with it where a checkpoint stands.
 
-    Args:
-        checkpoint: where the state is kept: after each epoch and minute, and at a signal.
-        best_of: the column of the history whose best value is shown.
+    `checkpoint` keeps the state after each epoch and minute, and at a signal. `best_of` is the
+    column of the history whose best value is shown.
 
     Raises:
         TrainingDiverged: a loss is not a number; the checkpoint holds the last good state.

@@ -23,8 +23,7 @@ from midas.engine.checkpoint import Checkpoint
 from midas.engine.progress import progress
 from midas.genotype import CellGenotype, Genotype, to_line
 from midas.proxy.config import ProxyConfig
-from midas.proxy.gaussian_process import predict_mean
-from midas.proxy.size_prior import log_size_gap
+from midas.proxy.priors import log_size_gap, predict_mean
 from midas.proxy.training import CPU, ParallelTrainings, ProxyScore, ProxyTraining, proxy_recipe
 from midas.search.bilevel import BilevelSplit
 from midas.search.config import SearchConfig
@@ -203,9 +202,7 @@ def run_local_search(
 
     They follow the recipe of `search` with the changes of `config`; `train` is halved as in the
     search. `seed` sets the weights and the order of the images; `checkpoint` keeps the scores.
-
-    Raises:
-        ParamsError: a network is too short to hold every type of cell.
+    ParamsError where a network is too short to hold every type of cell.
     """
     known: dict[str, tuple[float, float]] = dict((checkpoint.load() if checkpoint else None) or {})
     recipe = proxy_recipe(search, config, meta)

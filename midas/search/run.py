@@ -61,12 +61,9 @@ def run_search(
 ) -> SearchResult:
     """Search one seed.
 
-    Args:
-        space: what may be found; `config.exclude` is taken out of it here.
-        train: the training images; half of them train the weights, half the architecture.
-        seed: everything random follows from it.
-        checkpoint: where the state is kept, and from where an earlier run is continued.
-        monitor: further columns of each epoch's row (`midas.decode.monitor`).
+    `config.exclude` is taken out of `space` here. Half of the images of `train` train the weights,
+    half the architecture. Everything random follows from `seed`. `checkpoint` keeps the state, from
+    which a run goes on. `monitor` adds columns to each epoch's row (`midas.decode.monitor`).
 
     Raises:
         ParamsError: the batch cannot be divided among processes and parts.
@@ -181,9 +178,8 @@ SEEDS_HEADER = "seed,subnetwork_accuracy,patches\n"
 def fixed_genotype(space: Space, config: SearchConfig, written: Path) -> Genotype | None:
     """The cell that the parameters name; None where one is searched.
 
-    Raises:
-        GenotypeError: it is not a cell of its space.
-        ParamsError: it cannot be read, is of another space, or lies in the folder `written`.
+    GenotypeError where it is not a cell of its space; ParamsError where it cannot be read, is of
+    another space, or lies in the folder `written`.
     """
     if config.genotype is None:
         return None

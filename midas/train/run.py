@@ -11,7 +11,7 @@ from midas.data.prepared import DataMeta, Split
 from midas.engine import loop, memory
 from midas.engine.checkpoint import Checkpoint
 from midas.engine.distributed import Distributed
-from midas.nets.complexity import count_macs, count_parameters
+from midas.nets.build import count_macs, count_parameters
 from midas.nets.network import MidasNet
 from midas.train.config import TargetConfig
 from midas.train.state import TrainState, Weights

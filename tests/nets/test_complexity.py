@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from midas.genotype import Genotype
-from midas.nets.build import build_network
-from midas.nets.complexity import count_macs, count_parameters
+from midas.nets.build import build_network, count_macs, count_parameters
 from midas.nets.network import AuxiliaryHead
 from midas.zoo.registry import ZOO
 
