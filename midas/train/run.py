@@ -19,10 +19,6 @@ from midas.train.training import Training
 
 # copies of the weights: themselves, gradients, the states of the optimiser
 COPIES = {"sgd": 3, "adamw": 4, "muon": 3}
-    "sgd": 3,
-    "adamw": 4,
-    "muon": 3,
-}  # of the weights: themselves, gradients, the optimiser's states
 
 
 @dataclass(frozen=True)
