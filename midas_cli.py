@@ -121,7 +121,7 @@ def nb201_import(
     ),
 ) -> None:
     """Make the table from the official file, which is a pickle."""
-    from midas.analysis.nasbench201_import import import_table
+    from midas.analysis.nasbench201 import import_table
 
     print(f"{out}: {', '.join(import_table(file, out))}")
 

@@ -19,7 +19,7 @@ import rows
 import torch
 
 from midas.genotype import Genotype, load_genotype
-from midas.nets.complexity import count_parameters
+from midas.nets.build import count_parameters
 from midas.search.methods import random_genotype
 from midas.spaces import get_space
 from midas.train.start import initial_network

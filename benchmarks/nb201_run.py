@@ -29,9 +29,8 @@ from midas.engine import seeding
 from midas.engine.checkpoint import Checkpoint, fingerprint
 from midas.io.errors import MidasError
 from midas.proxy.config import DecodeStageConfig
-from midas.proxy.local_search import ProxyResult, op_shares
-from midas.proxy.run import run_local_search
-from midas.search.bilevel_split import BilevelSplit
+from midas.proxy.local_search import ProxyResult, op_shares, run_local_search
+from midas.search.bilevel import BilevelSplit
 from midas.search.config import MethodName, SearchConfig
 from midas.search.run import run_search
 from midas.spaces import get_space

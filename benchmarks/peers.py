@@ -29,8 +29,8 @@ from torch.nn import functional as F
 from midas.deploy.latency import cpu_name
 from midas.engine import precision
 from midas.engine.cuda_graphs import graphed_step
-from midas.nets.auxiliary import AuxiliaryHead
 from midas.nets.build import build_network
+from midas.nets.network import AuxiliaryHead
 from midas.search.config import SearchConfig
 from midas.search.run import build_search
 from midas.spaces import get_space

@@ -21,7 +21,7 @@ from midas.data.config import AugmentConfig, DataConfig
 from midas.data.prepare import prepare
 from midas.data.prepared import DataMeta, Split, load_meta, load_split
 from midas.engine import seeding
-from midas.engine.processes import end_with_parent
+from midas.engine.distributed import end_with_parent
 from midas.genotype import Genotype
 from midas.io import files
 from midas.train.config import TargetConfig

@@ -27,7 +27,7 @@ from midas.decode.config import DecodeConfig
 from midas.decode.evidence import evidence, read_supernet
 from midas.engine import seeding
 from midas.engine.checkpoint import Checkpoint, fingerprint
-from midas.search.bilevel_split import BilevelSplit
+from midas.search.bilevel import BilevelSplit
 from midas.search.config import SearchConfig
 from midas.search.run import run_search
 from midas.spaces import get_space

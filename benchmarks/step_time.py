@@ -32,8 +32,7 @@ from midas.engine import seeding
 from midas.engine.distributed import Distributed
 from midas.engine.memory import keep_freed
 from midas.genotype import Genotype
-from midas.search.bilevel import BilevelSearch
-from midas.search.bilevel_split import BilevelSplit
+from midas.search.bilevel import BilevelSearch, BilevelSplit
 from midas.search.config import SearchConfig
 from midas.search.run import build_search
 from midas.spaces import get_space

@@ -12,13 +12,13 @@ SHOWN = 6  # images whose patches are kept for the report
 
 def command() -> Summary:
     """Ask the searches the paper's questions."""
-    from midas.analysis.patch_weights import one_of_each_class
+    from midas.analysis.paper_questions import one_of_each_class
     from midas.data.prepared import Split, load_meta, load_split, save_split
     from midas.decode.evidence import agreement, decode_sample, load_evidence
     from midas.engine import seeding
     from midas.io import files
     from midas.proxy.config import DecodeStageConfig
-    from midas.search.bilevel_split import BilevelSplit
+    from midas.search.bilevel import BilevelSplit
     from midas.search.config import SearchConfig
     from pipeline import params
 
@@ -67,14 +67,19 @@ def _analyse_seed(
     tables: dict[str, list[dict[str, Any]]],
 ) -> dict[str, Any]:
     """One seed's answers; its rows are added to the tables."""
-    from midas.analysis.paper_questions import analyse, weight_rows, without_pairs
-    from midas.analysis.patch_weights import patch_rows, spread_rows
+    from midas.analysis.paper_questions import (
+        analyse,
+        patch_rows,
+        spread_rows,
+        weight_rows,
+        without_pairs,
+    )
     from midas.decode.decode import decode, sample_weights
     from midas.decode.evidence import entry_genotype
     from midas.decode.monitor import accuracy, decode_batches
     from midas.engine import seeding
     from midas.search.methods import FixedCell
-    from midas.search.store import load_search
+    from midas.search.run import load_search
     from midas.spaces import get_space
     from pipeline import params
 

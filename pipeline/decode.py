@@ -17,11 +17,10 @@ def command(seed: Seed) -> Summary:
     from midas.engine.distributed import join
     from midas.io import files
     from midas.proxy.config import DecodeStageConfig
-    from midas.proxy.local_search import op_shares
-    from midas.proxy.run import result_rows, run_local_search
-    from midas.search.bilevel_split import BilevelSplit
+    from midas.proxy.local_search import op_shares, result_rows, run_local_search
+    from midas.search.bilevel import BilevelSplit
     from midas.search.config import SearchConfig
-    from midas.search.store import load_search, steps_of
+    from midas.search.run import load_search, steps_of
     from midas.spaces import get_space
     from pipeline import checkpoints, params
 

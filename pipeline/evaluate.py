@@ -16,7 +16,7 @@ def command(target: Target) -> Summary:
     from midas.deploy.export_folder import MODEL, find_variants
     from midas.deploy.onnx_evaluation import evaluate, worst_mistakes
     from midas.io import files
-    from midas.nets.complexity import count_macs, count_parameters
+    from midas.nets.build import count_macs, count_parameters
     from midas.zoo.model_folder import check_data, open_model_folder
     from pipeline import params
 

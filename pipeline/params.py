@@ -22,7 +22,15 @@ RENAMED = {
     "decode.refine": "decode.proxy",
     "decode.proxy.capacity": "decode.proxy.size_prior",
 }
-REMOVED = ("second_order", "partial", "separate_keys", "uniform_start", "detach_keys")
+REMOVED = (
+    "second_order",
+    "partial",
+    "separate_keys",
+    "uniform_start",
+    "detach_keys",
+    "checkpointing",
+    "stop_at_skips",
+)
 _short_repr = reprlib.Repr()  # of values, however much a few YAML aliases stand for
 _short_repr.maxlevel = 2
 _short_repr.maxstring = 80

@@ -14,9 +14,13 @@ def command(seed: Seed) -> Summary | None:
     from midas.engine import seeding
     from midas.engine.distributed import join
     from midas.search.config import SearchConfig
-    from midas.search.fixed_genotype import fixed_genotype, write_empty_search
-    from midas.search.run import run_search
-    from midas.search.store import save_history, save_search
+    from midas.search.run import (
+        fixed_genotype,
+        run_search,
+        save_history,
+        save_search,
+        write_empty_search,
+    )
     from midas.spaces import get_space
     from pipeline import checkpoints, params
 

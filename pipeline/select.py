@@ -17,7 +17,7 @@ def command() -> Summary:
     from midas.decode.evidence import METRICS, entry_genotype, load_evidence, seed_rows, select
     from midas.io import files
     from midas.search.config import SearchConfig
-    from midas.search.fixed_genotype import SEEDS_HEADER, fixed_genotype
+    from midas.search.run import SEEDS_HEADER, fixed_genotype
     from midas.spaces import get_space
     from pipeline import params, provenance
 

@@ -2,6 +2,8 @@
 
 A table is a CSV file, gzipped or not. Its column `arch` holds the arch string; for each data set,
 the columns `NAME_valid` and `NAME_test` hold accuracies in percent. Other columns are ignored.
+`import_table` makes it from the official NATS-Bench file, which the package `nats_bench` unpickles:
+import only a file whose source you trust.
 """
 
 import csv
@@ -12,12 +14,13 @@ import zlib
 from collections.abc import Mapping
 from math import comb
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from midas.genotype import Genotype
+from midas.io import files
 from midas.io.errors import MidasError
 
 VARIABLE = "MIDAS_NB201_TABLE"
@@ -60,12 +63,7 @@ class Table:
         return len(self.architectures)
 
     def row(self, genotype: Genotype) -> int:
-        """The cell's row.
-
-        Raises:
-            GenotypeError: the genotype is not a NAS-Bench-201 cell.
-            MidasError: the table lacks it.
-        """
+        """The cell's row; MidasError where there is none, GenotypeError for another space's."""
         arch = genotype.to_arch()
         if arch not in self._index:
             raise MidasError(
@@ -102,11 +100,7 @@ def _judge(column: str, values: Accuracies, row: int) -> Judgement:
 
 
 def find_table(path: Path | None) -> Path:
-    """The table's path: `path`, or the one in the environment.
-
-    Raises:
-        MidasError: neither names one, or there is no such file.
-    """
+    """The path, or the one in the environment; MidasError where there is no such file."""
     if path is None and os.environ.get(VARIABLE):
         path = Path(os.environ[VARIABLE])
     if path is None:
@@ -117,11 +111,7 @@ def find_table(path: Path | None) -> Path:
 
 
 def load_table(path: Path) -> Table:
-    """Read a table.
-
-    Raises:
-        MidasError: the file is not such a table.
-    """
+    """Read a table; MidasError where the file is not one."""
     try:
         architectures, columns = _parse(_read_text(path))
     except (OSError, EOFError, ValueError, KeyError, TypeError, csv.Error, zlib.error) as error:
@@ -153,3 +143,57 @@ def _parse(text: str) -> tuple[list[str], dict[str, Accuracies]]:
         if not finite.all():
             raise ValueError(f"{name} of {architectures[int(finite.argmin())]} is not a number")
     return architectures, columns
+
+
+# our column: the official data set and metric. CIFAR-10's validation accuracy is that of a training
+# on half of the images.
+COLUMNS = {
+    "cifar10_valid": ("cifar10-valid", "valid-accuracy"),
+    "cifar10_test": ("cifar10", "test-accuracy"),
+    "cifar100_valid": ("cifar100", "valid-accuracy"),
+    "cifar100_test": ("cifar100", "test-accuracy"),
+    "imagenet16_120_valid": ("ImageNet16-120", "valid-accuracy"),
+    "imagenet16_120_test": ("ImageNet16-120", "test-accuracy"),
+}
+EPOCHS = "200"
+
+
+def import_table(source: Path, out: Path) -> list[str]:
+    """Write the .csv.gz table of 200-epoch accuracies, averaged over trials; returns its columns.
+
+    `source` is ``NATS-tss-v1_0-*.pickle.pbz2``, or the folder of the same name with ``-simple``.
+    MidasError where the package is not installed, or the file is not one of its.
+    """
+    try:
+        import nats_bench
+    except ImportError as error:
+        raise MidasError(
+            "bench nb201-import: needs the package nats_bench: pip install 'midas-nas[nasbench]'"
+        ) from error
+    if not source.exists():
+        raise MidasError(f"{source}: there is no such file or folder")
+    try:
+        api = nats_bench.create(str(source), "tss", fast_mode=source.is_dir(), verbose=False)
+        names = [name for name in COLUMNS if _value(api, 0, name) is not None]
+        rows = [
+            [i, api.arch(i), *(f"{_value(api, i, name):.4f}" for name in names)]
+            for i in range(len(api))
+        ]
+    except Exception as error:  # a pickle of anything else fails in any way
+        raise MidasError(
+            f"{source}: cannot be read as a NATS-Bench topology file ({error!r})"
+        ) from error
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([["index", "arch", *names], *rows])
+    files.write_bytes(out, gzip.compress(text.getvalue().encode(), mtime=0))
+    return names
+
+
+def _value(api: Any, index: int, column: str) -> float | None:
+    """One accuracy in percent, the mean over trials; None where the file has no such data set."""
+    data, metric = COLUMNS[column]
+    try:
+        value = api.get_more_info(index, data, hp=EPOCHS, is_random=False).get(metric)
+    except KeyError:
+        return None
+    return None if value is None else float(value)

@@ -1,8 +1,8 @@
-"""The paper's questions about a trained search, answered in numbers.
+"""The paper's questions about a trained search, answered in numbers and rows of tables.
 
-Source: MIDAS, arXiv 2602.17700, RQ1, RQ2, RQ3 and RQ5. All answers follow from the weights that a
+Source: MIDAS, arXiv 2602.17700, RQ1, RQ2, RQ3 and RQ5. The answers follow from the weights that a
 search gives to the samples of the decode stage. A static method gives all samples the same weights;
-an answer about samples is then None.
+an answer about samples is then None. `space` is what was searched, without `search.exclude`.
 """
 
 import warnings
@@ -19,8 +19,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from midas.data.augment import normalise
+from midas.data.prepared import DataMeta, Split
 from midas.decode.decode import NodeWeights, Samples, by_name
-from midas.spaces.space import Space
+from midas.genotype import Genotype
+from midas.search.methods import Method
+from midas.search.supernet import Supernet
+from midas.spaces.space import EdgeSpec, Space
 
 SIGNIFICANCE = 0.05
 FOLDS = 5
@@ -120,12 +125,7 @@ def class_accuracy(features: Tensor, labels: Tensor) -> float | None:
 
 
 def analyse(samples: Samples, labels: Tensor) -> dict[str, Any]:
-    """Ask one search all questions; the answers are JSON values.
-
-    Args:
-        samples: the weights of N samples (of one, for a static method).
-        labels: the classes of these samples [N].
-    """
+    """The answers of one search, as JSON values, from the weights and classes [N] of N samples."""
     cells = stack_cells(samples)
     features = torch.cat([cell.features() for cell in cells], dim=1)
     return {
@@ -147,19 +147,9 @@ def _answers(cell: Cell, labels: Tensor) -> dict[str, Any]:
 
 
 def weight_rows(samples: Samples, space: Space) -> list[dict[str, Any]]:
-    """The mean weight of every operation on every edge of every cell, one row each (figure 2).
-
-    Args:
-        samples: the weights of one search.
-        space: what was searched, without `search.exclude`.
-    """
+    """The mean weight of every operation on every edge of every cell, one row each (figure 2)."""
     return [
-        {
-            "cell": cell.name,
-            "edge": f"{spec.source} to {spec.target}",
-            "operation": op,
-            "weight": round(weight, 6),
-        }
+        {**_place(cell.name, spec), "operation": op, "weight": round(weight, 6)}
         for cell in stack_cells(samples)
         for specs, node in zip(space.nodes(cell.kind), cell.nodes, strict=True)
         for spec, named in zip(specs, by_name(specs, node.op_weights.double().mean(0)), strict=True)
@@ -184,3 +174,98 @@ def _margin(edge: Tensor) -> float:
 def _entropy(edge: Tensor) -> float:
     """The entropy of the weights [N, candidates] in nats, averaged over samples."""
     return float(-(edge * edge.clamp_min(1e-12).log()).sum(1).mean())
+
+
+BINS = 16  # of a histogram
+
+
+def one_of_each_class(sample: Split, count: int) -> Split:
+    """The first image of each of the first `count` classes that have one."""
+    classes = sample.labels.unique().tolist()[:count]
+    places = [int((sample.labels == label).nonzero()[0]) for label in classes]
+    return Split(sample.images[places], sample.labels[places])
+
+
+@torch.no_grad()
+def patch_rows(
+    supernet: Supernet,
+    method: Method,
+    sample: Split,
+    shown: Split,
+    meta: DataMeta,
+    genotype: Genotype,
+) -> list[dict[str, Any]]:
+    """The operation that each patch of each shown image prefers, on the genotype's edges.
+
+    Only the first cell of each type is read. Batch norm uses the statistics of `shown` and `sample`
+    together. The rows hold the image's place in `shown`, cell, edge, row and column of the patch,
+    the operation with the largest weight there, and that weight. There are none for a method whose
+    weights are the same for all images.
+    """
+    images = normalise(torch.cat([shown.images, sample.images]), meta.mean, meta.std)
+    was_training = method.training
+    method.eval()
+    _, weights = supernet(images, method)
+    method.train(was_training)
+    rows: list[dict[str, Any]] = []
+    read: set[str] = set()
+    for cell, nodes in zip(supernet.search_cells, weights, strict=True):
+        kind = cell.node_specs[0].kind
+        if kind in read:
+            continue
+        read.add(kind)
+        kept = {(edge.source, edge.target) for edge in genotype.cells[kind].edges}
+        for node_spec, node in zip(cell.node_specs, nodes, strict=True):
+            for i, spec in enumerate(node_spec.edges):
+                if spec[:2] in kept and len(node.op_weights) == len(images):
+                    rows += _edge_rows(f"{kind} 0", spec, node.op_weights[: len(shown), :, :, i])
+    return rows
+
+
+def _edge_rows(cell: str, spec: EdgeSpec, weights: Tensor) -> Iterator[dict[str, Any]]:
+    """The largest weight of each patch and its operation, from one edge's [N, Ph, Pw, m]."""
+    values, ops = weights.max(dim=-1)  # [N, Ph, Pw]
+    for image, row, column in torch.cartesian_prod(*map(torch.arange, values.shape)).tolist():
+        yield {
+            "image": image,
+            **_place(cell, spec),
+            "row": row,
+            "column": column,
+            "operation": spec.candidates[int(ops[image, row, column])],
+            "weight": round(float(values[image, row, column]), 6),
+        }
+
+
+def spread_rows(samples: Samples, space: Space, genotype: Genotype) -> list[dict[str, Any]]:
+    """How the weight of each operation of the genotype is distributed over samples.
+
+    A histogram of `BINS` rows for each edge: cell, edge, operation, the two ends of the bin and the
+    number of samples in it. There are none for a static method.
+    """
+    rows = []
+    for cell in stack_cells(samples):
+        chosen = {edge[1:]: edge.op for edge in genotype.cells[cell.kind].edges}
+        for specs, node in zip(space.nodes(cell.kind), cell.nodes, strict=True):
+            for i, spec in enumerate(specs):
+                if spec[:2] in chosen and len(node.op_weights) > 1:
+                    op = chosen[spec[:2]]
+                    weights = node.op_weights[:, i, spec.candidates.index(op)]
+                    place = {**_place(cell.name, spec), "operation": op}
+                    rows += [place | row for row in _histogram(weights.double())]
+    return rows
+
+
+def _place(cell: str, spec: EdgeSpec) -> dict[str, Any]:
+    """The columns that name an edge of a cell."""
+    return {"cell": cell, "edge": f"{spec.source} to {spec.target}"}
+
+
+def _histogram(values: Tensor) -> Iterator[dict[str, Any]]:
+    """The ends of each bin and the number of values [N] in it."""
+    low = float(values.min())
+    high = float(values.max())
+    width = (high - low) / BINS
+    counts = torch.histc(values, BINS, low, high if high > low else low + 1e-6)
+    for k, count in enumerate(counts.int().tolist()):
+        start = low + k * width
+        yield {"from": round(start, 6), "to": round(start + width, 6), "samples": count}

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from midas.data.config import AugmentConfig
-from midas.engine.transfer import send
+from midas.engine.distributed import send
 
 
 class Draws(NamedTuple):

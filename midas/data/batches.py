@@ -8,7 +8,7 @@ from torch import Tensor
 from midas.data.augment import Augment, Draws
 from midas.data.prepared import Split
 from midas.engine import seeding
-from midas.engine.transfer import send
+from midas.engine.distributed import send
 from midas.io.errors import DataError
 
 

@@ -1,8 +1,12 @@
 """The section `decode` of params.yaml, without `decode.proxy`, which `midas.proxy` adds."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
-from midas.decode.aggregation import Aggregation
+# `mean` is the paper's (MIDAS, arXiv 2602.17700, equation 14), `vote` is what its reviewers asked
+# about, and `sensitivity` reads scores (`midas.decode.sensitivity`) in place of weights
+Aggregation = Literal["mean", "vote", "sensitivity"]
 
 
 class DecodeConfig(BaseModel):

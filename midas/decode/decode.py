@@ -14,14 +14,39 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from midas.decode.aggregation import AGGREGATIONS, Aggregation
+from midas.decode.config import Aggregation
 from midas.genotype import CellGenotype, Edge, Genotype
 from midas.io.errors import ParamsError
 from midas.search.edge_pairs import pairs
 from midas.search.methods.base import ArchWeights, Method
 from midas.search.supernet import Supernet
 from midas.spaces.space import EdgeSpec, Space
+
+
+def mean(values: Tensor) -> Tensor:
+    """The mean over samples."""
+    return values.double().mean(0)
+
+
+def vote(values: Tensor) -> Tensor:
+    """The share of samples whose largest entry each of K is."""
+    return F.one_hot(values.argmax(-1), values.shape[-1]).double().mean(0)
+
+
+def share(values: Tensor) -> Tensor:
+    """The mean over samples, divided by its sum over K."""
+    means = mean(values)
+    return means / means.sum(-1, keepdim=True).clamp_min(1e-30)
+
+
+AGGREGATIONS: dict[Aggregation, Callable[[Tensor], Tensor]] = {
+    "mean": mean,
+    "vote": vote,
+    "sensitivity": share,
+}
+
 
 ZERO = "none"  # an edge that has it does not exist, so it is never decoded where edges are chosen
 
@@ -57,11 +82,7 @@ Samples = dict[str, list[list[NodeWeights]]]  # of each type: its cells, their n
 
 
 def by_name(edges: Sequence[EdgeSpec], op_weights: Tensor) -> list[dict[str, float]]:
-    """The weights [n, m] of each edge's candidates by their names.
-
-    Raises:
-        ParamsError: the weights are of other candidates.
-    """
+    """The weights [n, m] of each edge's candidates by name; ParamsError for other candidates'."""
     widest = max(len(edge.candidates) for edge in edges)
     if op_weights.shape != (len(edges), widest):
         raise ParamsError(
@@ -75,12 +96,9 @@ def by_name(edges: Sequence[EdgeSpec], op_weights: Tensor) -> list[dict[str, flo
 
 @torch.no_grad()
 def sample_weights(supernet: Supernet, method: Method, batches: Iterable[Tensor]) -> Samples:
-    """The weights that a method gives to each sample, averaged over its patches.
+    """The weights that a trained method gives to each sample, averaged over its patches.
 
-    Args:
-        supernet: in any mode; its batch norms use the statistics of each batch.
-        method: trained; it draws nothing here.
-        batches: normalised images [B, 3, H, W].
+    Batches are normalised images [B, 3, H, W]; batch norm uses the statistics of each of them.
     """
     was_training = method.training
     method.eval()
@@ -129,17 +147,10 @@ def is_static(samples: Samples) -> bool:
 
 def distributions(samples: Samples, aggregation: Aggregation = "mean") -> Distributions:
     """Aggregate over samples within each cell, then take the mean over the cells of a type."""
-    return _reduce(samples, AGGREGATIONS[aggregation])
+    aggregate = AGGREGATIONS[aggregation]
 
-
-def deviations(samples: Samples) -> Distributions:
-    """The standard deviation over samples within each cell, averaged over the cells of a type."""
-    return _reduce(samples, lambda values: values.double().std(0, correction=0))
-
-
-def _reduce(samples: Samples, reduce: Callable[[Tensor], Tensor]) -> Distributions:
     def mean_of_cells(cells: list[Tensor]) -> Tensor:
-        return torch.stack([reduce(values) for values in cells]).mean(0)
+        return torch.stack([aggregate(values) for values in cells]).mean(0)
 
     return {
         kind: [_combine(same, mean_of_cells) for same in zip(*cells, strict=True)]
@@ -156,13 +167,8 @@ def decode(samples: Samples, space: Space, aggregation: Aggregation = "mean") ->
     the earlier candidate. Where the weights are the same for all samples, `vote` is `mean`, since a
     single vote does not say how strong an edge is.
 
-    Args:
-        samples: the weights of every sample (`sample_weights`).
-        space: what was searched, without `search.exclude` (`Space.without`).
-        aggregation: how samples become one.
-
-    Raises:
-        ParamsError: the weights are of another space.
+    `space` is what was searched, without `search.exclude` (`Space.without`); it is a ParamsError if
+    the weights are of another one.
     """
     aggregated = distributions(samples, "mean" if is_static(samples) else aggregation)
     cells = {}

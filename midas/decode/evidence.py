@@ -13,13 +13,10 @@ from typing import Any
 import torch
 
 from midas.data.prepared import DataMeta, Split
-from midas.decode.aggregation import Aggregation
-from midas.decode.config import DecodeConfig
+from midas.decode.config import Aggregation, DecodeConfig
 from midas.decode.decode import (
-    Distributions,
     Samples,
     decode,
-    deviations,
     distributions,
     sample_weights,
 )
@@ -111,8 +108,12 @@ def evidence(
         "genotype": {
             kind: [list(edge) for edge in cell.edges] for kind, cell in genotype.cells.items()
         },
-        "distributions": _values(aggregated, space),
-        "deviations": _values(deviations(samples), space),
+        "distributions": {
+            kind: [
+                node.to_value(specs) for specs, node in zip(space.nodes(kind), nodes, strict=True)
+            ]
+            for kind, nodes in aggregated.items()
+        },
         "proxy_trainings": [],
     }
 
@@ -192,10 +193,3 @@ def agreement(cells: Sequence[Mapping[str, Sequence[Sequence[Any]]]]) -> float:
         for first, second in combinations(edge_sets, 2)
     ]
     return sum(shares) / len(shares) if shares else 1.0
-
-
-def _values(aggregated: Distributions, space: Space) -> dict[str, Any]:
-    return {
-        kind: [node.to_value(specs) for specs, node in zip(space.nodes(kind), nodes, strict=True)]
-        for kind, nodes in aggregated.items()
-    }

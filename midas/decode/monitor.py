@@ -10,7 +10,7 @@ from midas.data.augment import normalise
 from midas.data.batches import sequential_batches
 from midas.data.prepared import DataMeta, Split
 from midas.decode.decode import Distributions, decode, distributions, sample_weights
-from midas.engine.transfer import send
+from midas.engine.distributed import send
 from midas.genotype import Genotype, to_line
 from midas.search.config import SearchConfig
 from midas.search.methods import FixedCell, Method

@@ -18,8 +18,7 @@ from torch.nn import functional as F
 
 from midas.decode.decode import NodeWeights, Samples, join_batches, patch_mean
 from midas.search.methods.base import ArchWeights, Method, Mixed, NodeSpec, Tensors
-from midas.search.mixed_op import plain_mixed_op
-from midas.search.patches import patch_means
+from midas.search.mixed_op import patch_means, plain_mixed_op
 from midas.search.supernet import Supernet
 
 
@@ -32,15 +31,12 @@ class SensitivityProbe(Method):
         self.scores: dict[str, NodeWeights] = {}  # by the node's name, of the last batch
 
     def begin_pass(self) -> None:
-        """See `Method`."""
         self.method.begin_pass()
 
     def begin_cell(self) -> None:
-        """See `Method`."""
         self.method.begin_cell()
 
     def mixed_op(self, node: NodeSpec, inputs: Tensors, op_outputs: Tensors) -> Mixed:
-        """See `Method`."""
         arch_weights: ArchWeights = self.method(node, inputs, op_outputs)
         output = plain_mixed_op(op_outputs, arch_weights.mixing, arch_weights.patch)
         output.register_hook(lambda gradient: self._note(node, op_outputs, arch_weights, gradient))
@@ -70,11 +66,8 @@ def sensitivities(
 ) -> Samples:
     """The d_e^2 of every operation for each sample, averaged over patches: scores for weights.
 
-    Args:
-        supernet: in any mode; its batch norms use the statistics of each batch, and its weights
-            require gradients afterwards.
-        method: trained.
-        batches: normalised images [B, 3, H, W] and labels [B].
+    Batches are normalised images [B, 3, H, W] and labels [B]; batch norm uses the statistics of
+    each of them. The supernet's weights require gradients afterwards.
     """
     was_training = method.training
     method.eval()

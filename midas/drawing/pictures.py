@@ -14,15 +14,10 @@ SUFFIXES = (".svg", ".png", ".pdf")
 
 
 def find_genotype(text: str) -> Genotype:
-    """Read the genotype that a text names.
+    """Read an arch string, a genotype as JSON or as printed, a file, a model folder or a name.
 
-    Args:
-        text: an arch string, a genotype as JSON or as printed, a file, a model folder, or the name
-            of a published cell, e.g. ``darts_v2``.
-
-    Raises:
-        GenotypeError: the text or the file is not a genotype.
-        MidasError: no published cell has this name.
+    A name is that of a published cell, e.g. ``darts_v2``; MidasError where none has it. A text or a
+    file that is not a genotype raises GenotypeError.
     """
     # os.path, since Path's methods raise where a genotype's text is too long for a file name
     if os.path.isdir(text):  # noqa: PTH112
@@ -41,8 +36,7 @@ def find_genotype(text: str) -> Genotype:
 def write_picture(path: Path, genotype: Genotype) -> None:
     """Draw a genotype's cells into an .svg, .png or .pdf file, whole or not at all.
 
-    Raises:
-        MidasError: the suffix is another one, or vl-convert is not installed.
+    MidasError where the suffix is another one, or vl-convert is not installed.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:

@@ -1,10 +1,12 @@
-"""The processes that run one stage together, as torchrun starts them.
+"""The processes that run one stage together, as torchrun starts them, and their devices.
 
 They share averaged gradients and summed counts. So the state is the same everywhere after each
 step, rank 0 alone writes, and all of them read the same checkpoint.
 """
 
+import multiprocessing
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -92,3 +94,23 @@ def join() -> Iterator[Distributed]:
         yield Distributed(dist.get_rank(), size, device)
     finally:
         dist.destroy_process_group()
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; by page-locked memory to a GPU, so that the host need not wait."""
+    if device.type == "cuda" and tensor.device.type == "cpu" and torch.cuda.is_available():
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def end_with_parent() -> None:
+    """In a worker: end when the process that started it is killed, and do not wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

@@ -6,18 +6,55 @@ was never stopped.
 """
 
 import math
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from midas.engine import interrupt
 from midas.engine.checkpoint import Checkpoint
 from midas.engine.distributed import Distributed
 from midas.engine.progress import Reporter, progress
 from midas.io.errors import MidasError, TrainingDiverged
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption:
+    """The number of the signal that has arrived, or None."""
+
+    number: int | None = None
+
+
+@contextmanager
+def held_signals() -> Iterator[Interruption]:
+    """Hold signals back within the block; at its end the former handler receives one that arrived.
+
+    Nothing is held outside the main thread, where Python delivers no signals.
+    """
+    interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interruption.number = number
+
+    former = {number: signal.signal(number, note) for number in SIGNALS}
+    try:
+        yield interruption
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+    if interruption.number is not None:
+        signal.raise_signal(interruption.number)
+
 
 Row = dict[str, Any]
 SAVE_SECONDS = 60.0  # between two checkpoints within an epoch: the most that a power cut costs
@@ -93,9 +130,8 @@ def run(
 ) -> Position:
     """Run a job for at most `epochs`, or go on with it where a checkpoint stands.
 
-    Args:
-        checkpoint: where the state is kept: after each epoch and minute, and at a signal.
-        best_of: the column of the history whose best value is shown.
+    `checkpoint` keeps the state after each epoch and minute, and at a signal. `best_of` is the
+    column of the history whose best value is shown.
 
     Raises:
         TrainingDiverged: a loss is not a number; the checkpoint holds the last good state.
@@ -111,7 +147,7 @@ def run(
     done = len(history) * job.steps_per_epoch + position.step
     total = epochs * job.steps_per_epoch
     hidden = quiet or not distributed.is_main
-    with progress(job.title, total, done, quiet=hidden) as report, interrupt.held() as signals:
+    with progress(job.title, total, done, quiet=hidden) as report, held_signals() as signals:
         loop = _Loop(job, position, checkpoint, distributed, report, signals)
         while len(history) < epochs and not job.is_done(history) and loop.epoch():
             row = history[-1]
@@ -133,7 +169,7 @@ class _Loop:
     checkpoint: Checkpoint | None
     distributed: Distributed
     report: Reporter
-    interruption: interrupt.Interruption
+    interruption: Interruption
 
     def epoch(self) -> bool:
         """Run the rest of an epoch and add its row to the history; False where a signal arrived."""
@@ -172,7 +208,7 @@ class _Loop:
         rows = torch.stack([torch.cat(pair) for pair in zip(unread, flags, strict=True)])
         sums = self.distributed.all_reduce_sum(rows.double()).cpu()
         if self.interruption.number is None and float(sums[:, -1].sum()):
-            self.interruption.number = interrupt.SIGNALS[-1]  # another process was told to stop
+            self.interruption.number = SIGNALS[-1]  # another process was told to stop
         sums = sums[:, :-1]
         for number, seen in enumerate(sums, step - len(unread) + 1):
             if not all(math.isfinite(value) for value in seen.tolist()):

@@ -4,19 +4,16 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from midas.io.errors import MidasError
 
 FEW = 2  # images of the pass that is counted
 IN_FLIGHT = 1.1  # gradients on their way and gaps between blocks, over what is kept (measured)
-IN_FLIGHT_RECOMPUTED = 1.5  # of a checkpointed pass, which leaves glibc's heap full of gaps
 KERNELS = 45 * 2**20  # bytes that torch's CPU kernels take at their first use (measured)
 # glibc's mallopt (malloc.h): M_MMAP_THRESHOLD at 32 MiB, its limit, M_TRIM_THRESHOLD, M_TOP_PAD
 _HEAP = ((-3, 32 * 2**20), (-1, 2**31 - 1), (-2, 64 * 2**20))
@@ -39,30 +36,18 @@ def keep_freed() -> bool:
 
 
 def kept_bytes(
-    loss: Callable[[Tensor, Tensor], Tensor],
-    shape: Sequence[int],
-    parameters: Sequence[Tensor],
-    recomputed: Sequence[nn.Module] = (),
+    loss: Callable[[Tensor, Tensor], Tensor], shape: Sequence[int], parameters: Sequence[Tensor]
 ) -> int:
     """Bytes that a forward pass keeps for each image until its backward pass, parameters left out.
 
-    Args:
-        loss: the pass, from images and labels, without checkpointing. It is run once.
-        shape: of an image, [C, H, W].
-        parameters: tensors that are there in any case; the pass has their device and type.
-        recomputed: modules that run again; their outputs are kept, and one of them whole.
+    `loss` is the pass, from images and labels; it is run once. `shape` is of an image, [C, H, W].
+    `parameters` are there in any case, and the pass has their device and type.
     """
     like = parameters[0]
     images = like.new_zeros(FEW, *shape).to(memory_format=torch.channels_last)
     labels = torch.zeros(FEW, dtype=torch.int64, device=like.device)
     known = {parameter.untyped_storage().data_ptr() for parameter in parameters}
     kept: dict[int, Tensor] = {}  # by storage; holding a tensor keeps its address from being reused
-    whole = [0]
-    outputs = 0
-    outside = 0
-
-    def bytes_so_far() -> int:
-        return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
     def pack(tensor: Tensor) -> Tensor:
         address = tensor.untyped_storage().data_ptr()
@@ -70,37 +55,21 @@ def kept_bytes(
             kept[address] = tensor.detach()
         return tensor.detach()  # a tensor with its history would keep the pass alive for good
 
-    def before(*_: Any) -> None:
-        nonlocal outside
-        outside = bytes_so_far()
-
-    def after(module: nn.Module, inputs: Any, output: Any) -> None:
-        nonlocal outputs
-        whole.append(bytes_so_far() - outside)
-        outputs += (output if isinstance(output, Tensor) else output[0]).nbytes
-
-    with ExitStack() as hooks:  # removed even where the pass fails
-        for module in recomputed:
-            hooks.enter_context(module.register_forward_pre_hook(before))
-            hooks.enter_context(module.register_forward_hook(after))
-        hooks.enter_context(torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor))
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         result = loss(images, labels)
-    count = bytes_so_far() - sum(whole) + outputs + max(whole)
+    count = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     del result
     return count // FEW
 
 
-def step_bytes(
-    kept: int, batch: int, states: int, device: torch.device, checkpointing: bool
-) -> int:
+def step_bytes(kept: int, batch: int, states: int, device: torch.device) -> int:
     """The most bytes that a step holds.
 
     `kept` are bytes of each image until the backward pass (`kept_bytes`), `batch` images of a pass,
     `states` bytes of weights, gradients and optimiser states.
     """
-    factor = IN_FLIGHT_RECOMPUTED if checkpointing else IN_FLIGHT
     kernels = KERNELS if device.type == "cpu" else 0
-    return round(kept * batch * factor) + states + kernels
+    return round(kept * batch * IN_FLIGHT) + states + kernels
 
 
 def available(device: torch.device) -> int:

@@ -1,8 +1,14 @@
-"""One type of cell of a genotype: its edges, the nodes it joins, and what makes it valid."""
+"""One type of cell of a genotype, and its forms: JSON, NAS-Bench-201's arch string, DARTS's lists.
 
+All functions raise GenotypeError for a text or a value that is not of their form.
+"""
+
+import ast
 import re
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from midas.io.errors import GenotypeError
 
@@ -50,3 +56,117 @@ class CellGenotype:
                 )
         if problem is not None:
             raise GenotypeError(f"genotype: cell {kind}: {problem}")
+
+
+MAX_TEXT = 2**20  # bytes; the JSON of a complete cell of 64 nodes takes a tenth of it
+_ARCH_EDGE = re.compile(r"([a-z0-9_]+)~([0-9]{1,2})")
+_RANGE = re.compile(r"range\((\d{1,2}), ?(\d{1,2})\)")
+_PRINTED_KEYS = ("normal", "normal_concat", "reduce", "reduce_concat")
+
+
+def cell_to_value(cell: CellGenotype) -> dict[str, Any]:
+    """The JSON value of a cell."""
+    return {"concat": list(cell.concat), "edges": [list(edge) for edge in cell.edges]}
+
+
+def cell_from_value(kind: str, value: Any) -> CellGenotype:
+    """The cell of a JSON value."""
+    try:
+        if set(value) != {"edges", "concat"}:
+            raise ValueError("a cell has the keys edges and concat")
+        edges = tuple(Edge(op, source, target) for op, source, target in value["edges"])
+        if any([type(part) for part in edge] != [str, int, int] for edge in edges):
+            raise ValueError("an edge is [operation, from, to]")
+        if any(type(node) is not int for node in value["concat"]):
+            raise ValueError("concat is a list of node numbers")
+        return CellGenotype(edges, tuple(value["concat"]))
+    except (TypeError, ValueError) as error:
+        raise GenotypeError(f"genotype: cell {kind!r} cannot be read ({error})") from error
+
+
+def cells_from_lists(inputs: int, lists: Mapping[str, Any]) -> dict[str, CellGenotype]:
+    """The cells of the list form, whose intermediate nodes are numbered from `inputs` on."""
+    cells = {}
+    try:
+        for kind in (key for key in lists if not key.endswith("_concat")):
+            pairs = enumerate(lists[kind])
+            edges = tuple(Edge(str(op), int(source), inputs + k // 2) for k, (op, source) in pairs)
+            concat = tuple(int(node) for node in lists[f"{kind}_concat"])
+            cells[kind] = CellGenotype(edges, concat)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise GenotypeError(
+            "genotype: the list form needs (operation, input) pairs and a concat for each cell "
+            f"({error})"
+        ) from error
+    return cells
+
+
+def cells_to_lists(cells: Mapping[str, CellGenotype]) -> dict[str, list[Any]]:
+    """The list form of cells with two edges into each node."""
+    lists: dict[str, list[Any]] = {}
+    for kind, cell in cells.items():
+        targets = [edge.target for edge in cell.edges]
+        if any(targets.count(node) != 2 for node in targets):
+            raise GenotypeError(
+                f"genotype: cell {kind}: the list form needs exactly two edges into each node"
+            )
+        lists[kind] = [(edge.op, edge.source) for edge in cell.edges]
+        lists[f"{kind}_concat"] = list(cell.concat)
+    return lists
+
+
+def parse_printed(text: str) -> dict[str, Any]:
+    """The lists in ``Genotype(normal=[...], normal_concat=range(2, 6), ...)``; nothing is run."""
+    check_length(text, "genotype")
+    text = _RANGE.sub(lambda match: str(list(range(int(match[1]), int(match[2])))), text)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about unusual literals
+            call = ast.parse(text, mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError("it is not written Genotype(normal=..., ...)")
+        lists = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+        if not lists.keys() <= set(_PRINTED_KEYS):
+            raise ValueError(f"its keys can only be {', '.join(_PRINTED_KEYS)}")
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
+        raise GenotypeError(f"genotype: the printed form cannot be read ({error})") from error
+    return lists
+
+
+def cell_from_arch(arch: str) -> CellGenotype:
+    """The cell of an arch string, e.g. ``|nor_conv_3x3~0|+|none~0|skip_connect~1|+|...|``."""
+    check_length(arch, "arch string")
+    edges = []
+    groups = arch.strip().split("+")
+    for target, group in enumerate(groups, start=1):
+        parts = group.strip("|").split("|")
+        enclosed = group.startswith("|") and group.endswith("|")
+        if not enclosed or len(parts) != target or target > MAX_NODES:
+            problem = f"node {target} needs {target} operations written |op~0|op~1|..."
+            raise GenotypeError(f"arch string {arch[:80]!r}: {problem}")
+        for source, part in enumerate(parts):
+            match = _ARCH_EDGE.fullmatch(part)
+            if match is None or int(match[2]) != source:
+                problem = f"{part!r} is not an operation of the form op~{source}"
+                raise GenotypeError(f"arch string {arch[:80]!r}: {problem}")
+            edges.append(Edge(match[1], source, target))
+    return CellGenotype(tuple(edges), (len(groups),))
+
+
+def cell_to_arch(edges: Sequence[Edge]) -> str:
+    """The arch string of canonically ordered edges, one between any two nodes."""
+    nodes = sorted({edge.target for edge in edges})
+    if len(edges) != sum(nodes) or nodes != list(range(1, len(nodes) + 1)):
+        raise GenotypeError(
+            "genotype: an arch string has an edge between any two nodes; this cell has "
+            f"{len(edges)} edges"
+        )
+    groups = [[f"{e.op}~{e.source}" for e in edges if e.target == node] for node in nodes]
+    return "+".join(f"|{'|'.join(group)}|" for group in groups)
+
+
+def check_length(text: str, where: str) -> None:
+    """Raise GenotypeError for a text that is too long to be parsed safely."""
+    if len(text) > MAX_TEXT:
+        raise GenotypeError(
+            f"{where}: has {len(text):,} characters; a genotype has at most {MAX_TEXT:,}"
+        )

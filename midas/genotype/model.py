@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from midas.genotype import text as forms
+from midas.genotype import cell as forms
 from midas.genotype.cell import NAME, CellGenotype
 from midas.io import files
 from midas.io.errors import GenotypeError, MidasError

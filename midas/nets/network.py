@@ -1,6 +1,7 @@
 """`MidasNet`: the network of a genotype, which behaves as timm expects of a model.
 
-The auxiliary head is a separate module, because a registered model holds only what its logits use.
+The auxiliary head, which is thrown away after the training, is a separate module, because a
+registered model holds only what its logits use.
 """
 
 from typing import Any, cast
@@ -9,26 +10,60 @@ import torch
 from timm.layers import DropPath, create_classifier
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from midas.genotype import Genotype
+from midas.kernels.batch_norm import Chain
 from midas.nets import skeletons
 from midas.spaces import get_space
 
+POOL = 5  # side of the pooling window
+
+
+class AuxiliaryHead(nn.Module):
+    """A second classifier after two thirds of the cells (DARTS, arXiv 1806.09055, appendix).
+
+    It reads `MidasNet.auxiliary_channels`. ``cifar`` pools with stride 3. ``imagenet`` pools with
+    stride 2, and its second convolution has no batch norm, as in the public code whose parameters
+    are the reference.
+    """
+
+    def __init__(self, channels: int, num_classes: int, skeleton: str = "cifar") -> None:
+        super().__init__()
+        self.stride = 2 if skeleton == "imagenet" else 3
+        last_norm = nn.Identity() if skeleton == "imagenet" else nn.BatchNorm2d(768)
+        self.convs = Chain(
+            nn.Conv2d(channels, 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.Conv2d(128, 768, 2, bias=False),
+            last_norm,
+            nn.ReLU(),
+        )
+        self.classifier = nn.Linear(768, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute logits [B, num_classes] from features [B, channels, H, W] of any size.
+
+        Maps of the published sizes (8x8, 7x7) and smaller ones are pooled to 2x2, which the second
+        convolution makes 1x1. Larger maps leave several pixels, which are averaged.
+        """
+        x = F.relu(x)
+        if min(x.shape[-2:]) < POOL + self.stride:
+            x = F.adaptive_avg_pool2d(x, 2)
+        else:
+            x = F.avg_pool2d(x, POOL, self.stride, count_include_pad=False)
+        x = self.convs(x).mean(dim=(2, 3))  # [B, 768, h, w] -> [B, 768]
+        return cast(Tensor, self.classifier(x))
+
 
 class MidasNet(nn.Module):
-    """A stack of a genotype's cells and a classifier. `midas.nets.build` checks the arguments.
+    """A stack of a genotype's cells and a classifier, with arguments as in `build_network`.
 
-    Args:
-        genotype: the cells.
-        channels: channels of the first cells' nodes; they double at each reduction.
-        cells: the number of cells, or of cells in each of NAS-Bench-201's three stages.
-        skeleton: ``cifar`` or ``fast``; for DARTS cells also ``imagenet``.
-        num_classes: the number of classes; 0 leaves the classifier out.
-        in_chans: channels of the image.
-        global_pool: timm's name of a pooling, ``avg`` as published, or empty for none.
-        drop_rate: the probability of dropout before the classifier.
-        drop_path_rate: the probability of drop path, the same for every operation.
+    `global_pool` is timm's name of a pooling, ``avg`` as published, or empty for none. `drop_rate`
+    is the probability of dropout before the classifier, `drop_path_rate` that of drop path, the
+    same for every operation.
     """
 
     def __init__(
@@ -154,15 +189,11 @@ class MidasNet(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> Any:
-        """Compute the last feature map of each size, from images [B, in_chans, H, W].
+        """Compute the last feature map of each size, from normalised images [B, in_chans, H, W].
 
-        Args:
-            x: the images, normalised.
-            indices: which entries of `feature_info`, or how many of the last; None takes all.
-            norm: whether to apply the network's last norm, if it has one, to the last map.
-            stop_early: whether to skip the blocks behind the last map.
-            output_fmt: only ``NCHW``.
-            intermediates_only: whether to return the maps [B, C, H', W'] without the last features.
+        `indices` are entries of `feature_info`, or how many of the last; None takes all. `norm`
+        applies the network's last norm to the last map, `stop_early` skips the blocks behind it,
+        and `intermediates_only` returns the maps [B, C, H', W'] without the last features.
         """
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt: {output_fmt!r} is unknown; these maps are 'NCHW'")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import nn
 
 from midas.genotype import Genotype
-from midas.kernels.chain import Chain
+from midas.kernels.batch_norm import Chain
 from midas.nets.cells import BenchCell, BenchReduction, DartsCell, norm
 from midas.nets.whitening import Whitening
 

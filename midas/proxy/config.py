@@ -5,8 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from midas.decode.config import DecodeConfig
-
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+from midas.search.config import NotNegative
 
 
 class ProxyConfig(BaseModel):

@@ -7,17 +7,27 @@ cells of four searches briefly and keeps the best (arXiv 1806.09055, section 3.1
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from midas.decode.aggregation import Aggregation
+from midas.data.prepared import DataMeta, Split
+from midas.decode.config import Aggregation
 from midas.decode.decode import Samples, by_name, distributions, is_static
-from midas.genotype import CellGenotype, Genotype
+from midas.engine import seeding
+from midas.engine.checkpoint import Checkpoint
+from midas.engine.progress import progress
+from midas.genotype import CellGenotype, Genotype, to_line
 from midas.proxy.config import ProxyConfig
-from midas.proxy.gaussian_process import predict_mean
-from midas.proxy.training import ProxyScore
+from midas.proxy.priors import log_size_gap, predict_mean
+from midas.proxy.training import CPU, ParallelTrainings, ProxyScore, ProxyTraining, proxy_recipe
+from midas.search.bilevel import BilevelSplit
+from midas.search.config import SearchConfig
+from midas.search.supernet import check_depth
 from midas.spaces.space import Space
 
 TrainCells = Callable[[Sequence[Genotype]], Sequence[ProxyScore]]
@@ -48,11 +58,8 @@ class LocalSearch:
     times `size_prior` is added, which a long training would show and a short one does not. Last,
     the best cells may be trained again, longer, because late epochs decide among good cells.
 
-    Args:
-        space: without what the search left out.
-        config: how many trainings there are, and what they are weighed with.
-        shares: of the operations in the search, each above 0; empty counts them as equal.
-        size_gap: ln(largest / weights) of a cell's networks.
+    `space` is without what the search left out. `shares` are above 0; none count operations as
+    equal. `size_gap` is ln(largest / weights) of a cell's networks.
     """
 
     def __init__(
@@ -131,12 +138,8 @@ def _best(cells: Sequence[Genotype], ranks: Tensor, count: int) -> list[Genotype
 def op_shares(samples: Samples, space: Space, aggregation: Aggregation, images: int) -> Shares:
     """The share of each operation on each edge, as if each had one more of the images' votes.
 
-    Args:
-        samples: the weights that were decoded. Those of a static method are averaged, as one voice
-            is no vote.
-        space: without what the search left out.
-        aggregation: how samples become one.
-        images: the number of samples.
+    `samples` are the weights that were decoded. Those of a static method are averaged, as one voice
+    is no vote. `space` is without what the search left out.
     """
     aggregated = distributions(samples, "mean" if is_static(samples) else aggregation)
     return {
@@ -181,3 +184,76 @@ def op_numbers(genotypes: Sequence[Genotype], space: Space) -> Tensor:
         for genotype in genotypes
     ]
     return torch.tensor(rows)
+
+
+def run_local_search(
+    start: Genotype,
+    shares: Shares,
+    space: Space,
+    search: SearchConfig,
+    config: ProxyConfig,
+    train: Split,
+    meta: DataMeta,
+    seed: int,
+    checkpoint: Checkpoint | None = None,
+    device: torch.device = CPU,
+) -> list[ProxyResult]:
+    """`LocalSearch.run` from a decoded cell with real proxy trainings.
+
+    They follow the recipe of `search` with the changes of `config`; `train` is halved as in the
+    search. `seed` sets the weights and the order of the images; `checkpoint` keeps the scores.
+    ParamsError where a network is too short to hold every type of cell.
+    """
+    known: dict[str, tuple[float, float]] = dict((checkpoint.load() if checkpoint else None) or {})
+    recipe = proxy_recipe(search, config, meta)
+    depths = config.cells or (search.cells,)
+    for cells in depths:
+        check_depth(space, cells, "search.cells" if config.cells is None else "decode.proxy.cells")
+    split = BilevelSplit(train, recipe)
+    training = ProxyTraining(space, recipe, depths, config.epochs, split, meta, seed, device)
+    # weights and an order of the images by which no finalist was chosen
+    final_seed = seeding.derive(seed, "refine", "finals")
+    longer = replace(training, epochs=config.final_epochs, seed=final_seed)
+    size_gap = log_size_gap(space, recipe.channels, depths, len(meta.classes))
+    local_search = LocalSearch(space, config, shares, size_gap)
+    total = 1 + len(neighbours(start, space)) + config.trainings + config.finalists
+    title = f"proxy trainings of seed {seed}"
+    processes = torch.get_num_threads() if device.type == "cpu" else 1
+    with progress(title, total) as report, closing(ParallelTrainings(processes)) as run:
+
+        def train_cells(
+            training: ProxyTraining, prefix: str, cells: Sequence[Genotype]
+        ) -> list[ProxyScore]:
+            new = [cell for cell in cells if prefix + cell.hash not in known]
+            report.skip(len(cells) - len(new))
+            for cell, score in zip(new, run(training, new), strict=True):
+                known[prefix + cell.hash] = (score.loss, score.accuracy)
+                if checkpoint:
+                    checkpoint.save(known)
+                report.step(accuracy=score.accuracy, loss=score.loss)
+            return [ProxyScore(*known[prefix + cell.hash]) for cell in cells]
+
+        results = local_search.run(
+            start, partial(train_cells, training, ""), partial(train_cells, longer, "final ")
+        )
+        numbers = op_numbers([start, results[-1].genotype], space)
+        changed = int((numbers[0] != numbers[1]).sum())
+        report.note(f"{len(results) - 1} proxy trainings, {changed} operations changed")
+    return results
+
+
+def result_rows(results: Sequence[ProxyResult]) -> list[dict[str, Any]]:
+    """Proxy trainings as JSON values, in their order."""
+    return [
+        {
+            "round": result.round,
+            "cell": to_line(result.genotype),
+            "loss": round(result.loss, 6),
+            "predicted_loss": round(result.predicted_loss, 6),
+            "objective": round(result.objective, 6),
+            "accuracy": round(result.accuracy, 6),
+            "final": result.final,
+            "kept": result.kept,
+        }
+        for result in results
+    ]

@@ -21,17 +21,14 @@ from midas.data.prepared import DataMeta
 from midas.decode.monitor import accuracy
 from midas.engine import loop, precision, seeding
 from midas.engine.cuda_graphs import graphed_step
-from midas.engine.distributed import Distributed
-from midas.engine.processes import end_with_parent
+from midas.engine.distributed import Distributed, end_with_parent, send
 from midas.engine.schedule import build_scheduler
-from midas.engine.transfer import send
 from midas.genotype import Genotype
 from midas.io.errors import TrainingDiverged
 from midas.proxy.config import ProxyConfig
-from midas.search.bilevel_split import BilevelSplit
+from midas.search.bilevel import BilevelSplit, weight_optimiser
 from midas.search.config import SearchConfig
 from midas.search.methods import FixedCell
-from midas.search.optimisers import weight_optimiser
 from midas.search.supernet import Supernet
 from midas.spaces.space import Space
 

@@ -3,7 +3,7 @@
 Source: DARTS of first order, arXiv 1806.09055, section 2.3 with xi = 0, as docs/method.md fixes it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,20 +13,93 @@ from torch.nn import functional as F
 from midas.data.augment import Augment, Draws
 from midas.data.batches import batch_parts, epoch_batches
 from midas.data.prepared import DataMeta, Split
+from midas.data.splits import split_in_halves
 from midas.engine import precision, seeding
 from midas.engine.cuda_graphs import GraphedStep, graphed_step, reset
 from midas.engine.distributed import Distributed
-from midas.engine.loop import Job
+from midas.engine.loop import Job, batch_sums
 from midas.engine.schedule import build_scheduler
 from midas.io.errors import ParamsError
-from midas.search.bilevel_split import BilevelSplit
 from midas.search.config import SearchConfig
 from midas.search.methods import Method
-from midas.search.optimisers import arch_optimiser, weight_optimiser
 from midas.search.supernet import Supernet
 
+
+def weight_optimiser(weights: Iterable[nn.Parameter], config: SearchConfig) -> torch.optim.SGD:
+    """SGD at the search's largest learning rate; on a GPU one kernel."""
+    parameters = list(weights)
+    fused = all(parameter.is_cuda for parameter in parameters)
+    optimiser = torch.optim.SGD(
+        parameters,
+        config.learning_rate,
+        config.momentum,
+        nesterov=config.nesterov,
+        weight_decay=config.weight_decay,
+        fused=fused or None,
+    )
+    if fused and config.momentum:
+        # the kernel wants all momenta or none, and a method that draws leaves weights out of a step
+        for parameter in parameters:
+            optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimiser
+
+
+def arch_optimiser(
+    architecture: Sequence[nn.Parameter], config: SearchConfig, decays: bool
+) -> torch.optim.Adam:
+    """Adam for a method's parameters; weight decay acts on them where the method says so."""
+    return torch.optim.Adam(
+        architecture,
+        config.arch_learning_rate,
+        betas=(0.5, 0.999),
+        weight_decay=config.arch_weight_decay if decays else 0.0,
+        fused=all(parameter.is_cuda for parameter in architecture) or None,
+    )
+
+
+CHUNK = 1024  # images that are scaled at a time: all at full size may be too much memory
 Monitor = Callable[[Supernet, Method, Split], dict[str, Any]]  # columns of an epoch's row
 Batch = list[tuple[Tensor, Tensor]]  # images [b, 3, H, W] and labels [b] of each part
+
+
+class BilevelSplit:
+    """A stratified half of the training images for the weights, the other for the architecture.
+
+    All search seeds have the same halves, so that their sub-networks are compared on the same
+    images. `config` may use fewer images, averaged down to `image_size`; it is a ParamsError if the
+    images are smaller.
+    """
+
+    def __init__(self, train: Split, config: SearchConfig) -> None:
+        first, second = split_in_halves(train.labels, seeding.derive(0, "halves"))
+        size = train.images.shape[-1]
+        if config.image_size is not None and config.image_size > size:
+            raise ParamsError(
+                f"image_size: {config.image_size} is more than the {size} pixels of these images; "
+                "null keeps theirs"
+            )
+        self.weights = _take(train, first, config)
+        self.architecture = _take(train, second, config)
+        smaller = min(len(self.weights), len(self.architecture))
+        self.steps_per_epoch = max(1, smaller // config.batch_size)
+
+
+def _take(train: Split, half: Tensor, config: SearchConfig) -> Split:
+    """The images of a half, in an order drawn once."""
+    order = torch.randperm(len(half), generator=seeding.generator(0, "order"))
+    limit = None if config.images is None else max(1, config.images // 2)
+    index = half[order][:limit]
+    size = config.image_size
+    chunks = [_average_down(train.images[chunk], size) for chunk in torch.split(index, CHUNK)]
+    return Split(torch.cat(chunks), train.labels[index])
+
+
+def _average_down(images: Tensor, size: int | None) -> Tensor:
+    """Area-average uint8 images [N, 3, H, W] to [N, 3, size, size]."""
+    if size is None or size == images.shape[-1]:
+        return images
+    averaged = F.adaptive_avg_pool2d(images.float(), size).round().to(torch.uint8)
+    return averaged.contiguous(memory_format=torch.channels_last)
 
 
 class BilevelSearch(Job):
@@ -70,15 +143,14 @@ class BilevelSearch(Job):
             self.stateful["arch_optimiser"] = self.arch_optimiser
         steps = config.epochs * self.steps_per_epoch
         self.scheduler = build_scheduler(self.weight_optimiser, steps, config.min_learning_rate)
-        divided = config.accumulate > 1 or config.checkpointing
-        can_capture = config.cuda_graphs and method.repeats and not divided
+        can_capture = config.cuda_graphs and method.repeats and config.accumulate == 1
         self.weight_pass = graphed_step(self.weights, distributed.device, can_capture)
         self.arch_pass = graphed_step(self.architecture, distributed.device, can_capture)
         self.generator = torch.Generator()
         self.random_states: list[Tensor] = []  # of torch's generators at a restored checkpoint
 
     def begin_epoch(self, epoch: int, step: int) -> None:
-        """See `Job`. The learning rate stays the same within an epoch, as in DARTS."""
+        """The learning rate stays the same within an epoch, as in DARTS."""
         self.scheduler.step_update(epoch * self.steps_per_epoch)
         self.supernet.train()
         self.method.train()
@@ -98,7 +170,7 @@ class BilevelSearch(Job):
         self.random_states = []
 
     def step(self, epoch: int, step: int) -> Tensor:
-        """See `Job`: loss times images, hits, images; of the weights' half, then of the other."""
+        """Loss times images, hits, images; of the weights' half, then of the other."""
         batch = self._batch_parts(self.split.weights, self.weight_batches[step])
         arch_sums = torch.zeros(3, device=self.distributed.device)
         if self.learns:
@@ -107,7 +179,7 @@ class BilevelSearch(Job):
         return torch.cat([self._weight_step(batch), arch_sums])
 
     def end_epoch(self, epoch: int, sums: Tensor) -> dict[str, Any]:
-        """See `Job`. The architecture's columns are None where it did not learn."""
+        """The architecture's columns are None where it did not learn."""
         loss, hits, images, arch_loss, arch_hits, arch_images = sums.tolist()
         row = {
             "epoch": epoch + 1,
@@ -122,15 +194,7 @@ class BilevelSearch(Job):
             return row
         return row | self.monitor(self.supernet, self.method, self.split.architecture)
 
-    def is_done(self, history: list[dict[str, Any]]) -> bool:
-        """See `Job`: whether the last cell has too many skips, once the method learns."""
-        limit = self.config.stop_at_skips
-        if limit is None or not history or history[-1]["arch_accuracy"] is None:
-            return False
-        return bool(history[-1].get("skips", 0) >= limit)
-
     def describe(self, row: dict[str, Any]) -> str:
-        """See `Job`."""
         held_out = "weights alone"
         if row["arch_accuracy"] is not None:
             held_out = f"held-out {row['arch_accuracy']:.3f}"
@@ -141,12 +205,10 @@ class BilevelSearch(Job):
         return f"{text} | skips {row['skips']} margin {row['margin']:.4f} gap {gap:.3f}"
 
     def state(self) -> dict[str, Any]:
-        """See `Job`."""
         states = {name: part.state_dict() for name, part in self.stateful.items()}
         return states | {"random_states": seeding.random_states(self.distributed.device)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """See `Job`."""
         for name, part in self.stateful.items():
             part.load_state_dict(state[name])
         self.random_states = state["random_states"]
@@ -213,6 +275,4 @@ class BilevelSearch(Job):
             loss = F.cross_entropy(logits, labels)
         total = loss if penalty is None else loss + penalty
         (total / self.config.accumulate).backward()
-        hits = (logits.detach().argmax(1) == labels).sum()
-        count = len(labels)
-        return torch.stack([loss.detach() * count, hits.to(loss), loss.new_full((), count)])
+        return batch_sums(loss, logits, labels)

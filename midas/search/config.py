@@ -31,7 +31,6 @@ class SearchConfig(BaseModel):
     epochs: int = Field(50, ge=1, le=100_000)
     batch_size: int = Field(64, ge=2, le=65_536)
     accumulate: int = Field(1, ge=1, le=1024)  # parts of a batch; batch norm sees one at a time
-    checkpointing: bool = False  # keep the cells' inputs, and recompute the rest
     cuda_graphs: bool = False  # record a step's kernels once and replay them
     precision: Precision = "float32"
     warmup_epochs: int = Field(0, ge=0)  # in which only the weights learn
@@ -45,7 +44,6 @@ class SearchConfig(BaseModel):
     arch_weight_decay: NotNegative = 1e-3
     augment: AugmentConfig = AugmentConfig()
     monitor_images: int = Field(256, ge=2)  # decoded after each epoch
-    stop_at_skips: int | None = Field(None, ge=1)  # in the decoded cell
 
     @model_validator(mode="after")
     def _consistent(self) -> "SearchConfig":

@@ -1,17 +1,41 @@
 """The mixed operation: the weighted sum of the candidates' outputs at a node.
 
 `plain_mixed_op` is the definition, and what runs on GPUs and without a C compiler. On a CPU
-`midas.search.node_kernel` reads each output once in a pass; tests hold the two equal.
+`midas.search.node_kernel` reads each output once in a pass; tests hold the two equal. A patch is a
+square of pixels; the last row and column of patches may be smaller.
 """
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from midas.kernels.build import compatible, usable
 from midas.search import node_kernel
-from midas.search.patches import spread
+
+
+def patch_means(x: Tensor, patch: int | None) -> Tensor:
+    """The mean over each patch of a map [B, C, H, W], as [B, Ph, Pw, C].
+
+    Ph = ceil(H / patch), and Pw likewise. Without a patch size, or with one that is not smaller
+    than the map, the whole map is one patch.
+    """
+    if patch is None or patch >= max(x.shape[-2:]):
+        return x.mean(dim=(2, 3))[:, None, None, :]
+    means = F.avg_pool2d(x, patch, ceil_mode=True, count_include_pad=False)
+    return means.permute(0, 2, 3, 1)  # [B, C, Ph, Pw] -> [B, Ph, Pw, C]
+
+
+def spread(values: Tensor, size: Sequence[int], patch: int | None) -> Tensor:
+    """Give every pixel of a map of `size` (H, W) the value of its patch.
+
+    Values are [B, Ph, Pw, K], the result [B, H, W, K], or [B, 1, 1, K] without a patch size.
+    """
+    if patch is None:
+        return values
+    rows = values.repeat_interleave(patch, 1)[:, : size[0]]
+    return rows.repeat_interleave(patch, 2)[:, :, : size[1]]
 
 
 def mixed_op(op_outputs: Sequence[Tensor], weights: Tensor, patch: int | None) -> Tensor:

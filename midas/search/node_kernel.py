@@ -73,7 +73,6 @@ class NodeKernel:
     """What the kernels need to know about a node. It keeps no tensor, so they can be freed.
 
     Args:
-        op_outputs: the candidates' outputs, each [B, C, H, W].
         patch: the side of a patch in pixels; None where one patch covers the map.
         candidates: the number of candidates on each of the n edges, for `attended_sum` only.
         pair_rule: whether an edge counts with its probability of being kept, or in full.

@@ -1,17 +1,28 @@
-"""A search from start to end. Its steps are in `midas.search.bilevel`."""
+"""A search from start to end, and its files. Its steps are in `midas.search.bilevel`.
 
+A known cell may stand in place of a search (`search.genotype`), to be trained on other data. The
+stages run as ever; what a search would have written is there and empty.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from midas.data.prepared import DataMeta, Split
 from midas.engine import loop, memory, seeding
 from midas.engine.checkpoint import Checkpoint
 from midas.engine.distributed import Distributed
-from midas.search.bilevel import BilevelSearch, Monitor
-from midas.search.bilevel_split import BilevelSplit
+from midas.genotype import Genotype, load_genotype
+from midas.io import files
+from midas.io.errors import GenotypeError, MidasError, ParamsError
+from midas.search.bilevel import BilevelSearch, BilevelSplit, Monitor
 from midas.search.config import SearchConfig
 from midas.search.methods import Method, build_method
 from midas.search.supernet import Supernet, check_depth
@@ -33,7 +44,6 @@ def build_search(
     check_depth(space, config.cells, "search.cells")
     seeding.seed_torch(seed, "search", "weights")
     supernet = Supernet(space, config.channels, config.cells, num_classes)
-    supernet.checkpointing = config.checkpointing
     supernet.to(memory_format=torch.channels_last)
     seeding.seed_torch(seed, "search", "arm")  # the label is part of every recorded result
     return supernet, build_method(space, supernet.node_specs, config)
@@ -51,15 +61,9 @@ def run_search(
 ) -> SearchResult:
     """Search one seed.
 
-    Args:
-        space: what may be found; `config.exclude` is taken out of it here.
-        config: the method and its hyper-parameters.
-        train: the training images; half of them train the weights, half the architecture.
-        meta: classes and normalisation statistics of the data.
-        seed: everything random follows from it.
-        checkpoint: where the state is kept, and from where an earlier run is continued.
-        distributed: the processes that share each batch; this one alone by default.
-        monitor: further columns of each epoch's row (`midas.decode.monitor`).
+    `config.exclude` is taken out of `space` here. Half of the images of `train` train the weights,
+    half the architecture. Everything random follows from `seed`. `checkpoint` keeps the state, from
+    which a run goes on. `monitor` adds columns to each epoch's row (`midas.decode.monitor`).
 
     Raises:
         ParamsError: the batch cannot be divided among processes and parts.
@@ -88,8 +92,7 @@ def _check_memory(search: BilevelSearch) -> None:
     needed = search_bytes(search.supernet, search.method, size, batch // search.total_parts)
     advice = (
         f"make search.batch_size ({batch}), channels ({config.channels}) or image_size ({size}) "
-        f"smaller, search.accumulate ({config.accumulate}) larger, or set "
-        "search.checkpointing: true"
+        f"smaller, or search.accumulate ({config.accumulate}) larger"
     )
     memory.check(search.title, needed, search.distributed.device, advice)
 
@@ -101,21 +104,105 @@ def search_bytes(supernet: Supernet, method: Method, size: int, batch: int) -> i
     """
     weights = list(supernet.requires_grad_(True).parameters())
     architecture = list(method.requires_grad_(True).parameters())
-    checkpointing = supernet.checkpointing
-    supernet.checkpointing = False
-    arch_bytes = 0
 
     def loss(images: Tensor, labels: Tensor) -> Tensor:
-        nonlocal arch_bytes
-        logits, cells = supernet(images, method)
-        arch_bytes = sum(t.nbytes for cell in cells for node in cell for t in node.tensors())
-        return F.cross_entropy(logits, labels)
+        return F.cross_entropy(supernet(images, method)[0], labels)
 
-    recomputed = supernet.search_cells if checkpointing else []
-    kept = memory.kept_bytes(loss, (3, size, size), [*weights, *architecture], recomputed)
-    supernet.checkpointing = checkpointing
-    if checkpointing:  # a recomputed cell's own weights are kept all the same
-        kept += arch_bytes // memory.FEW
+    kept = memory.kept_bytes(loss, (3, size, size), [*weights, *architecture])
     # a weight, its gradient and its momentum; a projection, its gradient and Adam's two
     states = 3 * sum(w.nbytes for w in weights) + 4 * sum(w.nbytes for w in architecture)
-    return memory.step_bytes(kept, batch, states, weights[0].device, checkpointing)
+    return memory.step_bytes(kept, batch, states, weights[0].device)
+
+
+def save_search(path: Path, result: SearchResult) -> None:
+    """Write the weights of supernet and method, whole or not at all."""
+    tensors = _modules(result.supernet, result.method).state_dict()
+    files.write_bytes(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+
+
+def save_history(folder: Path, history: Sequence[dict[str, Any]]) -> None:
+    """Write history.csv, a row an epoch, and weights.csv, a row for each weight of each epoch."""
+    rows = [{k: v for k, v in row.items() if k != "weights"} for row in history]
+    weights = [
+        {"epoch": row["epoch"], **weight} for row in history for weight in row.get("weights", [])
+    ]
+    files.write_csv(folder / "history.csv", rows)
+    files.write_csv(folder / "weights.csv", weights)
+
+
+def steps_of(folder: Path) -> int:
+    """How many steps a search made, by its history.csv; MidasError where that names none."""
+    path = folder / "history.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as table:
+            return int([row["step"] for row in csv.DictReader(table)][-1])
+    except (OSError, IndexError, KeyError, ValueError) as error:
+        raise MidasError(
+            f"{path}: holds no history of a search; run the search stage of this seed again"
+        ) from error
+
+
+def load_search(
+    path: Path, space: Space, config: SearchConfig, num_classes: int
+) -> tuple[Supernet, Method]:
+    """Supernet and method as `save_search` left them; MidasError where the file does not fit."""
+    supernet, method = build_search(space.without(config.exclude), config, num_classes, seed=0)
+    try:
+        tensors = load_file(path)
+        head = tensors.get("supernet.classifier.bias")
+        if head is not None and len(head) != num_classes:
+            raise MidasError(
+                f"{path}: was searched on data of {len(head)} classes, and artifacts/data holds "
+                f"{num_classes} now; run the search stage again"
+            )
+        _modules(supernet, method).load_state_dict(tensors)
+    except FileNotFoundError as error:
+        raise MidasError(
+            f"{path}: there is no such file; run the search stage of this seed first"
+        ) from error
+    except (SafetensorError, RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise MidasError(
+            f"{path}: does not hold this search ({reason}); run the search stage again"
+        ) from error
+    return supernet, method
+
+
+def _modules(supernet: Supernet, method: Method) -> nn.ModuleDict:
+    return nn.ModuleDict({"supernet": supernet, "method": method})  # the names in the file
+
+
+SEEDS_HEADER = "seed,subnetwork_accuracy,patches\n"
+
+
+def fixed_genotype(space: Space, config: SearchConfig, written: Path) -> Genotype | None:
+    """The cell that the parameters name; None where one is searched.
+
+    GenotypeError where it is not a cell of its space; ParamsError where it cannot be read, is of
+    another space, or lies in the folder `written`.
+    """
+    if config.genotype is None:
+        return None
+    if Path(config.genotype).resolve().is_relative_to(written.resolve()):
+        raise ParamsError(
+            f"search.genotype: {config.genotype} lies where this pipeline writes its own; copy it "
+            "first"
+        )
+    try:
+        genotype = load_genotype(config.genotype)
+    except GenotypeError as error:
+        raise ParamsError(f"search.genotype: {error}") from error
+    if genotype.space != space.name:
+        raise ParamsError(
+            f"search.genotype: {config.genotype} is of the space {genotype.space}; set space: "
+            f"{genotype.space}"
+        )
+    space.check(genotype)
+    return genotype
+
+
+def write_empty_search(folder: Path) -> None:
+    """Write what a search writes, with nothing in it."""
+    files.write_bytes(folder / "search.safetensors", save({}))
+    files.write_text(folder / "history.csv", "epoch,step,arch_accuracy\n")
+    files.write_text(folder / "weights.csv", "epoch,cell,node,inputs,choice,weight\n")

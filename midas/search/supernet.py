@@ -11,10 +11,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from midas.io.errors import ParamsError
-from midas.kernels.chain import Chain
+from midas.kernels.batch_norm import Chain
 from midas.search.methods.base import ArchWeights, Method, NodeSpec
 from midas.spaces.operations import (
     FactorizedReduce,
@@ -113,7 +112,6 @@ class Supernet(nn.Module):
 
     def __init__(self, space: Space, channels: int, cells: int, num_classes: int) -> None:
         super().__init__()
-        self.checkpointing = False  # keep only the cells' inputs and recompute the rest
         self.stem: nn.Module
         self.cells = nn.ModuleList()
         self.preprocess = nn.ModuleList()  # how each cell adapts its inputs
@@ -137,7 +135,6 @@ class Supernet(nn.Module):
     def forward(self, images: Tensor, method: Method) -> tuple[Tensor, list[list[ArchWeights]]]:
         """Normalised images [B, 3, H, W] to logits [B, classes], and each search cell's weights."""
         method.begin_pass()
-        recompute = self.checkpointing and self.training and torch.is_grad_enabled()
         x = self.stem(images)
         before = self.rectify(x)
         weights = []
@@ -145,12 +142,11 @@ class Supernet(nn.Module):
             if not isinstance(cell, SearchCell):  # a fixed reduction between stages
                 x = cell(x)
                 continue
-            run = partial(_run_cell, cell, cast(nn.ModuleList, preprocess), method)
             now = self.rectify(x)
-            if recompute:
-                x, cell_weights = checkpoint(run, before, now, use_reentrant=False)
-            else:
-                x, cell_weights = run(before, now)
+            adaptations = cast(nn.ModuleList, preprocess)
+            outputs = (before, now)[-len(adaptations) :]
+            states = [adapt(y) for adapt, y in zip(adaptations, outputs, strict=True)]
+            x, cell_weights = cell(states, method)
             before = now
             weights.append(cell_weights)
         pooled = F.adaptive_avg_pool2d(self.tail(x), 1).flatten(1)  # [B, C, H, W] -> [B, C]
@@ -194,12 +190,3 @@ class Supernet(nn.Module):
                 self.preprocess.append(nn.ModuleList([nn.Identity()]))
         self.tail = Chain(affine_norm(channels), nn.ReLU())
         return channels
-
-
-def _run_cell(
-    cell: SearchCell, preprocess: nn.ModuleList, method: Method, before: Tensor, last: Tensor
-) -> tuple[Tensor, list[ArchWeights]]:
-    """Run a cell on the outputs of the two cells before it, or on the last one alone."""
-    outputs = (before, last)[-len(preprocess) :]
-    states = [adapt(output) for adapt, output in zip(preprocess, outputs, strict=True)]
-    return cast(tuple[Tensor, list[ArchWeights]], cell(states, method))

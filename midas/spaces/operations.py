@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from midas.kernels.chain import Chain, Normed
-from midas.kernels.depthwise import DepthwiseConv2d
-from midas.kernels.subsample import subsample
+from midas.kernels.batch_norm import Chain, Normed
+from midas.kernels.depthwise import DepthwiseConv2d, subsample
 
 Norm = Callable[[int], nn.Module]  # makes a batch norm for a number of channels
 

@@ -11,7 +11,7 @@ import torch
 from midas.data.prepared import DataMeta, Split
 from midas.engine.distributed import Distributed
 from midas.genotype import Genotype
-from midas.nets.complexity import count_macs, count_parameters
+from midas.nets.build import count_macs, count_parameters
 from midas.nets.network import MidasNet
 from midas.train.config import TargetConfig
 from midas.train.start import initial_network

@@ -11,7 +11,7 @@ from midas.data.prepared import DataMeta, Split
 from midas.engine import loop, memory
 from midas.engine.checkpoint import Checkpoint
 from midas.engine.distributed import Distributed
-from midas.nets.complexity import count_macs, count_parameters
+from midas.nets.build import count_macs, count_parameters
 from midas.nets.network import MidasNet
 from midas.train.config import TargetConfig
 from midas.train.state import TrainState, Weights
@@ -63,15 +63,16 @@ def train(
     """
     distributed = distributed or Distributed()
     training = Training(network, config, train, val, meta, title, distributed, seed)
-    size = train.images.shape[-1]
-    part = config.batch_size // training.total_parts()
-    memory.check(
-        title,
-        train_bytes(training.train_state, config, size, part * config.replicas),
-        distributed.device,
-        f"make batch_size ({config.batch_size}) or channels ({network.channels}) smaller, "
-        f"accumulate ({config.accumulate}) larger, or set checkpointing: true",
-    )
+    if not config.checkpointing:  # which takes less than the estimate
+        size = train.images.shape[-1]
+        part = config.batch_size // training.total_parts()
+        memory.check(
+            title,
+            train_bytes(training.train_state, config, size, part * config.replicas),
+            distributed.device,
+            f"make batch_size ({config.batch_size}) or channels ({network.channels}) smaller, "
+            f"accumulate ({config.accumulate}) larger, or set checkpointing: true",
+        )
     finished = loop.run(training, config.epochs, checkpoint, distributed, best_of="val_accuracy")
     history = finished.history
     best = max(reversed(history), key=lambda row: row["val_accuracy"])
@@ -99,7 +100,6 @@ def train_bytes(state: TrainState, config: TargetConfig, size: int, batch: int) 
     """
     network = copy.deepcopy(state.network).train()
     auxiliary = copy.deepcopy(state.auxiliary)
-    network.set_grad_checkpointing(False)
 
     def loss(images: Tensor, labels: Tensor) -> Tensor:
         features, auxiliary_features = network.forward_cells(images)
@@ -111,8 +111,7 @@ def train_bytes(state: TrainState, config: TargetConfig, size: int, batch: int) 
     parameters = list(network.parameters())
     if auxiliary is not None:
         parameters += auxiliary.parameters()
-    recomputed = list(network.cells) if config.checkpointing else []
-    kept = memory.kept_bytes(loss, (network.in_chans, size, size), parameters, recomputed)
+    kept = memory.kept_bytes(loss, (network.in_chans, size, size), parameters)
     copies = COPIES[config.optimiser] + (config.ema is not None)
     states = copies * sum(parameter.nbytes for parameter in parameters)
-    return memory.step_bytes(kept, batch, states, parameters[0].device, config.checkpointing)
+    return memory.step_bytes(kept, batch, states, parameters[0].device)

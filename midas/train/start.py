@@ -8,8 +8,7 @@ import torch
 from midas.engine import seeding
 from midas.genotype import Genotype
 from midas.io.errors import MidasError, ParamsError, reason
-from midas.nets.build import build_network
-from midas.nets.complexity import count_macs
+from midas.nets.build import build_network, count_macs
 from midas.nets.network import MidasNet
 from midas.train.config import TargetConfig
 from midas.train.store import load_weights

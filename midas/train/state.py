@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from midas.data.augment import normalise
 from midas.data.prepared import DataMeta, Split
 from midas.engine import seeding
-from midas.nets.auxiliary import AuxiliaryHead
-from midas.nets.network import MidasNet
+from midas.nets.network import AuxiliaryHead, MidasNet
 from midas.nets.whitening import Whitening
 from midas.train.config import TargetConfig
 

@@ -7,8 +7,7 @@ from torch.nn import functional as F
 from midas.data.augment import normalise
 from midas.data.batches import sequential_batches
 from midas.data.prepared import DataMeta, Split
-from midas.engine.distributed import Distributed
-from midas.engine.transfer import send
+from midas.engine.distributed import Distributed, send
 
 BATCH = 256  # images at a time: bounds memory, changes nothing else
 

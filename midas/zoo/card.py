@@ -11,7 +11,7 @@ from midas.data.prepared import DataMeta
 from midas.genotype import Genotype
 from midas.io import files
 from midas.io.errors import ModelFolderError, printable
-from midas.nets.complexity import count_macs, count_parameters
+from midas.nets.build import count_macs, count_parameters
 from midas.nets.network import MidasNet
 
 SHOWN_CLASSES = 20

@@ -9,7 +9,7 @@ from typing import Any
 from midas.genotype import load_genotype
 from midas.io import files
 from midas.io.errors import MidasError, ParamsError
-from midas.nets.complexity import count_macs, count_parameters
+from midas.nets.build import count_macs, count_parameters
 from midas.spaces import get_space
 from midas.zoo import table
 from midas.zoo.card import read_provenance

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from midas.analysis.nasbench201 import load_table
-from midas.analysis.nasbench201_import import import_table
+from midas.analysis.nasbench201 import import_table, load_table
 from midas.genotype import Genotype
 from midas.io.errors import MidasError
 

@@ -7,7 +7,7 @@ from midas.decode.config import DecodeConfig
 from midas.decode.evidence import evidence, read_supernet
 from midas.decode.monitor import search_monitor
 from midas.genotype import Genotype
-from midas.search.bilevel_split import BilevelSplit
+from midas.search.bilevel import BilevelSplit
 from midas.search.config import SearchConfig
 from midas.search.run import SearchResult, run_search
 from midas.spaces.space import Space

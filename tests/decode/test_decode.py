@@ -10,15 +10,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from midas.analysis.paper_questions import weight_rows
-from midas.decode.aggregation import Aggregation, mean, vote
 from midas.decode.decode import (
+    Aggregation,
     NodeWeights,
     Samples,
     decode,
-    deviations,
     distributions,
     is_static,
+    mean,
     sample_weights,
+    vote,
 )
 from midas.io.errors import ParamsError
 from midas.proxy.local_search import op_shares
@@ -150,7 +151,6 @@ def test_static_weights_are_kept_once_however_many_samples_there_are() -> None:
     assert samples["cell"][0][0].op_weights.shape == (1, 1, 3)
     op_weights = distributions(samples)["cell"][0].op_weights
     assert torch.allclose(op_weights, answer[0, 0, 0].double())
-    assert not deviations(samples)["cell"][0].op_weights.any()
 
 
 def test_cells_of_a_type_count_the_same_whatever_their_number_of_samples() -> None:
@@ -174,17 +174,6 @@ def test_a_vote_is_the_share_of_samples_whose_largest_entry_it_is() -> None:
     values = torch.tensor([[[0.1, 0.9]], [[0.6, 0.4]], [[0.2, 0.8]], [[0.5, 0.5]]])
     assert vote(values).tolist() == [[0.5, 0.5]]
     assert mean(values).tolist() == [[pytest.approx(0.35), pytest.approx(0.65)]]
-
-
-def test_deviations_are_over_the_samples_of_a_cell_for_operations_and_for_pairs() -> None:
-    first = node([[0.2, 0.8], [0.5, 0.5]], [0.1, 0.9])
-    second = node([[0.4, 0.6], [0.5, 0.5]], [0.3, 0.7])
-    cells = [[join(first, second)], [join(first, first)]]  # the second cell does not vary
-    (deviation,) = deviations({"normal": cells})["normal"]
-    expected = torch.tensor([[0.05, 0.05], [0.0, 0.0]], dtype=torch.float64)
-    assert torch.allclose(deviation.op_weights, expected)
-    assert deviation.pair_probs is not None
-    assert torch.allclose(deviation.pair_probs, expected[0])
 
 
 def test_the_json_form_of_a_node_has_names_and_six_digits() -> None:

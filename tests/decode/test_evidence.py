@@ -21,7 +21,7 @@ from midas.decode.evidence import (
 )
 from midas.decode.monitor import decode_batches
 from midas.genotype import CellGenotype, Edge, Genotype
-from midas.search.bilevel_split import BilevelSplit
+from midas.search.bilevel import BilevelSplit
 from midas.search.config import SearchConfig
 from midas.search.run import build_search, run_search
 from midas.spaces import get_space

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from midas.data.prepared import DataMeta, Split
-from midas.decode.aggregation import share
 from midas.decode.config import DecodeConfig
+from midas.decode.decode import share
 from midas.decode.sensitivity import sensitivities
 from midas.search.config import SearchConfig
 from midas.search.methods import ArchWeights, Method, NodeSpec

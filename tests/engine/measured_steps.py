@@ -33,7 +33,6 @@ def measure(
     cells: int = 8,
     size: int = 32,
     batch: int = 64,
-    checkpointing: bool = False,
 ) -> tuple[int, int]:
     """Bytes of resident memory that two steps take above the imports, and the estimate.
 
@@ -46,7 +45,6 @@ def measure(
         cells: the depth.
         size: of the images in pixels.
         batch: images of a step.
-        checkpointing: whether cells are recomputed.
     """
     if cell is not None:
         keep_freed()  # as the stage does
@@ -54,16 +52,10 @@ def measure(
         Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is resident now
     before = _peak()
     if cell is None:
-        config = SearchConfig(
-            method=method,
-            patch_size=patch_size,
-            channels=channels,
-            cells=cells,
-            checkpointing=checkpointing,
-        )
+        config = SearchConfig(method=method, patch_size=patch_size, channels=channels, cells=cells)
         estimate, steps = _build_search(space, config)
     else:
-        estimate, steps = _build_training(cell, channels, cells, checkpointing)
+        estimate, steps = _build_training(cell, channels, cells)
     images = torch.randn(batch, 3, size, size).to(memory_format=torch.channels_last)
     labels = torch.randint(0, 10, (batch,))
     for step in [*steps, *steps]:
@@ -90,13 +82,11 @@ def _build_search(space: str, config: SearchConfig) -> tuple[Estimate, Sequence[
     ]
 
 
-def _build_training(
-    cell: str, channels: int, cells: int, checkpointing: bool
-) -> tuple[Estimate, Sequence[Step]]:
+def _build_training(cell: str, channels: int, cells: int) -> tuple[Estimate, Sequence[Step]]:
     """The estimate, and a step of a training without the auxiliary head."""
     genotype = Genotype.from_value(ZOO[cell]["genotype"])
     network = build_network(genotype, num_classes=10, channels=channels, cells=cells).train()
-    config = TargetConfig(auxiliary_weight=0, checkpointing=checkpointing)
+    config = TargetConfig(auxiliary_weight=0)
     state = new_state(network, config)
 
     def loss(images: Tensor, labels: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 from sum_job import ALL_STEPS, EPOCHS, STEPS, Sum, at
 from torch import Tensor
 
-from midas.engine import interrupt, loop
+from midas.engine import loop
 from midas.engine.checkpoint import Checkpoint
 from midas.engine.distributed import Distributed
 from midas.engine.loop import Row
@@ -25,13 +25,13 @@ def _signals_raise() -> Iterator[None]:
     def stop(*_: object) -> None:
         raise Stopped
 
-    former = {number: signal.signal(number, stop) for number in interrupt.SIGNALS}
+    former = {number: signal.signal(number, stop) for number in loop.SIGNALS}
     yield
     for number, handler in former.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", interrupt.SIGNALS)
+@pytest.mark.parametrize("number", loop.SIGNALS)
 @pytest.mark.parametrize("stop_at", ALL_STEPS)
 def test_a_signal_saves_every_finished_step_and_a_second_run_goes_on_from_there(
     number: signal.Signals, stop_at: tuple[int, int], tmp_path: Path

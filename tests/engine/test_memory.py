@@ -33,14 +33,12 @@ NETWORK = {"cell": "darts_v2", "channels": 36, "cells": 8, "batch": 16}
                 DARTS,
                 {**DARTS, "method": "midas", "patch_size": 4},
                 {**DARTS, "method": "drnas", "cells": 8, "batch": 8},
-                {**DARTS, "cells": 8, "checkpointing": True},
-                {**DARTS, "method": "midas", "patch_size": 4, "cells": 8, "checkpointing": True},
-                {**DARTS, "method": "midas", "patch_size": 2, "cells": 8, "checkpointing": True},
+                {**DARTS, "method": "midas", "patch_size": 2, "cells": 8},
                 {**NB201, "cells": 2, "size": 16, "batch": 128},
                 {**NB201, "method": "gdas", "batch": 128},
                 NETWORK,
                 {**NETWORK, "size": 64, "batch": 8},
-                {**NETWORK, "cells": 20, "checkpointing": True},
+                {**NETWORK, "cells": 20},
             )
         ),
     ],
@@ -106,27 +104,10 @@ def test_what_is_kept_is_counted_for_each_image_with_labels_for_all_of_them() ->
     assert memory.kept_bytes(loss, (3, 5, 10), [weight]) == 2 * image_bytes(3, 5, 10)
 
 
-def test_of_modules_that_run_again_outputs_are_kept_and_the_largest_of_them() -> None:
-    shape = (1, 10, 100)
-    layers = torch.nn.Sequential(
-        *(torch.nn.Sequential(torch.nn.Sigmoid(), torch.nn.Sigmoid()) for _ in range(5))
-    )
-    shift = torch.zeros((), requires_grad=True)
-
-    def loss(images: Tensor, labels: Tensor) -> Tensor:
-        return layers(images + shift).sum()
-
-    kept = memory.kept_bytes(loss, shape, [shift])
-    assert kept == 10 * image_bytes(*shape)
-    recomputed = memory.kept_bytes(loss, shape, [shift], list(layers))
-    assert recomputed == (5 + 2) * image_bytes(*shape)
-
-
 def test_a_step_holds_the_whole_batch_and_all_states() -> None:
     gpu = torch.device("cuda")
-    assert memory.step_bytes(100, 8, 1000, gpu, checkpointing=False) == 880 + 1000
-    assert memory.step_bytes(100, 8, 1000, gpu, checkpointing=True) == 1200 + 1000
-    on_cpu = memory.step_bytes(100, 8, 1000, torch.device("cpu"), checkpointing=False)
+    assert memory.step_bytes(100, 8, 1000, gpu) == 880 + 1000
+    on_cpu = memory.step_bytes(100, 8, 1000, torch.device("cpu"))
     assert on_cpu == 880 + 1000 + memory.KERNELS
 
 

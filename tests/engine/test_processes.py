@@ -12,7 +12,7 @@ SCRIPT = """
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from time import sleep
-from midas.engine.processes import end_with_parent
+from midas.engine.distributed import end_with_parent
 
 if __name__ == "__main__":
     pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_parent)

@@ -16,8 +16,7 @@ from midas.engine.checkpoint import Checkpoint
 from midas.engine.distributed import Distributed
 from midas.genotype import Genotype
 from midas.proxy.training import ProxyTraining
-from midas.search.bilevel import BilevelSearch
-from midas.search.bilevel_split import BilevelSplit
+from midas.search.bilevel import BilevelSearch, BilevelSplit
 from midas.search.config import SearchConfig
 from midas.search.run import SearchResult, build_search, search_bytes
 from midas.spaces import get_space
@@ -125,9 +124,7 @@ def test_replayed_steps_are_the_steps_themselves(method: str, space: str) -> Non
         assert row["genotype"] == other["genotype"]
 
 
-@pytest.mark.parametrize(
-    "options", [{"checkpointing": True}, {"accumulate": 2}, {"warmup_epochs": 1}]
-)
+@pytest.mark.parametrize("options", [{"accumulate": 2}, {"warmup_epochs": 1}])
 def test_options_search_on_a_gpu(options: dict[str, Any]) -> None:
     assert len(searched(cuda_graphs=True, **options).history) == 2
 

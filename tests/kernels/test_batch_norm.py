@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from midas.kernels.chain import Chain
+from midas.kernels.batch_norm import Chain
 from tests.kernels.switch import kernels
 
 

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from midas.kernels.depthwise import DepthwiseConv2d
-from midas.kernels.subsample import subsample
+from midas.kernels.depthwise import DepthwiseConv2d, subsample
 from midas.spaces.operations import FactorizedReduce
 
 SIDES = st.integers(2, 20)

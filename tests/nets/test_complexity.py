@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from midas.genotype import Genotype
-from midas.nets.auxiliary import AuxiliaryHead
-from midas.nets.build import build_network
-from midas.nets.complexity import count_macs, count_parameters
+from midas.nets.build import build_network, count_macs, count_parameters
+from midas.nets.network import AuxiliaryHead
 from midas.zoo.registry import ZOO
 
 DARTS_V2 = Genotype.from_value(ZOO["darts_v2"]["genotype"])

@@ -6,10 +6,9 @@ from torch import nn
 
 from midas.genotype import CellGenotype, Edge, Genotype
 from midas.io.errors import GenotypeError, ParamsError
-from midas.nets.auxiliary import AuxiliaryHead
 from midas.nets.build import build_network
 from midas.nets.cells import CellGraph
-from midas.nets.network import MidasNet
+from midas.nets.network import AuxiliaryHead, MidasNet
 from midas.zoo.registry import ZOO
 
 DARTS_V2 = Genotype.from_value(ZOO["darts_v2"]["genotype"])

@@ -11,8 +11,8 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 from torch import Tensor
 from torch.nn import functional as F
 
-from midas.proxy import gaussian_process as module
-from midas.proxy.gaussian_process import predict_mean
+from midas.proxy import priors as module
+from midas.proxy.priors import predict_mean
 
 
 def cells(count: int, seed: int, edges: int = 6) -> Tensor:

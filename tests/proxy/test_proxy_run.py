@@ -11,10 +11,9 @@ from midas.decode.decode import NodeWeights
 from midas.engine.checkpoint import Checkpoint
 from midas.genotype import Genotype
 from midas.io.errors import ParamsError
-from midas.proxy import run as module
+from midas.proxy import local_search as module
 from midas.proxy.config import ProxyConfig
-from midas.proxy.local_search import ProxyResult, op_shares
-from midas.proxy.run import result_rows, run_local_search
+from midas.proxy.local_search import ProxyResult, op_shares, result_rows, run_local_search
 from midas.proxy.training import ProxyScore, ProxyTraining
 from midas.search.config import SearchConfig
 from midas.spaces import get_space

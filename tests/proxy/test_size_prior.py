@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from midas.engine import seeding
 from midas.genotype import Genotype
-from midas.proxy.size_prior import count_operation_weights, log_size_gap
+from midas.proxy.priors import count_operation_weights, log_size_gap
 from midas.search.methods import FixedCell, random_genotype
 from midas.search.supernet import Supernet
 from midas.spaces import get_space

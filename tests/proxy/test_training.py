@@ -13,7 +13,7 @@ from midas.genotype import Genotype
 from midas.io.errors import ParamsError
 from midas.proxy.config import ProxyConfig
 from midas.proxy.training import ParallelTrainings, ProxyTraining, proxy_recipe
-from midas.search.bilevel_split import BilevelSplit
+from midas.search.bilevel import BilevelSplit
 from midas.search.config import SearchConfig
 from midas.spaces import get_space
 

@@ -14,8 +14,7 @@ from midas.decode.decode import decode, sample_weights
 from midas.decode.monitor import decode_batches
 from midas.io.errors import MidasError
 from midas.search.config import SearchConfig
-from midas.search.run import run_search
-from midas.search.store import load_search, save_search
+from midas.search.run import load_search, run_search, save_search
 from midas.spaces import get_space
 from midas.train.config import TargetConfig
 from midas.train.run import train

@@ -46,7 +46,7 @@ def append(path: str) -> Callable[[Path], None]:
 
 
 def rename(clone: Path) -> None:
-    (clone / "midas/decode/aggregation.py").rename(clone / "midas/search/methods/aggregation.py")
+    (clone / "midas/decode/decode.py").rename(clone / "midas/search/methods/aggregation.py")
 
 
 @pytest.mark.parametrize(

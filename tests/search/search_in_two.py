@@ -13,8 +13,7 @@ from midas.data.prepared import DataMeta, Split
 from midas.decode.monitor import search_monitor
 from midas.engine.distributed import Distributed, join
 from midas.search import run
-from midas.search.bilevel import BilevelSearch
-from midas.search.bilevel_split import BilevelSplit
+from midas.search.bilevel import BilevelSearch, BilevelSplit
 from midas.search.config import SearchConfig
 from midas.spaces import get_space
 

@@ -13,7 +13,7 @@ from midas.search.attention import MosaicAttention
 from midas.search.config import SearchConfig
 from midas.search.methods import ArchWeights, NodeSpec
 from midas.search.methods.midas import MidasMethod
-from midas.search.patches import patch_means, spread
+from midas.search.mixed_op import patch_means, spread
 from midas.spaces import get_space
 from midas.spaces.space import EdgeSpec
 from tests.kernels.switch import kernels

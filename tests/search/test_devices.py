@@ -17,8 +17,7 @@ from torch.utils._pytree import tree_leaves
 from midas.data.prepared import DataMeta, Split
 from midas.decode.decode import decode, sample_weights
 from midas.engine.distributed import Distributed
-from midas.search.bilevel import BilevelSearch
-from midas.search.bilevel_split import BilevelSplit
+from midas.search.bilevel import BilevelSearch, BilevelSplit
 from midas.search.config import SearchConfig
 from midas.search.edge_pairs import incidence
 from midas.search.methods import FixedCell

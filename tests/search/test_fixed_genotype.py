@@ -8,7 +8,7 @@ import pytest
 from midas.genotype import Genotype, save_genotype
 from midas.io.errors import ParamsError
 from midas.search.config import SearchConfig
-from midas.search.fixed_genotype import fixed_genotype
+from midas.search.run import fixed_genotype
 from midas.spaces import get_space
 from midas.zoo.registry import ZOO
 

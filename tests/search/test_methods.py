@@ -13,11 +13,14 @@ from midas.genotype import CellGenotype
 from midas.search.config import SearchConfig
 from midas.search.edge_pairs import pair_marginals
 from midas.search.methods import FixedCell, NodeSpec, RandomMethod, random_genotype
-from midas.search.methods.darts import BetaDartsMethod, DartsMethod, DartsPairsMethod
-from midas.search.methods.drnas import DrnasMethod
-from midas.search.methods.gdas import GdasMethod
-from midas.search.run import build_search, run_search
-from midas.search.store import save_history, steps_of
+from midas.search.methods.darts import (
+    BetaDartsMethod,
+    DartsMethod,
+    DartsPairsMethod,
+    DrnasMethod,
+    GdasMethod,
+)
+from midas.search.run import run_search, save_history, steps_of
 from midas.spaces import get_space
 from midas.spaces.space import EdgeSpec
 from tests.decode.decoding import decode_search, monitored_search
@@ -230,7 +233,7 @@ def test_a_warm_up_must_leave_epochs_to_search() -> None:
 
 
 def collapsing(**changes: Any) -> SearchConfig:
-    """A search that can only find skip connections and stops at the second."""
+    """A search that can only find skip connections."""
     options: dict[str, Any] = {
         "exclude": ["sep_conv_3x3"],
         "channels": 2,
@@ -238,24 +241,16 @@ def collapsing(**changes: Any) -> SearchConfig:
         "epochs": 3,
         "images": 40,
         "batch_size": 20,
-        "stop_at_skips": 2,
         "monitor_images": 20,
     }
     return SearchConfig(**{**options, **changes})
 
 
-def test_a_search_that_collapses_to_skips_may_end_early(digits: Data) -> None:
-    train, _, meta = digits
-    result = monitored_search(get_space("rdarts-s2"), collapsing(), train, meta)
-    assert len(result.history) == 1
-    assert result.history[0]["skips"] == 16
-
-
 @pytest.mark.parametrize(
     ("changes", "learned"),
-    [({"warmup_epochs": 1}, [False, True]), ({"method": "random"}, [False] * 3)],
+    [({"warmup_epochs": 1}, [False, True, True]), ({"method": "random"}, [False] * 3)],
 )
-def test_an_architecture_that_has_not_learned_has_no_accuracy_and_has_not_collapsed(
+def test_an_architecture_that_has_not_learned_has_no_accuracy(
     changes: dict[str, Any], learned: list[bool], digits: Data, tmp_path: Path
 ) -> None:
     train, _, meta = digits
@@ -264,23 +259,3 @@ def test_an_architecture_that_has_not_learned_has_no_accuracy_and_has_not_collap
     assert [row["arch_loss"] is not None for row in result.history] == learned
     save_history(tmp_path, result.history)
     assert steps_of(tmp_path) == len(learned), "the steps that were made, not those of the plan"
-
-
-@pytest.mark.parametrize("method_name", METHODS)
-def test_cells_that_are_recomputed_for_the_backward_pass_have_the_same_gradients(
-    method_name: str,
-) -> None:
-    images = torch.randn(2, 3, 8, 8)
-    results = []
-    for checkpointing in (False, True):
-        config = SearchConfig(
-            method=method_name, channels=4, cells=3, patch_size=2, checkpointing=checkpointing
-        )
-        supernet, method = build_search(get_space("darts"), config, num_classes=3, seed=0)
-        torch.manual_seed(1)
-        logits, _ = supernet(images, method)
-        parameters = [*supernet.parameters(), *method.parameters()]
-        total = logits.square().sum()
-        results.append([logits, *torch.autograd.grad(total, parameters, allow_unused=True)])
-    for plain, recomputed in zip(*results, strict=True):
-        assert (plain is None and recomputed is None) or torch.equal(plain, recomputed)

@@ -18,8 +18,7 @@ from midas.engine.checkpoint import Checkpoint
 from midas.io.errors import MidasError, ParamsError, TrainingDiverged
 from midas.search.bilevel import BilevelSearch
 from midas.search.config import SearchConfig
-from midas.search.run import SearchResult, run_search
-from midas.search.store import load_search, save_search
+from midas.search.run import SearchResult, load_search, run_search, save_search
 from midas.spaces import get_space
 from tests.decode.decoding import decode_search, monitored_search
 

@@ -17,7 +17,7 @@ from midas.data.augment import normalise
 from midas.engine.checkpoint import Checkpoint
 from midas.engine.distributed import Distributed
 from midas.io.errors import MidasError, ParamsError
-from midas.nets.complexity import count_macs, count_parameters
+from midas.nets.build import count_macs, count_parameters
 from midas.nets.network import MidasNet
 from midas.train import cost, training
 from midas.train.config import TargetConfig

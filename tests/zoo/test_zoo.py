@@ -14,8 +14,8 @@ from test_model_folder import write
 
 import midas_cli
 from midas.io.errors import MidasError, ModelFolderError, ParamsError
-from midas.nets.auxiliary import AuxiliaryHead
-from midas.nets.complexity import count_macs, count_parameters
+from midas.nets.build import count_macs, count_parameters
+from midas.nets.network import AuxiliaryHead
 from midas.zoo import publish, table
 from midas.zoo.card import read_provenance
 from midas.zoo.registry import MODELS, ZOO

@@ -4,10 +4,14 @@ from collections.abc import Callable, Sequence
 
 from midas.search.config import SearchConfig
 from midas.search.methods.base import ArchWeights, Method, NodeSpec
-from midas.search.methods.darts import BetaDartsMethod, DartsMethod, DartsPairsMethod
-from midas.search.methods.drnas import DrnasMethod
+from midas.search.methods.darts import (
+    BetaDartsMethod,
+    DartsMethod,
+    DartsPairsMethod,
+    DrnasMethod,
+    GdasMethod,
+)
 from midas.search.methods.fixed_cell import FixedCell, RandomMethod, random_genotype
-from midas.search.methods.gdas import GdasMethod
 from midas.search.methods.midas import MidasMethod
 from midas.spaces.space import Space
 

@@ -65,10 +65,6 @@ class ArchWeights(NamedTuple):
     edge_probs: Tensor | None = None
     patch: int | None = None
 
-    def tensors(self) -> list[Tensor]:
-        """The tensors that are there, in the order of the attributes."""
-        return [value for value in self if isinstance(value, Tensor)]
-
 
 Mixed = tuple[Tensor, ArchWeights]  # a node's output [B, C, H, W], and the weights behind it
 
@@ -83,7 +79,7 @@ class Method(nn.Module):
         """Called before each forward pass. A method draws here, from torch's generator."""
 
     def begin_cell(self) -> None:
-        """Called before each cell of a pass, and before its recomputation under checkpointing."""
+        """Called before each cell of a pass."""
 
     def set_progress(self, epoch: int, epochs: int) -> None:
         """Called before each epoch, counted from 0, of so many."""

@@ -34,7 +34,7 @@ class FixedCell(Method):
         }
 
     def active_ops(self, node: NodeSpec) -> Sequence[Sequence[int]]:
-        """See `Method`: the chosen candidate of each kept edge."""
+        """The chosen candidate of each kept edge."""
         ops = [self.ops[node.kind].get((edge.source, edge.target)) for edge in node.edges]
         return [
             [] if op is None else [edge.candidates.index(op)]
@@ -42,7 +42,6 @@ class FixedCell(Method):
         ]
 
     def forward(self, node: NodeSpec, inputs: Tensors, op_outputs: Tensors) -> ArchWeights:
-        """See `Method`."""
         op_weights = op_outputs[0].new_zeros(1, 1, 1, len(node.edges), max(node.op_counts))
         for i, active in enumerate(self.active_ops(node)):
             for j in active:
@@ -51,7 +50,7 @@ class FixedCell(Method):
         return ArchWeights(mixing, op_weights, edge_probs=op_weights.sum(-1))
 
     def mixed_op(self, node: NodeSpec, inputs: Tensors, op_outputs: Tensors) -> Mixed:
-        """See `Method`: a plain sum, since every kept edge counts in full."""
+        """A plain sum, since every kept edge counts in full."""
         return reduce(torch.add, op_outputs), self(node, inputs, op_outputs)
 
 
@@ -68,23 +67,19 @@ class RandomMethod(FixedCell):
         super().__init__(random_genotype(space, torch.Generator().manual_seed(0)).cells)
 
     def begin_pass(self) -> None:
-        """See `Method`."""
         if self.training:
             self.set_cells(random_genotype(self.space, None).cells)
 
     def active_ops(self, node: NodeSpec) -> Sequence[Sequence[int]]:
-        """See `Method`."""
         return super().active_ops(node) if self.training else Method.active_ops(self, node)
 
     def forward(self, node: NodeSpec, inputs: Tensors, op_outputs: Tensors) -> ArchWeights:
-        """See `Method`."""
         if self.training:
             return super().forward(node, inputs, op_outputs)
         equal = op_outputs[0].new_zeros(1, 1, 1, len(op_outputs))  # logits of all candidates
         return softmax_every_edge(by_edge(equal, node), node)
 
     def mixed_op(self, node: NodeSpec, inputs: Tensors, op_outputs: Tensors) -> Mixed:
-        """See `Method`."""
         if self.training:
             return super().mixed_op(node, inputs, op_outputs)
         return Method.mixed_op(self, node, inputs, op_outputs)

@@ -23,7 +23,7 @@ from midas.search.methods.base import (
     softmax_every_edge,
     softmax_pairs,
 )
-from midas.search.patches import patch_means
+from midas.search.mixed_op import patch_means
 from midas.spaces.space import Space
 
 
@@ -49,7 +49,6 @@ class MidasMethod(Method):
     begin_cell = begin_pass
 
     def forward(self, node: NodeSpec, inputs: Tensors, op_outputs: Tensors) -> ArchWeights:
-        """See `Method`."""
         queries, patch = self._pooled_inputs(inputs, op_outputs)
         keys = torch.stack([self._patch_means(x, patch) for x in op_outputs], dim=3)
         logits = by_edge(self.attention[node.name](queries, keys), node)
@@ -57,7 +56,7 @@ class MidasMethod(Method):
         return normalise(logits, node, patch)
 
     def mixed_op(self, node: NodeSpec, inputs: Tensors, op_outputs: Tensors) -> Mixed:
-        """See `Method`. On a CPU one kernel pools the outputs, weighs them and adds them up."""
+        """On a CPU one kernel pools the outputs, weighs them and adds them up."""
         attention = cast(MosaicAttention, self.attention[node.name])
         projections = node_kernel.Projections(
             attention.query.weight, attention.query.bias, attention.key.weight

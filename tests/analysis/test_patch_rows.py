@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from midas.analysis.patch_weights import BINS, one_of_each_class, patch_rows, spread_rows
+from midas.analysis.paper_questions import BINS, one_of_each_class, patch_rows, spread_rows
 from midas.data.prepared import DataMeta, Split
 from midas.decode.decode import decode, distributions, sample_weights
 from midas.decode.monitor import decode_batches, weight_rows
