@@ -120,7 +120,7 @@ def processor() -> str:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return platform.processor() or platform.machine()
-    values = {}
+    values: dict[str, str] = {}
     for line in text.splitlines():
         key, _, value = line.partition(":")
         values.setdefault(key.strip(), value.strip())

@@ -164,8 +164,8 @@ class Training(Job):
 
     def state(self) -> dict[str, Any]:
         """See `Job`."""
-        own = {"best_accuracy": self.best_accuracy, "precision": self.precision}
-        return self.train_state.to_checkpoint() | own
+        kept = {"best_accuracy": self.best_accuracy, "precision": self.precision}
+        return self.train_state.to_checkpoint() | kept
 
     def restore(self, state: dict[str, Any]) -> None:
         """See `Job`."""

@@ -37,7 +37,7 @@ def test_the_defaults_are_the_published_recipe() -> None:
         ({"momentum": 1.0}, "less than 1"),
         ({"drop_path": 1.0}, "less than 1"),
         ({"batch_size": 1}, "greater than or equal to 2"),
-        ({"skeleton": "vgg"}, "'cifar' or 'imagenet'"),
+        ({"skeleton": "vgg"}, "'cifar', 'imagenet' or 'fast'"),
         ({"schedule": "step"}, "'cosine', 'linear' or 'onecycle'"),
         ({"epochs": 5, "warmup_epochs": 5}, "leaves nothing"),
         ({"schedule": "onecycle", "warmup_epochs": 1}, "its own warm-up"),
