@@ -29,13 +29,13 @@ from midas.engine import seeding
 from midas.engine.checkpoint import Checkpoint, fingerprint
 from midas.io.errors import MidasError
 from midas.proxy.config import DecodeStageConfig
-from midas.proxy.local_search import ProxyResult, op_shares, run_local_search
+from midas.proxy.local_search import ProxyResult, neighbours, op_shares, run_local_search
 from midas.search.bilevel import BilevelSplit
 from midas.search.config import MethodName, SearchConfig
 from midas.search.run import run_search
 from midas.spaces import get_space
 
-PRESET = yaml.safe_load((rows.ROOT / "presets/nasbench201-cpu.yaml").read_text(encoding="utf-8"))
+PRESET = rows.preset("nasbench201-cpu")
 
 
 def configurations(method: str, text: str) -> tuple[SearchConfig, DecodeStageConfig]:
@@ -80,7 +80,15 @@ def run(job: Job, root: str, jobs: int) -> rows.Row:
     if how.proxy is not None:
         shares = op_shares(samples, space, how.aggregation, min(how.samples, len(half)))
         results = run_local_search(
-            genotype, shares, space, config, how.proxy, train, meta, seed, proxy_state
+            [genotype, *neighbours(genotype, space)],
+            shares,
+            space,
+            config,
+            how.proxy,
+            train,
+            meta,
+            seed,
+            proxy_state,
         )
         genotype = results[-1].genotype
     values = evidence(seed, genotype, samples, space, supernet, method, how, half, meta)

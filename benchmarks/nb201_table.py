@@ -7,6 +7,7 @@ Prints the validation accuracies of each method and configuration, to choose by,
 configurations minus its preset. `--final` prints test accuracies, and MIDAS minus each method at
 the same configuration. `--chosen` leaves for each method the configuration that validates best.
 `--aggregation` takes the cells from before the proxy trainings. Differences are paired by seed.
+`--controls` prints test accuracies of searches beside cells that are chosen without one.
 `--ladder` prints test accuracies of searches of several lengths, and `-o ladder.svg` draws them.
 """
 
@@ -33,6 +34,10 @@ RENAMED = {  # since 2026-11-30
 }
 COMMON_SEEDS = (0, 1, 2)  # what every method was run with
 HELD_SEEDS = 100  # seeds from here on are for the last check: nothing is chosen by them
+LARGEST = (
+    "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|"
+    "+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+)
 VALID = "cifar10_valid"
 TEST = "cifar10_test"
 Job = tuple[str, str, int]  # method, configuration, seed
@@ -104,6 +109,36 @@ def every(values: Numbers, seconds: Numbers, is_final: bool) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
+def controls(table: Table, file: Path) -> Iterator[str]:
+    """MIDAS and DARTS with proxy trainings and by the search alone, beside what searches nothing.
+
+    The seeds are those below HELD_SEEDS with the preset; by the search alone, those of the ladder's
+    shortest rung.
+    """
+    final = numbers(table, file, "", TEST)
+    trainings = numbers(table, file, "", "trainings")
+    seconds = numbers(table, file, "", "seconds")
+    yield "| cell | seeds | mean | worst | trainings | seconds a seed | MIDAS minus it |"
+    yield "|---|---|---|---|---|---|---|"
+    base = final.get(("midas", "{}"), {})
+    for method in ("midas", "darts", "largest-25", "random-25"):
+        key = (method, "{}")
+        if key in final:
+            by_seed = final[key]
+            name = f"{method} + proxy" if "-" not in method else f"{method} cells + proxy"
+            change = "" if method == "midas" else rows.difference(base, by_seed)
+            values = [rows.spread(list(by_seed.values())), f"{min(by_seed.values()):.2f}"]
+            values += [f"{statistics.mean(of[key].values()):.0f}" for of in (trainings, seconds)]
+            yield f"| {name} | {len(by_seed)} | {' | '.join(values)} | {change} |"
+    rungs = nb201_ladder.ladder(table, read(file), TEST)
+    for rung in (rung for rung in rungs if rung.steps == min(r.steps for r in rungs)):
+        cells = rung.accuracies["cell"]
+        values = [rows.spread(cells), f"{min(cells):.2f}", "0", f"{rung.seconds:.0f}"]
+        yield f"| {rung.method} alone, by sensitivity | {len(cells)} | {' | '.join(values)} | |"
+    largest = table.columns[TEST][table.row(Genotype.from_arch(LARGEST))]
+    yield f"| the largest cell | | {float(largest):.2f} | | 0 | 0 | |"
+
+
 def chosen(valid: Numbers) -> set[Key]:
     """For each method the configuration with the best mean over COMMON_SEEDS by validation; those
     without proxy trainings are compared by `--aggregation`.
@@ -125,10 +160,14 @@ def main() -> None:
     parser.add_argument("--final", action="store_true")
     parser.add_argument("--chosen", action="store_true")
     parser.add_argument("--aggregation", choices=["mean", "vote"], default="")
+    parser.add_argument("--controls", action="store_true")
     parser.add_argument("--ladder", action="store_true")
     parser.add_argument("-o", type=Path, metavar="FILE.svg", help="the picture of --ladder")
     options = parser.parse_args()
     table = load_table(find_table(options.table))
+    if options.controls:
+        print(*controls(table, options.rows), sep="\n")
+        return
     if options.ladder:
         rungs = nb201_ladder.ladder(table, read(options.rows), TEST)
         print(*nb201_ladder.markdown(rungs), sep="\n")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import rows
-import yaml
 
 from midas.engine import memory, seeding
 from midas.genotype import Genotype
@@ -23,7 +22,7 @@ from midas.train.start import initial_network
 from midas.train.validate import evaluate
 
 ROWS = Path(__file__).parent / "recipe.csv"
-PRESET = yaml.safe_load((rows.ROOT / "presets/cifar10-cpu.yaml").read_text(encoding="utf-8"))
+PRESET = rows.preset("cifar10-cpu")
 CELL = (
     "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|"
     "+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"

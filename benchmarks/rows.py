@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from scipy.stats import t
 
 from midas.data.config import AugmentConfig, DataConfig
@@ -127,6 +128,12 @@ def processor() -> str:
     flags = set(values.get("flags", "").split())
     has = [name for name in ("amx_bf16", "avx512_bf16", "avx512f") if name in flags]
     return f"{values.get('model name', platform.machine())} ({', '.join(has) or 'no AVX-512'})"
+
+
+def preset(name: str) -> dict[str, Any]:
+    """A preset's sections."""
+    text = (ROOT / f"presets/{name}.yaml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text))
 
 
 def images(root: str, config: Mapping[str, Any] = SMALL) -> tuple[dict[str, Split], DataMeta]:

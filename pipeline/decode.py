@@ -17,7 +17,12 @@ def command(seed: Seed) -> Summary:
     from midas.engine.distributed import join
     from midas.io import files
     from midas.proxy.config import DecodeStageConfig
-    from midas.proxy.local_search import op_shares, result_rows, run_local_search
+    from midas.proxy.local_search import (
+        neighbours,
+        op_shares,
+        result_rows,
+        run_local_search,
+    )
     from midas.search.bilevel import BilevelSplit
     from midas.search.config import SearchConfig
     from midas.search.run import load_search, steps_of
@@ -52,8 +57,9 @@ def command(seed: Seed) -> Summary:
         checkpoint = checkpoints.checkpoint("decode", seed, keys, [*inputs, path])
         count = min(config.samples, len(half))
         shares = op_shares(samples, searched, config.aggregation, count)
+        first = [genotype, *neighbours(genotype, searched)]
         results = run_local_search(
-            genotype, shares, searched, search, config.proxy, train, meta, seed, checkpoint, device
+            first, shares, searched, search, config.proxy, train, meta, seed, checkpoint, device
         )
         genotype = results[-1].genotype
     value = evidence(seed, genotype, samples, searched, supernet, method, config, half, meta)

@@ -76,13 +76,16 @@ class LocalSearch:
         self.trained: dict[str, ProxyResult] = {}
 
     def run(
-        self, start: Genotype, train: TrainCells, train_longer: TrainCells | None = None
+        self,
+        first: Sequence[Genotype],
+        train: TrainCells,
+        train_longer: TrainCells | None = None,
     ) -> list[ProxyResult]:
-        """Train cells around `start`; returns all trainings in order, and the kept cell's again.
+        """Train `first`, then other cells; all trainings in order, and the kept cell's again.
 
         `train_longer` trains finalists longer and from other weights; None leaves the finals out.
         """
-        chosen = [start, *neighbours(start, self.space)]
+        chosen = list(first)
         total = len(chosen) + self.config.trainings
         candidates: dict[str, Genotype] = {}
         number = 0
@@ -187,7 +190,7 @@ def op_numbers(genotypes: Sequence[Genotype], space: Space) -> Tensor:
 
 
 def run_local_search(
-    start: Genotype,
+    first: Sequence[Genotype],
     shares: Shares,
     space: Space,
     search: SearchConfig,
@@ -198,7 +201,7 @@ def run_local_search(
     checkpoint: Checkpoint | None = None,
     device: torch.device = CPU,
 ) -> list[ProxyResult]:
-    """`LocalSearch.run` from a decoded cell with real proxy trainings.
+    """`LocalSearch.run` with real proxy trainings, `first` of a decoded cell and its neighbours.
 
     They follow the recipe of `search` with the changes of `config`; `train` is halved as in the
     search. `seed` sets the weights and the order of the images; `checkpoint` keeps the scores.
@@ -216,7 +219,7 @@ def run_local_search(
     longer = replace(training, epochs=config.final_epochs, seed=final_seed)
     size_gap = log_size_gap(space, recipe.channels, depths, len(meta.classes))
     local_search = LocalSearch(space, config, shares, size_gap)
-    total = 1 + len(neighbours(start, space)) + config.trainings + config.finalists
+    total = len(first) + config.trainings + config.finalists
     title = f"proxy trainings of seed {seed}"
     processes = torch.get_num_threads() if device.type == "cpu" else 1
     with progress(title, total) as report, closing(ParallelTrainings(processes)) as run:
@@ -234,9 +237,9 @@ def run_local_search(
             return [ProxyScore(*known[prefix + cell.hash]) for cell in cells]
 
         results = local_search.run(
-            start, partial(train_cells, training, ""), partial(train_cells, longer, "final ")
+            first, partial(train_cells, training, ""), partial(train_cells, longer, "final ")
         )
-        numbers = op_numbers([start, results[-1].genotype], space)
+        numbers = op_numbers([first[0], results[-1].genotype], space)
         changed = int((numbers[0] != numbers[1]).sum())
         report.note(f"{len(results) - 1} proxy trainings, {changed} operations changed")
     return results

@@ -62,7 +62,8 @@ def search(
     start: Genotype = START,
 ) -> list[ProxyResult]:
     """A local search with trainings that are made up."""
-    return LocalSearch(space, config, shares or {}, size_gap).run(start, train, train_longer)
+    first = [start, *neighbours(start, space)]
+    return LocalSearch(space, config, shares or {}, size_gap).run(first, train, train_longer)
 
 
 def ops(genotype: Genotype, kind: str = "cell") -> list[str]:
@@ -271,3 +272,11 @@ def test_where_proxy_trainings_are_alike_the_search_decides() -> None:
     kept = search(train=train_alike, shares=shares_of("nor_conv_3x3", 0.4))[-1].genotype
     assert set(ops(kept)) == {"nor_conv_3x3"}
     assert search(train=train_alike)[-1].genotype == START
+
+
+def test_a_list_of_cells_is_compared_without_any_search() -> None:
+    cells = neighbours(START, SPACE)[:5]
+    config = CONFIG.model_copy(update={"trainings": 0, "finalists": 0})
+    results = LocalSearch(SPACE, config, {}).run(cells, train)
+    assert [result.genotype for result in results[:-1]] == cells
+    assert results[-1].genotype in cells

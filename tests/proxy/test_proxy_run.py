@@ -13,10 +13,18 @@ from midas.genotype import Genotype
 from midas.io.errors import ParamsError
 from midas.proxy import local_search as module
 from midas.proxy.config import ProxyConfig
-from midas.proxy.local_search import ProxyResult, op_shares, result_rows, run_local_search
+from midas.proxy.local_search import (
+    ProxyResult,
+    neighbours,
+    op_shares,
+    result_rows,
+    run_local_search,
+)
 from midas.proxy.training import ProxyScore, ProxyTraining
 from midas.search.config import SearchConfig
 from midas.spaces import get_space
+
+FIRST = [START, *neighbours(START, SPACE)]
 
 Data = tuple[Split, Split, DataMeta]
 
@@ -63,7 +71,7 @@ def test_trainings_that_were_done_are_not_done_again_after_an_interruption(
     checkpoint = Checkpoint(tmp_path / "decode-0", "print")
 
     def run() -> list[ProxyResult]:
-        return run_local_search(START, {}, SPACE, recipe, config, images, meta, 0, checkpoint)
+        return run_local_search(FIRST, {}, SPACE, recipe, config, images, meta, 0, checkpoint)
 
     with pytest.raises(KeyboardInterrupt):
         run()
@@ -83,7 +91,7 @@ def test_real_trainings_with_finals_keep_the_lowest_objective_and_write_all_down
     recipe = SearchConfig(channels=2, cells=1, images=64, batch_size=16)
     config = ProxyConfig(trainings=2, epochs=1, finalists=2, final_epochs=3, size_prior=0.01)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # in this process
-    results = run_local_search(START, {}, SPACE, recipe, config, images, meta, seed=0)
+    results = run_local_search(FIRST, {}, SPACE, recipe, config, images, meta, seed=0)
     rows = result_rows(results)
     finals = [row for row in rows if row["final"] and not row["kept"]]
     assert [len(rows), len(finals)] == [19 + 2 + 2 + 1, 2]
@@ -108,4 +116,4 @@ def test_networks_too_short_to_hold_every_type_of_cell_are_refused(
     recipe = SearchConfig(channels=2, cells=2, images=80, batch_size=20)
     config = ProxyConfig(cells=cells)
     with pytest.raises(ParamsError, match=f"^{message}"):
-        run_local_search(start, {}, space, recipe, config, digits[0], digits[2], 0)
+        run_local_search([start], {}, space, recipe, config, digits[0], digits[2], 0)
