@@ -40,7 +40,6 @@ app = typer.Typer(
 bench = typer.Typer(
     no_args_is_help=True, help="Judge a cell, or time a model.", rich_markup_mode=None
 )
-zoo = typer.Typer(help="List the models that timm knows.", rich_markup_mode=None)
 
 
 def _print_version(value: bool) -> None:
@@ -137,28 +136,12 @@ def bench_onnx(
     print(table(measure_latency(folder, seconds=seconds, write=False)))
 
 
-@zoo.callback(invoke_without_command=True)
-def zoo_list(
-    context: typer.Context,
+def zoo(
     markdown: Annotated[bool, typer.Option(help="As docs/zoo.md shows it.")] = False,
 ) -> None:
-    """List the registered cells with sizes, costs and accuracies."""
-    if context.invoked_subcommand is None:
-        table = _load("zoo/table.py")
-        print(table.markdown() if markdown else table.text())
-
-
-@zoo.command()
-def add(
-    folder: Annotated[Path, typer.Argument(help="A model folder, models/NAME.")],
-    name: Annotated[
-        str | None, typer.Option(help="The cell's name; by default the folder's.")
-    ] = None,
-) -> None:
-    """Give the cell of a model folder a registered name."""
-    from midas.zoo.publish import add as add_cell
-
-    print(*add_cell(folder, name, Path("artifacts/evaluate", folder.resolve().name)), sep="\n")
+    """List the models that timm knows, with sizes and costs."""
+    table = _load("zoo/table.py")
+    print(table.markdown() if markdown else table.text())
 
 
 def push(
@@ -195,7 +178,7 @@ def add_all_commands() -> None:
     app.command(context_settings=any_arguments, add_help_option=False)(predict)
     app.command()(draw)
     app.add_typer(bench, name="bench")
-    app.add_typer(zoo, name="zoo")
+    app.command()(zoo)
     app.command()(push)
 
 

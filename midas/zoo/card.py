@@ -1,7 +1,6 @@
 """The model card: README.md of a model folder, for a reader who has only the folder."""
 
 import html
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 from midas.data.prepared import DataMeta
 from midas.genotype import Genotype
 from midas.io import files
-from midas.io.errors import ModelFolderError, printable
+from midas.io.errors import printable
 from midas.nets.build import count_macs, count_parameters
 from midas.nets.network import MidasNet
 
@@ -99,16 +98,6 @@ def model_card(
         images=", ".join(f"{count:,} {split} images" for split, count in meta.counts.items()),
     )
     return f"{card}{_PROVENANCE}{files.dump_json(dict(provenance))}```\n"
-
-
-def read_provenance(path: Path) -> Any:
-    """The value in a card's last section, or an empty one where the section is missing."""
-    try:
-        _, heading, section = path.read_text(encoding="utf-8").partition(_PROVENANCE)
-        return json.loads(section.rpartition("```")[0]) if heading else {}
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        problem = f"the provenance cannot be read ({error})"
-        raise ModelFolderError(f"{path}: {problem}; run the build stage again") from error
 
 
 def _cell(text: str) -> str:

@@ -5,7 +5,6 @@ only the standard library, because the command line loads it by its path to answ
 """
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,6 @@ def read() -> dict[str, dict[str, Any]]:
     """The cells by name: origin, genotype and, for each skeleton, size, costs and publication."""
     cells: dict[str, dict[str, Any]] = json.loads(PATH.read_text(encoding="utf-8"))
     return cells
-
-
-def dump(cells: dict[str, dict[str, Any]]) -> str:
-    """The JSON text of cells, with short lists on one line."""
-    text = json.dumps(cells, indent=1, sort_keys=True, ensure_ascii=False)
-    return re.sub(r"\[[^\[\]{}]*\]", lambda match: " ".join(match[0].split()), text) + "\n"
 
 
 def model_name(cell: str, skeleton: str) -> str:
