@@ -9,6 +9,7 @@ from torch import Tensor
 
 from midas.data.config import AugmentConfig
 from midas.engine.distributed import send
+from midas.io.errors import ParamsError
 
 
 class Draws(NamedTuple):
@@ -76,17 +77,23 @@ class Augment:
         """Crop and mirror by one gather of whole pixels (three bytes), the fastest on a CPU."""
         pad = self.config.pad
         batch, _, height, width = images.shape
-        # [B, H + 2 pad, W + 2 pad, 3]
-        padded = F.pad(images.permute(0, 2, 3, 1), (0, 0, pad, pad, pad, pad))
+        pixels = images.permute(0, 2, 3, 1)  # [B, H, W, 3]
         rows = torch.arange(height, device=images.device) + draws.offset[0, :, None]  # [B, H]
         columns = torch.arange(width, device=images.device).expand(batch, width)  # [B, W]
         if self.config.flip:
             columns = torch.where(draws.mirror[:, None], width - 1 - columns, columns)
         columns = columns + draws.offset[1, :, None]
+        if self.config.reflect and pad >= min(height, width):
+            raise ParamsError(f"augment.pad: {pad} must be below the image size to reflect")
+        if self.config.reflect:  # fold the coordinates back into the image
+            rows = (height - 1) - ((height - 1) - (rows - pad).abs()).abs()
+            columns = (width - 1) - ((width - 1) - (columns - pad).abs()).abs()
+        else:
+            pixels = F.pad(pixels, (0, 0, pad, pad, pad, pad))
         # number the rows, then the pixels, through the whole batch
-        rows = rows + torch.arange(batch, device=images.device)[:, None] * padded.shape[1]
-        pixels = rows[:, :, None] * padded.shape[2] + columns[:, None, :]  # [B, H, W]
-        cropped = padded.reshape(-1, 3).index_select(0, pixels.flatten())  # [B * H * W, 3]
+        rows = rows + torch.arange(batch, device=images.device)[:, None] * pixels.shape[1]
+        places = rows[:, :, None] * pixels.shape[2] + columns[:, None, :]  # [B, H, W]
+        cropped = pixels.reshape(-1, 3).index_select(0, places.flatten())  # [B * H * W, 3]
         # [B, 3, H, W] in channels_last memory
         return cropped.view(batch, height, width, 3).permute(0, 3, 1, 2)
 

@@ -31,7 +31,8 @@ class AugmentConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    pad: int = Field(default=0, ge=0, le=128)  # zero pixels on each side, before a random crop
+    pad: int = Field(default=0, ge=0, le=128)  # pixels on each side, before a random crop
+    reflect: bool = False  # the padding mirrors the image, and is not black
     flip: bool = False  # left and right, with probability 1/2
     cutout: int = Field(default=0, ge=0, le=1024)  # side of a square of zeros, in pixels
     crop_scale: float | None = Field(default=None, gt=0, le=1)  # smallest area; ImageNet: 0.08

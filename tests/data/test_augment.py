@@ -8,6 +8,7 @@ from torchvision.transforms import functional
 
 from midas.data.augment import Augment, normalise
 from midas.data.config import AugmentConfig
+from midas.io.errors import ParamsError
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
@@ -25,7 +26,9 @@ def one_by_one(images, draws, config):
     _, _, height, width = images.shape
     for i, image in enumerate(images):
         (top, left), (y, x) = draws.offset[:, i].tolist(), draws.centre[:, i].tolist()
-        image = functional.crop(functional.pad(image, [config.pad] * 4), top, left, height, width)
+        mode = "reflect" if config.reflect else "constant"
+        padded = functional.pad(image, [config.pad] * 4, padding_mode=mode)
+        image = functional.crop(padded, top, left, height, width)
         image = functional.hflip(image) if config.flip and draws.mirror[i] else image
         image = functional.normalize(image.float() / 255, MEAN, STD)
         start_y, start_x = y - config.cutout // 2, x - config.cutout // 2
@@ -36,7 +39,13 @@ def one_by_one(images, draws, config):
 
 
 @given(
-    st.builds(AugmentConfig, pad=st.integers(0, 4), flip=st.booleans(), cutout=st.integers(0, 9)),
+    st.builds(
+        AugmentConfig,
+        pad=st.integers(0, 3),
+        flip=st.booleans(),
+        cutout=st.integers(0, 9),
+        reflect=st.booleans(),
+    ),
     st.integers(4, 9), st.integers(4, 9), st.integers(0, 2**31),
 )  # fmt: skip
 def test_a_batch_equals_its_images_one_by_one(config, height, width, seed):
@@ -46,6 +55,12 @@ def test_a_batch_equals_its_images_one_by_one(config, height, width, seed):
     torch.testing.assert_close(
         augment.apply(images, draws), one_by_one(images, draws, config), rtol=0, atol=0
     )
+
+
+def test_a_reflection_wider_than_the_image_is_refused():
+    augment = Augment(AugmentConfig(pad=8, reflect=True), MEAN, STD)
+    with pytest.raises(ParamsError, match="pad: 8 must be below the image size"):
+        augment(some_images(2, 8, 8), torch.Generator())
 
 
 def test_a_call_draws_and_applies():
