@@ -103,7 +103,7 @@ def ours(root: str, minutes: float, seed: int) -> tuple[float, float, float, int
     result = train(network, config, splits["train"], splits["val"], meta, seed=seed)
     seconds = time.perf_counter() - start
     network.load_state_dict(result.best)
-    plain = evaluate(network, splits["test"], meta)[1]
+    plain = evaluate(network, splits["test"], meta).accuracy
     mirrored = mirrored_accuracy(network, splits["test"], meta)
     return plain, mirrored, seconds, config.epochs
 

@@ -55,7 +55,7 @@ def run(job: tuple[str, int, int], root: str) -> rows.Row:
     result = train(network, config, splits["train"], splits["val"], meta, title=variant, seed=seed)
     seconds = time.perf_counter() - start
     network.load_state_dict(result.best)
-    _, accuracy = evaluate(network, splits["test"], meta)
+    accuracy = evaluate(network, splits["test"], meta).accuracy
     return {
         "date": datetime.date.today().isoformat(),
         "variant": variant,

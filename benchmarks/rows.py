@@ -159,7 +159,7 @@ def train_cell(title: str, genotype: Genotype, seed: int, root: str) -> Row:
     network = initial_network(genotype, RECIPE, len(meta.classes), seed=seed)
     result = train(network, RECIPE, splits["train"], splits["val"], meta, title=title, seed=seed)
     network.load_state_dict(result.best)
-    _, accuracy = evaluate(network, splits["test"], meta)
+    accuracy = evaluate(network, splits["test"], meta).accuracy
     return {
         "parameters": result.metrics["parameters"],
         "macs": result.metrics["macs"],

@@ -13,17 +13,35 @@ from midas.io.errors import DataError
 
 
 def epoch_batches(
-    n: int, batch_size: int, seed: int, epoch: int, drop_last: bool = True
+    n: int,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    drop_last: bool = True,
+    labels: Tensor | None = None,
 ) -> list[Tensor]:
     """Split `n` images into batches, int64 [batch_size] each, in a new random order each epoch.
 
     With `drop_last`, an incomplete last batch is left out, and it is a DataError if there is not
-    one full batch.
+    one full batch. With the images' `labels`, every class is drawn equally often: images of small
+    classes are repeated, and some of large ones left out.
     """
-    order = torch.randperm(n, generator=seeding.generator(seed, "batches", epoch))
+    generator = seeding.generator(seed, "batches", epoch)
+    order = torch.randperm(n, generator=generator)
+    if labels is not None:
+        order = _balanced(order, labels[order], generator)
     if drop_last and n < batch_size:
         raise DataError(f"{n} images do not fill one batch of {batch_size}; make it {n} or less")
     return list(torch.split(order[: n - n % batch_size] if drop_last else order, batch_size))
+
+
+def _balanced(order: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """As many images of every class, in a random order; `labels` are those of `order`, [n]."""
+    members = [order[labels == label] for label in labels.unique()]
+    each = -(-len(order) // len(members))
+    repeated = [index.repeat(-(-each // len(index)))[:each] for index in members]
+    drawn = torch.cat(repeated)
+    return drawn[torch.randperm(len(drawn), generator=generator)][: len(order)]
 
 
 def sequential_batches(n: int, batch_size: int) -> list[Tensor]:

@@ -10,6 +10,7 @@ from midas.engine.schedule import ScheduleName
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+SelectBy = Literal["accuracy", "balanced_accuracy", "loss"]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -45,6 +46,9 @@ class TargetConfig(BaseModel):
     drop_path: Share = 0.2  # probability at the end of the training; it rises linearly from 0
     auxiliary_weight: NotNegative = 0.4  # 0 trains without the auxiliary head
     label_smoothing: Share = 0.0
+    class_weights: Literal["none", "balanced", "effective"] = "none"  # of the loss, for rare ones
+    balanced_batches: bool = False  # draw every class equally often
+    select_by: SelectBy = "accuracy"  # on the validation images: which epoch and seed is kept
     mixup: NotNegative = 0.0  # alpha; 0 is off, also for cutmix. With both, each step takes one
     cutmix: NotNegative = 0.0
     patience: int | None = Field(None, ge=1)  # epochs without a better validation accuracy
@@ -85,3 +89,19 @@ class TargetConfig(BaseModel):
                 f"learning_rate {self.learning_rate}"
             )
         return self
+
+    def drop_path_at(self, epoch: int) -> float:
+        """The drop-path probability of an epoch counted from 0: it rises from 0 to `drop_path`."""
+        return self.drop_path * epoch / self.epochs
+
+    def size_at(self, epoch: int, size: int) -> int:
+        """The side of the training images in an epoch counted from 0, in pixels.
+
+        It grows linearly from `start_size`, in steps of 4 pixels, to the full `size`, which the
+        last third of the epochs has: early epochs cost a fraction of the time.
+        """
+        growing = self.epochs - 1 - self.epochs // 3
+        if self.start_size is None or self.start_size >= size or epoch >= growing:
+            return size  # which need not be a multiple of 4
+        grown = self.start_size + epoch / growing * (size - self.start_size)
+        return min(size, round(grown / 4) * 4)

@@ -15,7 +15,7 @@ from midas.nets.build import count_macs, count_parameters
 from midas.nets.network import MidasNet
 from midas.train.config import TargetConfig
 from midas.train.start import initial_network
-from midas.train.training import Training, size_at
+from midas.train.training import Training
 
 STEPS = 10
 TRAINED_SHARE = 0.92  # of `minutes`; the rest is for validation and start
@@ -68,7 +68,7 @@ def estimate(
         training.step(last, step % training.steps_per_epoch).cpu()  # a GPU has then finished
         seconds.append(time.perf_counter() - start)
     median = sorted(seconds[1:])[STEPS // 2]
-    sizes = [size_at(epoch, config, meta.size) for epoch in range(config.epochs)]
+    sizes = [config.size_at(epoch, meta.size) for epoch in range(config.epochs)]
     epochs = sum((size / meta.size) ** 2 for size in sizes)  # of full-sized images
     hours = median * training.steps_per_epoch * epochs / 3600
     steps = training.steps_per_epoch * config.epochs

@@ -1,8 +1,11 @@
-"""Mixup and cutmix as timm has them, with draws that follow from the seed and the step."""
+"""Mixup and cutmix as timm has them, with draws that follow from the seed and the step; and the
+weights of classes in the loss.
+"""
 
 from typing import cast
 
 import numpy as np
+import torch
 from timm.data import Mixup
 from torch import Tensor
 
@@ -34,3 +37,20 @@ class Mix:
         mixed, distributions = self.mixup(images, labels)
         np.random.set_state(former)
         return cast(Tensor, mixed), cast(Tensor, distributions).to(images.dtype)
+
+
+def class_weights(kind: str, counts: Tensor, device: torch.device | None = None) -> Tensor | None:
+    """The weight of each class in the loss, from the classes' numbers of images [K].
+
+    ``balanced`` divides by the number of images. ``effective`` divides by the effective number
+    (1 - b^n) / (1 - b) with b = 1 - 1/N for N images in all: less extreme (Cui et al., arXiv
+    1901.05555). The mean over the training images is 1, and ``none`` gives None.
+    """
+    if kind == "none":
+        return None
+    numbers = counts.double().clamp_min(1)
+    if kind == "effective":
+        base = 1 - 1 / numbers.sum()
+        numbers = (1 - base**numbers) / (1 - base)
+    weights = 1 / numbers
+    return (weights * counts.sum() / (weights * counts).sum()).float().to(device)

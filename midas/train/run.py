@@ -75,10 +75,12 @@ def train(
         )
     finished = loop.run(training, config.epochs, checkpoint, distributed, best_of="val_accuracy")
     history = finished.history
-    best = max(reversed(history), key=lambda row: row["val_accuracy"])
+    best = max(reversed(history), key=training.score)
     metrics = {
         "best_epoch": best["epoch"],
+        "best_score": training.score(best),  # by `select_by`: compares seeds
         "best_val_accuracy": best["val_accuracy"],
+        "best_val_balanced_accuracy": best["val_balanced_accuracy"],
         "last_val_accuracy": history[-1]["val_accuracy"],
         "epochs": len(history),
         "channels": network.channels,

@@ -12,10 +12,10 @@ ROW = ("seed", "epochs", "best_epoch", *ACCURACIES)
 def compare_seeds(trained: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """JSON values for the metrics of all trainings of one target, as `train` gives them.
 
-    ``kept_seed`` is the best by validation accuracy, the lowest of equals. Accuracies in [0, 1]
+    ``kept_seed`` is the best by `select_by`, the lowest of equals. Accuracies in [0, 1]
     have a ``mean`` and a ``deviation``: the sample's, null for a single seed.
     """
-    kept = min(trained, key=lambda metrics: (-metrics["best_val_accuracy"], metrics["seed"]))
+    kept = min(trained, key=lambda metrics: (-metrics["best_score"], metrics["seed"]))
     result: dict[str, Any] = {
         "kept_seed": kept["seed"],
         "seeds": len(trained),

@@ -27,7 +27,7 @@ from midas.engine.schedule import build_scheduler
 from midas.io.errors import ParamsError
 from midas.nets.network import MidasNet
 from midas.train.config import TargetConfig
-from midas.train.mixing import Mix
+from midas.train.mixing import Mix, class_weights
 from midas.train.state import new_state, whiten
 from midas.train.validate import evaluate
 
@@ -62,7 +62,7 @@ class Training(Job):
         if config.skeleton == "fast" and config.start_from is None:
             whiten(network, train, meta)
         self.train_state = new_state(network, config, seed)
-        self.best_accuracy = 0.0
+        self.best_score = 0.0
         if config.compile:
             network.compile_cells()
         self.replicas = Replicas(list(self.train_state.modules().values()), config.replicas)
@@ -70,7 +70,8 @@ class Training(Job):
         flips = seeding.generator(seed, "flips")
         self.first_flips = torch.rand(len(train), generator=flips) < 0.5  # in the first epoch
         self.mix = Mix(config, len(meta.classes), seed)
-        self.criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+        counts = train.labels.bincount(minlength=len(meta.classes))
+        self.class_weights = class_weights(config.class_weights, counts, distributed.device)
         self.batches = self._batches(0)
         self.steps_per_epoch = len(self.batches)
         self.scheduler = build_scheduler(
@@ -97,7 +98,7 @@ class Training(Job):
         if self.precision is None:
             self.precision = self._faster_precision()
         network = self.train_state.network
-        network.set_drop_path(drop_path_at(epoch, self.config))
+        network.set_drop_path(self.config.drop_path_at(epoch))
         if self.config.drop_path:  # it changes from epoch to epoch
             reset(self.run_pass)
         network.train()
@@ -133,26 +134,32 @@ class Training(Job):
         """See `Job`: validate the epoch, and keep its weights if it is the best so far."""
         state = self.train_state
         trained = self.metrics(sums)
-        val_loss, val_accuracy = evaluate(state.evaluated, self.val, self.meta, self.distributed)
+        validation = evaluate(state.evaluated, self.val, self.meta, self.distributed)
         self.scheduler.step_update(epoch * self.steps_per_epoch)
         row = {
             "epoch": epoch + 1,
             "learning_rate": round(state.optimiser.param_groups[0]["lr"], 10),
             "train_loss": round(trained["loss"], 6),
             "train_accuracy": round(trained["accuracy"], 6),
-            "val_loss": round(val_loss, 6),
-            "val_accuracy": round(val_accuracy, 6),
+            "val_loss": round(validation.loss, 6),
+            "val_accuracy": round(validation.accuracy, 6),
+            "val_balanced_accuracy": round(validation.balanced_accuracy, 6),
         }
-        if not state.best or row["val_accuracy"] >= self.best_accuracy:
+        if not state.best or self.score(row) >= self.best_score:
             state.best = state.weights()
-            self.best_accuracy = row["val_accuracy"]
+            self.best_score = self.score(row)
         return row
+
+    def score(self, row: Row) -> float:
+        """What of an epoch's row is compared; higher is better."""
+        value = float(row[f"val_{self.config.select_by}"])
+        return -value if self.config.select_by == "loss" else value
 
     def is_done(self, history: list[Row]) -> bool:
         """See `Job`: whether as many epochs as `patience` have passed since the best one."""
         if self.config.patience is None or not history:
             return False
-        first = max(history, key=lambda row: row["val_accuracy"])  # an equal epoch is no better one
+        first = max(history, key=self.score)  # an equal epoch is no better one
         return len(history) - int(first["epoch"]) >= self.config.patience
 
     def describe(self, row: Row) -> str:
@@ -164,14 +171,14 @@ class Training(Job):
 
     def state(self) -> dict[str, Any]:
         """See `Job`."""
-        kept = {"best_accuracy": self.best_accuracy, "precision": self.precision}
+        kept = {"best_score": self.best_score, "precision": self.precision}
         return self.train_state.to_checkpoint() | kept
 
     def restore(self, state: dict[str, Any]) -> None:
         """See `Job`."""
         self.precision = state["precision"]
         self.train_state.restore(state)
-        self.best_accuracy = state["best_accuracy"]
+        self.best_score = state["best_score"]
 
     def _faster_precision(self) -> Precision:
         """bfloat16 where steps of this very training are faster so, or else float32.
@@ -201,7 +208,9 @@ class Training(Job):
         return chosen
 
     def _batches(self, epoch: int) -> list[Tensor]:
-        return epoch_batches(len(self.images), self.config.batch_size, self.seed, epoch)
+        config = self.config
+        labels = self.images.labels if config.balanced_batches else None
+        return epoch_batches(len(self.images), config.batch_size, self.seed, epoch, labels=labels)
 
     def _parts(self, epoch: int, step: int) -> Iterator[tuple[int, Tensor, Tensor]]:
         """This process's parts of a batch: number, images [b, 3, H, W] and labels [b]."""
@@ -212,7 +221,7 @@ class Training(Job):
         if self.config.alternate_flip:
             draws = draws._replace(mirror=self.first_flips[index] ^ bool(epoch % 2))
         places = self.distributed.parts(len(index), self._own_parts())
-        size = size_at(epoch, self.config, shape[-1])
+        size = self.config.size_at(epoch, shape[-1])
         for part, images, labels in batch_parts(
             self.images, index, self.augment, draws, places, weight.device
         ):
@@ -241,14 +250,24 @@ class Training(Job):
         network, *heads = modules
         assert isinstance(network, MidasNet)
         assert self.precision is not None, "begin_epoch has chosen one"
-        criterion = F.cross_entropy if targets.is_floating_point() else self.criterion
+        smoothing = 0.0 if targets.is_floating_point() else self.config.label_smoothing
+
+        def criterion(logits: Tensor) -> Tensor:
+            if self.class_weights is None:
+                return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+            # torch's own mean divides by the batch's weights, so parts of a batch would not add up
+            each = F.cross_entropy(
+                logits, targets, self.class_weights, label_smoothing=smoothing, reduction="none"
+            )
+            return each.mean()
+
         with precision.lower(self.precision, self.distributed.device):
             features, auxiliary_features = network.forward_cells(images)
             logits = network.forward_head(features)
-            loss: Tensor = criterion(logits, targets)
+            loss: Tensor = criterion(logits)
             total = loss
             for head in heads:
-                auxiliary = criterion(head(auxiliary_features), targets)
+                auxiliary = criterion(head(auxiliary_features))
                 total = loss + self.config.auxiliary_weight * auxiliary
         (total / self.config.accumulate).backward()
         sums = batch_sums(loss, logits, labels)
@@ -276,21 +295,3 @@ class Training(Job):
                 f"{self.title}: sync_batch_norm is for GPUs, and this process computes on a CPU; "
                 "leave it out: the statistics of the processes are averaged after each step"
             )
-
-
-def drop_path_at(epoch: int, config: TargetConfig) -> float:
-    """The drop-path probability of an epoch counted from 0: it rises from 0 to `drop_path`."""
-    return config.drop_path * epoch / config.epochs
-
-
-def size_at(epoch: int, config: TargetConfig, size: int) -> int:
-    """The side of the training images in an epoch counted from 0, in pixels.
-
-    It grows linearly from `start_size`, in steps of 4 pixels, to the full `size`, which the last
-    third of the epochs has: early epochs cost a fraction of the time.
-    """
-    growing = config.epochs - 1 - config.epochs // 3
-    if config.start_size is None or config.start_size >= size or epoch >= growing:
-        return size  # which need not be a multiple of 4
-    grown = config.start_size + epoch / growing * (size - config.start_size)
-    return min(size, round(grown / 4) * 4)

@@ -1,5 +1,7 @@
 """Loss and accuracy of a network on a split."""
 
+from typing import NamedTuple
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -12,25 +14,38 @@ from midas.engine.distributed import Distributed, send
 BATCH = 256  # images at a time: bounds memory, changes nothing else
 
 
+class Validation(NamedTuple):
+    """What a network does on a split."""
+
+    loss: float  # mean cross-entropy in nats
+    accuracy: float  # in [0, 1]
+    balanced_accuracy: float  # the mean over the classes that the split has
+
+
 @torch.no_grad()
 def evaluate(
     network: nn.Module, split: Split, meta: DataMeta, distributed: Distributed | None = None
-) -> tuple[float, float]:
-    """The mean cross-entropy and the accuracy in [0, 1] of a network in evaluation mode.
+) -> Validation:
+    """The loss and accuracies of a network in evaluation mode; its mode is left as it was.
 
-    Its mode is left as it was. Several processes take batches in turn, each image once.
+    Several processes take batches in turn, each image once.
     """
     distributed = distributed or Distributed()
     weight = next(network.parameters())
     training = network.training
     network.eval()
-    sums = torch.zeros(2, dtype=torch.float64, device=weight.device)  # loss, hits
+    classes = len(meta.classes)
+    sums = torch.zeros(1 + 2 * classes, dtype=torch.float64, device=weight.device)
+    loss, hits, counts = sums[:1], sums[1 : 1 + classes], sums[1 + classes :]  # views
     for index in sequential_batches(len(split), BATCH)[distributed.rank :: distributed.size]:
         labels = send(split.labels[index], weight.device)
         images = normalise(send(split.images[index], weight.device), meta.mean, meta.std)
         logits = network(images.to(weight.dtype))
-        sums[0] += F.cross_entropy(logits, labels, reduction="sum")
-        sums[1] += (logits.argmax(1) == labels).sum()
+        loss += F.cross_entropy(logits, labels, reduction="sum")
+        hits += labels[logits.argmax(1) == labels].bincount(minlength=classes)
+        counts += labels.bincount(minlength=classes)
     network.train(training)
-    loss, hits = (distributed.all_reduce_sum(sums) / len(split)).tolist()
-    return loss, hits
+    distributed.all_reduce_sum(sums)
+    recalls = hits[counts > 0] / counts[counts > 0]
+    total = len(split)
+    return Validation(loss.item() / total, hits.sum().item() / total, recalls.mean().item())

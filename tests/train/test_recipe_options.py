@@ -22,6 +22,7 @@ from midas.train.mixing import Mix
 from midas.train.start import initial_network
 from midas.train.state import new_state
 from midas.train.training import Training
+from midas.train.validate import Validation
 
 
 def config(**changes: Any) -> TargetConfig:
@@ -60,7 +61,7 @@ def test_a_mixed_training_learns_and_is_the_same_every_time() -> None:
 
 def test_patience_ends_a_training_that_does_not_get_better(monkeypatch: pytest.MonkeyPatch) -> None:
     accuracies = iter([0.5, 0.7, 0.6, 0.6, 0.9])
-    monkeypatch.setattr(training, "evaluate", lambda *_: (1.0, next(accuracies)))
+    monkeypatch.setattr(training, "evaluate", lambda *_: Validation(1.0, next(accuracies), 0.0))
     result = run(epochs=5, patience=2)
     assert [row["val_accuracy"] for row in result.history] == [0.5, 0.7, 0.6, 0.6]
     assert result.metrics["best_epoch"] == 2
@@ -70,7 +71,7 @@ def test_patience_does_not_wait_for_an_accuracy_that_is_only_reached_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     accuracies = iter([0.5, 0.7, 0.6, 0.7, 0.7])
-    monkeypatch.setattr(training, "evaluate", lambda *_: (1.0, next(accuracies)))
+    monkeypatch.setattr(training, "evaluate", lambda *_: Validation(1.0, next(accuracies), 0.0))
     result = run(epochs=5, patience=2)
     assert [row["val_accuracy"] for row in result.history] == [0.5, 0.7, 0.6, 0.7]
     assert result.metrics["best_epoch"] == 4

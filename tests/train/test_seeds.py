@@ -14,6 +14,7 @@ def trained(seed: int, best: float, last: float) -> dict[str, float]:
         "seed": seed,
         "epochs": 3,
         "best_epoch": 2,
+        "best_score": best,
         "best_val_accuracy": best,
         "last_val_accuracy": last,
         **SIZE,

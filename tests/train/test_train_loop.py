@@ -18,7 +18,7 @@ from midas.train.config import TargetConfig
 from midas.train.run import TrainResult, train
 from midas.train.start import initial_network
 from midas.train.store import load_weights, save_training
-from midas.train.validate import evaluate
+from midas.train.validate import Validation, evaluate
 from midas.zoo.registry import ZOO
 
 GENOTYPE = Genotype.from_value(ZOO["darts_v2"]["genotype"])
@@ -156,7 +156,7 @@ def test_the_best_epoch_is_the_last_of_equals_and_its_weights_are_kept() -> None
 
 
 def test_of_equal_epochs_the_last_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "evaluate", lambda *_: (1.0, 0.5))
+    monkeypatch.setattr(training, "evaluate", lambda *_: Validation(1.0, 0.5, 0.5))
     result = run()
     assert result.metrics["best_epoch"] == 4
     seen = "stem0.1.num_batches_tracked"
@@ -167,7 +167,8 @@ def test_the_history_has_a_row_for_each_epoch() -> None:
     result = run(epochs=3)
     assert [row["epoch"] for row in result.history] == [1, 2, 3]
     assert list(result.history[0]) == [
-        "epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy"
+        "epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
+        "val_balanced_accuracy",
     ]  # fmt: skip
     assert result.history[0]["learning_rate"] == 0.1
     assert "seconds" not in str(result.metrics)

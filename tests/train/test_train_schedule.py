@@ -9,7 +9,6 @@ import torch
 from midas.engine.schedule import build_scheduler
 from midas.train.config import TargetConfig
 from midas.train.state import build_optimiser
-from midas.train.training import drop_path_at, size_at
 
 
 def rates(steps_per_epoch: int, **arguments: Any) -> list[float]:
@@ -36,14 +35,14 @@ def test_the_rate_of_every_step_of_the_600_epochs_is_the_cosine() -> None:
 @pytest.mark.parametrize("size", [32, 33, 34, 42, 50, 64, 98, 225])
 def test_images_grow_to_their_full_size_whatever_it_is(size: int) -> None:
     config = TargetConfig(epochs=9, start_size=16)
-    sides = [size_at(epoch, config, size) for epoch in range(9)]
+    sides = [config.size_at(epoch, size) for epoch in range(9)]
     assert sides == sorted(sides)
     assert sides[0] == 16
     assert sides[-4:] == [size] * 4
 
 
 def test_a_single_epoch_has_the_full_size() -> None:
-    assert size_at(0, TargetConfig(epochs=1, start_size=16), 32) == 32
+    assert TargetConfig(epochs=1, start_size=16).size_at(0, 32) == 32
 
 
 def test_warm_up_rises_linearly_and_hands_over_to_the_cosine() -> None:
@@ -82,7 +81,7 @@ def test_one_cycle_rises_over_thirty_percent_of_the_steps() -> None:
 
 
 def test_drop_path_rises_linearly_with_the_epochs() -> None:
-    probabilities = [drop_path_at(epoch, TargetConfig()) for epoch in range(600)]
+    probabilities = [TargetConfig().drop_path_at(epoch) for epoch in range(600)]
     assert probabilities == pytest.approx([0.2 * epoch / 600 for epoch in range(600)], rel=1e-12)
 
 
