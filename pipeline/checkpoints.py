@@ -1,6 +1,4 @@
-"""A stage's checkpoint, under a fingerprint of its code as dvc.yaml names it; and the check of the
-images it reads.
-"""
+"""A stage's checkpoint, under a fingerprint of its code; and the check of the images it reads."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,22 +15,16 @@ from pipeline.paths import CHECKPOINTS, DATA
 
 
 def code_of(stage: str) -> list[Path]:
-    """The files and folders of code among the stage's deps in dvc.yaml; a test proves them
-    complete.
-    """
+    """The code among the stage's deps in dvc.yaml, which a test proves complete."""
     stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
     deps = stages[stage]["deps"]
     return [Path(dep) for dep in deps if dep.startswith(("midas/", "pipeline/"))]
 
 
 def check_data(meta: DataMeta) -> None:
-    """Refuse prepared images of another source or size than params.yaml names, as after `midas
-    init` of another preset.
+    """Raise DataError for prepared images of another source or size than params.yaml names.
 
     Under `dvc repro` they are what it names; a stage that is run by hand reads what is there.
-
-    Raises:
-        DataError: they are of something else.
     """
     config = parameters.section("data", DataConfig)
     size = config.image_size
@@ -47,14 +39,10 @@ def check_data(meta: DataMeta) -> None:
 def checkpoint(
     stage: str, item: str | int, params: Mapping[str, Any], data: Sequence[Path]
 ) -> Checkpoint:
-    """The checkpoint of one run of a stage, under a fingerprint of its parameters, its code and its
-    data.
+    """The checkpoint of a stage's run for an item: a seed, or a training.
 
-    Args:
-        stage: the stage's name in dvc.yaml.
-        item: which run of it: a seed, a training.
-        params: the parameters it runs with, JSON values.
-        data: the files and folders it reads.
+    Its fingerprint is of the stage's code, its `params` (JSON values), and the files and folders of
+    `data` that it reads.
     """
     keys = {"stage": stage, "item": str(item), **params}
     name = fingerprint(keys, [*code_of(stage), *data])

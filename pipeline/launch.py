@@ -7,23 +7,16 @@ import sys
 from pathlib import Path
 
 # torchrun's options that a params.yaml may set. Programs in place of ours, and rendezvous with
-# other machines (which send
-# each other pickles), are for the command line of someone who trusts them: docs/devices.md.
+# other machines (which send each other pickles), are for a command line: docs/devices.md.
 OPTIONS = {"--max-restarts", "--nproc-per-node"}
 FLAGS = {"--standalone"}
 
 
 def launch(*command: str) -> bool:
-    """Run this command under torchrun where params.yaml says `launcher: torchrun ARGUMENTS` and
-    torchrun has not yet.
+    """Run this command under torchrun where params.yaml says `launcher: torchrun ARGUMENTS`.
 
-    Returns:
-        Whether it did, so that nothing is left to do here.
-
-    Raises:
-        ParamsError: the parameter asks for another program, or for an option of torchrun that could
-            start one.
-        MidasError: a process of it failed; that process's own message stands above.
+    Returns whether it did, so that nothing is left to do here. Raises ParamsError for another
+    program or an option that could start one, and MidasError where a process failed.
     """
     from midas.io.errors import MidasError, ParamsError  # here: `--help` must not import midas
     from pipeline import params

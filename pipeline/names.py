@@ -1,8 +1,7 @@
-"""Which run of a stage a command is for: a target, a seed, or both; plainly or as DVC names it
-(``build@digits``).
+"""Which run of a stage a command is for: a target, a seed, or both.
 
-dvc.yaml hands over ``$DVC_STAGE``, so that no text of params.yaml becomes part of a shell's command
-line.
+Each is named plainly or as DVC names it (``build@digits``): dvc.yaml hands over ``$DVC_STAGE``, so
+that no text of params.yaml becomes part of a shell's command line.
 """
 
 import re
@@ -25,16 +24,12 @@ class Training(NamedTuple):
 
 
 def target(text: str) -> str:
-    """The target in ``digits`` or ``build@digits``.
-
-    Raises:
-        ParamsError: a folder and a DVC stage cannot have that name.
-    """
+    """The target in ``digits`` or ``build@digits``; raises as `check_target` does."""
     return check_target(_item(text))
 
 
 def check_target(name: str) -> str:
-    """A target's name as params.yaml has it; raises as `target` does."""
+    """The same name, or a ParamsError where a folder or a DVC stage cannot have it."""
     if not _TARGET.fullmatch(name):
         from midas.io.errors import ParamsError  # here: `--help` must not import midas
 
@@ -54,14 +49,10 @@ def seed(text: str) -> int:
 
 
 def training(text: str, number: int | None = None) -> Training:
-    """The training in ``train@digits-0``, or of a target and a seed; by default the first of
-    `training_seeds`.
+    """The training in ``train@digits-0``, or of a target and a seed; raises as `target` does.
 
-    DVC joins the two by a hyphen, which a target's name may hold too: the seed stands behind the
-    last one.
-
-    Raises:
-        ParamsError: as `target`, or `training_seeds` is missing or empty.
+    By default the seed is the first of `training_seeds`. A target's name may hold a hyphen: the
+    seed stands behind the last one.
     """
     if "@" in text:
         name, hyphen, own_seed = _item(text).rpartition("-")
@@ -80,9 +71,7 @@ def training(text: str, number: int | None = None) -> Training:
 
 
 def _item(text: str) -> str:
-    """What stands behind the first @, or all of a text without one; a hostile name may hold
-    another.
-    """
+    """What stands behind the first @ (a hostile name may hold another), or the whole text."""
     return text.partition("@")[2] if "@" in text else text
 
 

@@ -37,11 +37,7 @@ _short_repr.maxstring = 80
 
 
 def read(path: Path = PARAMS) -> dict[str, Any]:
-    """The whole file as a mapping.
-
-    Raises:
-        ParamsError: the file is missing, larger than 1 MiB, is not YAML, or is not a mapping.
-    """
+    """The whole file; raises ParamsError unless it is a YAML mapping of at most 1 MiB."""
     try:
         content = yaml.safe_load(files.read_text(path, MAX_BYTES))
     except FileNotFoundError as error:
@@ -61,9 +57,7 @@ def read(path: Path = PARAMS) -> dict[str, Any]:
 def value(name: str, kind: Any, path: Path = PARAMS) -> Any:
     """The checked value under a dotted name, e.g. ``value("seeds", list[int])``.
 
-    Raises:
-        ParamsError: the value is missing or not of that type; the message names key, value and what
-            is allowed.
+    A value that is missing or of another type is a ParamsError, which says what is allowed.
     """
     node: Any = read(path)
     for part in name.split("."):

@@ -16,13 +16,9 @@ SECTIONS = ("space", "seeds", "search", "decode")  # a genotype follows from the
 
 
 def collect(kept_seed: int | None, data_fingerprint: str) -> dict[str, Any]:
-    """The hash of the parameters, seeds, fingerprints of data and code, and library versions; no
-    dates and no paths.
+    """Parameters, seeds, fingerprints of data and code, and versions; no dates and no paths.
 
-    Args:
-        kept_seed: None for a cell that was not searched; of its file the name is kept, without the
-            folder.
-        data_fingerprint: of the images.
+    `kept_seed` is None for a cell that was not searched; of its file the name is kept.
     """
     everything = params.read()
     parameters = {name: everything.get(name) for name in SECTIONS}

@@ -10,9 +10,7 @@ PINS = Path("versions.txt")
 
 
 def differing(pins: Path = PINS) -> list[str]:
-    """What is installed in another version than the file says, e.g. ``torch 2.9.0 (versions.txt:
-    2.14.1)``.
-    """
+    """What the file has another version of, e.g. ``torch 2.9.0 (versions.txt: 2.14.1)``."""
     if not pins.is_file():
         return []  # outside of a clone
     from importlib.metadata import PackageNotFoundError, version  # here: help does not need it
@@ -32,8 +30,7 @@ def differing(pins: Path = PINS) -> list[str]:
 
 def warning() -> str:
     """A line where results and cache may be of different libraries; else nothing."""
-    differences = differing()
-    if not differences:
+    if not (differences := differing()):
         return ""
     return (
         f"warning: {', '.join(differences)}: cached results are of the versions in {PINS}; "

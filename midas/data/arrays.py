@@ -11,8 +11,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from midas.data.config import MAX_BYTES, DataConfig
-from midas.data.image_source import ImageSource, reason_of
-from midas.io.errors import DataError
+from midas.data.image_source import ImageSource
+from midas.io.errors import DataError, reason
 
 Array = npt.NDArray[Any]
 
@@ -67,7 +67,7 @@ def cifar(config: DataConfig) -> ImageSource:
     except (OSError, RuntimeError) as error:  # a URLError is an OSError
         problem = "files are missing or damaged; put them there or set data.download: true"
         if config.download:
-            problem = f"could not be downloaded ({reason_of(error)}); put the official files there"
+            problem = f"could not be downloaded ({reason(error)}); put the official files there"
         folder = Path(config.root) / reader.base_folder
         raise DataError(f"{folder}: {config.source} {problem}") from error
     return source_of_arrays(f"data.source: {config.source}", splits["train"].classes, splits)
@@ -118,7 +118,7 @@ def _read_npz(path: Path) -> LabelledArrays:
                 keys = ("images", "labels", "classes", "class_names")
                 arrays = {key: file[key] for key in keys if key in file}
     except Exception as error:  # numpy and zipfile raise nearly anything on broken bytes
-        problem = f"is not readable as .npz without pickled objects ({reason_of(error)})"
+        problem = f"is not readable as .npz without pickled objects ({reason(error)})"
         raise DataError(f"{path}: {problem}; write it again") from error
     for key in ("images", "labels"):
         if key not in arrays:

@@ -1,10 +1,14 @@
-"""Normalisation and the CIFAR augmentation (random crop, flip, cutout) of whole uint8 batches."""
+"""Normalisation and augmentation: of whole batches where possible, else image by image."""
 
+import random
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from midas.data.config import AugmentConfig
@@ -61,10 +65,8 @@ class Augment:
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
         """Augment and normalise uint8 [B, 3, H, W] to float32 [B, 3, H, W], in channels_last."""
         if self.config.per_image:
-            from midas.data.per_image import build_transform, transform_each  # timm takes seconds
-
-            transform = build_transform(self.config, images.shape[-1], self.mean)
-            images = transform_each(images, draws.image_seed, transform)
+            transform = _build_transform(self.config, images.shape[-1], self.mean)
+            images = _transform_each(images, draws.image_seed, transform)
         draws = Draws(*(send(draw, images.device) for draw in draws))
         if self.config.pad or self.config.flip:
             images = self._crop_and_flip(images, draws)
@@ -105,3 +107,44 @@ class Augment:
             distance = torch.arange(side, device=images.device) - start[axis, :, None]  # [B, side]
             inside.append((distance >= 0) & (distance < self.config.cutout))
         return (~(inside[0][:, None, :, None] & inside[1][:, None, None, :])).float()
+
+
+@cache
+def _build_transform(config: AugmentConfig, size: int, mean: tuple[float, ...]) -> Any:
+    """Build the transform of Pillow images; RandAugment fills their corners with `mean`."""
+    from timm.data.auto_augment import rand_augment_transform  # here: they take seconds
+    from timm.data.transforms import RandomResizedCropAndInterpolation
+    from torchvision import transforms
+
+    steps: list[Any] = []
+    if config.crop_scale is not None:
+        scale = (config.crop_scale, 1.0)
+        steps.append(RandomResizedCropAndInterpolation(size, scale, interpolation="bilinear"))
+    if config.rand_augment is not None:
+        fill = tuple(round(255 * value) for value in mean)
+        settings = {"translate_const": size // 3, "img_mean": fill}
+        steps.append(rand_augment_transform(config.rand_augment, settings))
+    if config.color_jitter is not None:
+        steps.append(transforms.ColorJitter(*config.color_jitter))
+    return transforms.Compose(steps)
+
+
+def _transform_each(images: Tensor, seeds: Tensor, transform: Any) -> Tensor:
+    """Transform uint8 [B, 3, H, W] with seeds int64 [B]; the result is in channels_last memory.
+
+    The draws of an image follow from its seed. They are made by the global random generators, whose
+    states are restored afterwards.
+    """
+    python_state = random.getstate()
+    numpy_state = np.random.get_state()
+    pixels = []
+    with torch.random.fork_rng(devices=[]):
+        for image, seed in zip(images.cpu().permute(0, 2, 3, 1), seeds.tolist(), strict=True):
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.manual_seed(seed)
+            pixels.append(np.asarray(transform(Image.fromarray(image.contiguous().numpy()))))
+    random.setstate(python_state)
+    np.random.set_state(numpy_state)
+    # [B, H, W, 3] to [B, 3, H, W]
+    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).to(images.device)

@@ -1,10 +1,12 @@
 """Parameters of the data stage and of the augmentation; docs/parameters.md explains each key."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SourceName = Literal["digits", "cifar10", "cifar100", "npz", "folder", "webdataset", "huggingface"]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 MIN_SIZE = 4  # of `image_size`, in pixels
 MAX_SIZE = 1024
 MAX_BYTES = 8 * 2**30  # largest unpacked size of an .npz file

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from midas.data.image_source import ImageSource
+from midas.data.pictures import FORMATS
 from midas.data.prepared import SPLITS
-from midas.data.rgb import FORMATS
 from midas.io.errors import DataError
 
 _ALIASES = {"valid": "val", "validation": "val", "dev": "val"}  # of the names of splits

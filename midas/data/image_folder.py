@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from midas.data.image_source import ImageSource
+from midas.data.pictures import FORMATS
 from midas.data.prepared import SPLITS
-from midas.data.rgb import FORMATS
 from midas.io.errors import DataError
 
 _BITMAPS = (".bmp", ".gif", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")

@@ -18,9 +18,9 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from midas.data.config import MAX_SIZE, MIN_SIZE
+from midas.data.pictures import fit, to_rgb
 from midas.data.prepared import Pixels
-from midas.data.rgb import fit, to_rgb
-from midas.io.errors import DataError
+from midas.io.errors import DataError, reason
 
 Work = Callable[[int, Image.Image], None]  # processes the opened image at a position
 _CHUNK = 64  # images that a thread takes at a time
@@ -164,13 +164,8 @@ class ImageSource:
         except UnidentifiedImageError:
             return "not an image"
         except Exception as error:  # decoders raise nearly anything on broken bytes
-            return reason_of(error)
+            return reason(error)
         return None
-
-
-def reason_of(error: Exception) -> str:
-    """Return an error's text on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _number_classes(where: str, labels: npt.NDArray[np.int64]) -> list[str]:

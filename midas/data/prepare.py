@@ -13,15 +13,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from midas.data.arrays import cifar, digits, npz
 from midas.data.config import DataConfig
+from midas.data.huggingface import huggingface
+from midas.data.image_folder import folder
 from midas.data.image_source import ImageSource
 from midas.data.prepared import SPLITS, DataMeta, Split, new_split, save_meta, split_of_arrays
 from midas.data.quality import Hashes, check_quality, hash_images
-from midas.data.sources import open_source
+from midas.data.shards import shards
 from midas.data.splits import stratified, subset
 from midas.io import files
 from midas.io.errors import DataError
 
+# the sources that are read from `data.root` alone
+READERS = {
+    "npz": npz,
+    "folder": folder,
+    "webdataset": shards,
+    "huggingface": huggingface,
+}
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")  # Python's stand-ins for bytes that are not UTF-8
 _MIN_STD = 1e-3  # keeps a channel of one value finite when it is normalised
 
@@ -52,6 +62,15 @@ def prepare(config: DataConfig, out: Path) -> DataMeta:
     save_meta(out / "meta.json", meta)
     files.write_json(out / "report.json", report)
     return meta
+
+
+def open_source(config: DataConfig) -> ImageSource:
+    """List a source's images; raise DataError if the source is missing or contradicts itself."""
+    if config.source == "digits":
+        return digits()
+    if config.source in READERS:
+        return READERS[config.source](Path(config.root))
+    return cifar(config)
 
 
 def divide(source: ImageSource, config: DataConfig) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from midas.data.image_folder import SUFFIXES
 from midas.data.image_source import ImageSource
-from midas.data.rgb import FORMATS
+from midas.data.pictures import FORMATS
 from midas.io import files
 from midas.io.errors import DataError
 

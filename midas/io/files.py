@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -32,13 +32,12 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
-        handle, name = tempfile.mkstemp(".part", f".{path.name}.{os.getpid()}.", path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "w+b") as file:
+        name = f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part"
+        temporary = path.with_name(name)
+        with temporary.open("x+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -102,12 +101,6 @@ def _has_ended(process: int) -> bool:
     except OSError as error:  # a PermissionError for another user's process
         return isinstance(error, ProcessLookupError)
     return False
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)  # it can only be read by setting it
-    os.umask(mask)
-    return mask
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:

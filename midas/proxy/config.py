@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from midas.data.config import NotNegative
 from midas.decode.config import DecodeConfig
-from midas.search.config import NotNegative
 
 
 class ProxyConfig(BaseModel):

@@ -1,14 +1,12 @@
 """The section `search` of params.yaml. docs/parameters.md explains every key."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from midas.data.config import AugmentConfig
+from midas.data.config import AugmentConfig, NotNegative, Positive
 from midas.engine.precision import Precision
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 MethodName = Literal["midas", "darts", "darts-pairs", "drnas", "gdas", "beta-darts", "random"]
 
 

@@ -4,12 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from midas.data.config import AugmentConfig
+from midas.data.config import AugmentConfig, NotNegative, Positive
 from midas.engine.precision import Precision
 from midas.engine.schedule import ScheduleName
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 SelectBy = Literal["accuracy", "balanced_accuracy", "loss"]
 Share = Annotated[float, Field(ge=0, lt=1)]
 

@@ -20,7 +20,7 @@ from midas.data.config import MAX_SIZE, MIN_SIZE
 from midas.data.prepared import DataMeta
 from midas.genotype import Genotype, load_genotype, save_genotype
 from midas.io import files
-from midas.io.errors import MidasError, ModelFolderError
+from midas.io.errors import MidasError, ModelFolderError, reason
 from midas.nets.network import MidasNet
 from midas.zoo.registry import GENERIC
 
@@ -102,8 +102,7 @@ def save_model_folder(
 def open_model_folder(folder: Path) -> tuple[MidasNet, dict[str, Any]]:
     """The model of a folder, in evaluation mode, and its config.json.
 
-    Raises:
-        ModelFolderError: a file is missing or damaged, or the files contradict each other.
+    Files that are missing, damaged or contradict each other are a ModelFolderError.
     """
     for name in (CONFIG, WEIGHTS, GENOTYPE):
         if not (folder / name).is_file():
@@ -113,7 +112,7 @@ def open_model_folder(folder: Path) -> tuple[MidasNet, dict[str, Any]]:
         model: MidasNet = timm.create_model(f"local-dir:{folder}", pretrained=False)
         weights = load_file(folder / WEIGHTS)
     except Exception as error:  # timm and safetensors have no common class for damaged files
-        raise ModelFolderError(f"{folder}: cannot be loaded ({reason_of(error)})") from error
+        raise ModelFolderError(f"{folder}: cannot be loaded ({reason(error)})") from error
     _load_weights(model, weights, f"{folder / WEIGHTS}: the weights")
     return model.eval(), config
 
@@ -159,10 +158,5 @@ def _load_weights(model: MidasNet, weights: Mapping[str, Tensor], name: str) -> 
     try:
         model.load_state_dict(dict(weights))
     except RuntimeError as error:
-        reason = reason_of(error)[:200]
-        raise ModelFolderError(f"{name} do not fit the genotype and size ({reason})") from error
-
-
-def reason_of(error: Exception) -> str:
-    """An error's text on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+        problem = f"do not fit the genotype and size ({reason(error)[:200]})"
+        raise ModelFolderError(f"{name} {problem}") from error

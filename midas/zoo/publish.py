@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from midas.io.errors import MidasError
-from midas.zoo.model_folder import open_model_folder, reason_of
+from midas.io.errors import MidasError, reason
+from midas.zoo.model_folder import open_model_folder
 
 
 def push(folder: Path, repo: str) -> str:
@@ -22,5 +22,5 @@ def push(folder: Path, repo: str) -> str:
         api.create_repo(repo, private=True, exist_ok=True)
         return str(api.upload_folder(repo_id=repo, folder_path=folder, ignore_patterns=ignored))
     except Exception as error:  # those of the hub and of the connection have no common class
-        reason = reason_of(error)[:200]
-        raise MidasError(f"push: {repo}: the hub refused or is out of reach ({reason})") from error
+        problem = f"the hub refused or is out of reach ({reason(error)})"
+        raise MidasError(f"push: {repo}: {problem}") from error

@@ -12,9 +12,8 @@ import torchvision
 
 from midas.data.arrays import npz
 from midas.data.config import DataConfig
-from midas.data.prepare import prepare
+from midas.data.prepare import open_source, prepare
 from midas.data.prepared import load_split
-from midas.data.sources import open_source
 from midas.io.errors import DataError
 
 SHARED = os.environ.get("MIDAS_SHARED_DATA")

@@ -145,7 +145,7 @@ def test_an_image_is_prepared_as_the_training_data_were(
 
 def test_its_copies_of_library_code_equal_the_library() -> None:
     from midas.data.image_folder import SUFFIXES
-    from midas.data.rgb import FORMATS
+    from midas.data.pictures import FORMATS
     from midas.io.errors import printable
 
     assert predict.SUFFIXES == SUFFIXES

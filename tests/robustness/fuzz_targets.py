@@ -19,7 +19,7 @@ from tiny_onnx import SIDE, tiny_onnx
 from midas.data import image_folder
 from midas.data.config import DataConfig
 from midas.data.image_source import ImageSource
-from midas.data.rgb import fit, to_rgb
+from midas.data.pictures import fit, to_rgb
 from midas.deploy import predict
 from midas.deploy.export import ExportConfig
 from midas.drawing.svg import draw_svg

@@ -12,7 +12,7 @@ import torch
 
 from midas.data.arrays import npz
 from midas.data.config import DataConfig
-from midas.data.sources import open_source
+from midas.data.prepare import open_source
 from midas.engine.checkpoint import Checkpoint
 from midas.io.errors import DataError
 

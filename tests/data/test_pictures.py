@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from torchvision.transforms import functional
 
-from midas.data.rgb import fit, to_rgb
+from midas.data.pictures import fit, to_rgb
 
 RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 
