@@ -1,5 +1,6 @@
 """Stage `data`: from images to train, validation and test tensors."""
 
+import os
 import sys
 from typing import Any
 
@@ -19,7 +20,7 @@ def command() -> Summary:
     from pipeline.params import section
 
     config = section("data", DataConfig)
-    meta = prepare(config, DATA)
+    meta = prepare(config, DATA, is_tracked="DVC_STAGE" in os.environ)
     labels = load_split(DATA / "train.safetensors").labels
     sizes = labels.bincount(minlength=len(meta.classes))
 
@@ -42,15 +43,15 @@ def command() -> Summary:
 
 def _warn(duplicates: int, report: dict[str, Any]) -> None:
     """A line for each kind of fault that was found; report.json names the images."""
-    from midas.io.errors import printable
+    from midas.data.listing import Skipped
 
     path = DATA / "report.json"
-    skipped = ", ".join(f"{count} {suffix}" for suffix, count in report["passed_over"].items())
+    skipped = Skipped({("", kind): number for kind, number in report["passed_over"].items()})
     equal = report["equal_images"]
     ratio = report["imbalance"]
     unreadable = len(report["unreadable"])
     warnings = {
-        f"files that are not images by their name were passed over: {printable(skipped)}": skipped,
+        f"passed over: {skipped.text()}": skipped,
         f"{unreadable} images cannot be read and were left out: {path} names them": unreadable,
         f"{duplicates} test images equal one in train or val: {path} names them": duplicates,
         f"{equal['train-val']} validation images also stand in train": equal["train-val"],

@@ -12,8 +12,10 @@ from PIL import Image
 
 from midas.data.config import MAX_BYTES, DataConfig
 from midas.data.image_source import ImageSource
-from midas.io.errors import DataError, reason
+from midas.data.listing import Tree, clean_name, kind_of, splits_in
+from midas.io.errors import DataError, listed, reason, shorten
 
+_ARRAYS = ("images", "labels", "classes", "class_names")
 Array = npt.NDArray[Any]
 
 
@@ -27,7 +29,10 @@ class LabelledArrays(NamedTuple):
 
 
 def source_of_arrays(
-    where: str, classes: Sequence[str] | None, splits: Mapping[str, LabelledArrays]
+    where: str,
+    classes: Sequence[str] | None,
+    splits: Mapping[str, LabelledArrays],
+    tree: Tree | None = None,
 ) -> ImageSource:
     """Make a source of arrays; raise DataError if a label is outside the classes."""
     return ImageSource.from_splits(
@@ -36,6 +41,7 @@ def source_of_arrays(
         {split: arrays.labels for split, arrays in splits.items()},
         lambda split, row: Image.fromarray(splits[split].images[row]),
         lambda split, row: f"image {row} of {splits[split].name}",
+        tree,
     )
 
 
@@ -74,38 +80,46 @@ def cifar(config: DataConfig) -> ImageSource:
 
 
 def npz(root: Path) -> ImageSource:
-    """Load an .npz file, or a folder with one *train*.npz, one *test*.npz and optionally *val*.npz.
+    """Load an .npz file, or a folder with one file for train, one for test and perhaps one for val.
 
-    Each file holds `images` (uint8 [N, H, W] or [N, H, W, 1, 3 or 4]), `labels` (integers [N])
-    and optionally `classes` or `class_names` (strings). Without names, the classes are numbered.
+    A word of the file's name says which, e.g. mine_train.npz. Each file holds `images` (uint8
+    [N, H, W] or [N, H, W, 1, 3 or 4]), `labels` (integers [N]) and optionally `classes` or
+    `class_names` (text or bytes). Without names, the classes are numbered.
     """
     where = f"data.root: {root}"
-    splits = {split: _read_npz(path) for split, path in _find_npz_files(where, root).items()}
+    tree = Tree(root)
+    paths = _find_npz_files(where, tree)
+    splits = {split: _read_npz(path, tree) for split, path in paths.items()}
     class_lists = [arrays.classes for arrays in splits.values() if arrays.classes is not None]
     if any(classes != class_lists[0] for classes in class_lists):
         raise DataError(f"{where}: the .npz files name different classes; make them equal")
-    return source_of_arrays(where, class_lists[0] if class_lists else None, splits)
+    return source_of_arrays(where, class_lists[0] if class_lists else None, splits, tree)
 
 
-def _find_npz_files(where: str, root: Path) -> dict[str, Path]:
-    if root.is_file():
-        return {"train": root}
-    if not root.is_dir():
+def _find_npz_files(where: str, tree: Tree) -> dict[str, Path]:
+    if tree.root.is_file():
+        return {"train": tree.root}
+    if not tree.root.is_dir():
         raise DataError(f"{where}: there is no such file or folder; name an .npz file or a folder")
-    files: dict[str, Path] = {}
-    for split in ("train", "val", "test"):
-        paths = sorted(root.glob(f"*{split}*.npz"))
-        names = ", ".join(path.name for path in paths) or "none"
+    by_split: dict[str, list[Path]] = {"train": [], "val": [], "test": []}
+    for path in tree.files(tree.root):
+        names = splits_in(path.stem) if path.suffix == ".npz" else set()
+        if len(names) > 1:
+            problem = f"the name {shorten(path.name)} stands for two splits"
+            raise DataError(f"{where}: {problem}; rename the file")
+        if not names:
+            tree.skipped.add(kind_of(path.name))
+        for split in names:
+            by_split[split].append(path)
+    for split, paths in by_split.items():
         if len(paths) > 1 or (not paths and split != "val"):
-            raise DataError(f"{where}: needs one *{split}*.npz and has {names}; or name one file")
-        if paths and paths[0] in files.values():
-            raise DataError(f"{where}: the name {names} stands for two splits; rename the file")
-        if paths:
-            files[split] = paths[0]
-    return files
+            present = listed(path.name for path in paths) or "none"
+            problem = f"needs one .npz file named {split} and has {present}"
+            raise DataError(f"{where}: {problem}; or name one file")
+    return {split: paths[0] for split, paths in by_split.items() if paths}
 
 
-def _read_npz(path: Path) -> LabelledArrays:
+def _read_npz(path: Path, tree: Tree) -> LabelledArrays:
     try:
         with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             # numpy reads at most as much as the archive declares
@@ -115,11 +129,13 @@ def _read_npz(path: Path) -> LabelledArrays:
                 raise ValueError(f"it unpacks to {size / 2**30:.1f} GiB, more than {limit}")
             stream.seek(0)
             with np.load(stream, allow_pickle=False) as file:
-                keys = ("images", "labels", "classes", "class_names")
-                arrays = {key: file[key] for key in keys if key in file}
+                arrays = {key: file[key] for key in _ARRAYS if key in file}
+                unknown = len(set(file.files) - set(_ARRAYS))
     except Exception as error:  # numpy and zipfile raise nearly anything on broken bytes
         problem = f"is not readable as .npz without pickled objects ({reason(error)})"
         raise DataError(f"{path}: {problem}; write it again") from error
+    if unknown:
+        tree.skipped.add("arrays of other names", number=unknown)
     for key in ("images", "labels"):
         if key not in arrays:
             raise DataError(f"{path}: has no array named {key}; it needs images and labels")
@@ -134,5 +150,5 @@ def _read_npz(path: Path) -> LabelledArrays:
     if images.shape[3:] == (1,):
         images = images[..., 0]  # Pillow wants grey images without a channel axis: [N, H, W]
     names = arrays.get("classes", arrays.get("class_names"))
-    classes = None if names is None else [str(name) for name in names.ravel()]
+    classes = None if names is None else [clean_name(name) for name in names.ravel().tolist()]
     return LabelledArrays(str(path), images, labels, classes)

@@ -9,6 +9,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 MIN_SIZE = 4  # of `image_size`, in pixels
 MAX_SIZE = 1024
+MAX_PIXELS = 89_478_485  # of an image; what Pillow allows by itself
 MAX_BYTES = 8 * 2**30  # largest unpacked size of an .npz file
 
 
@@ -25,6 +26,7 @@ class DataConfig(BaseModel):
     val_fraction: float = Field(default=0.1, gt=0.0, le=0.5)  # of the rest, likewise
     split_seed: int = 0
     max_unreadable: int = Field(default=0, ge=0)  # images to leave out; more are an error
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=2**34)  # largest image that is decoded
     max_images: int | None = Field(default=None, ge=2)  # training images to keep; None keeps all
 
 

@@ -9,21 +9,22 @@ import numpy.typing as npt
 from PIL import Image
 
 from midas.data.image_source import ImageSource
-from midas.data.pictures import FORMATS
+from midas.data.listing import Tree, split_of
+from midas.data.pictures import open_image
 from midas.data.prepared import SPLITS
-from midas.io.errors import DataError
-
-_ALIASES = {"valid": "val", "validation": "val", "dev": "val"}  # of the names of splits
+from midas.io.errors import DataError, listed, reason
 
 
 def huggingface(root: Path) -> ImageSource:
     """List the images of a data set's `train`, `test` and `validation` splits.
 
     The data set has one column of images and one of class labels. A split whose labels are all -1,
-    as some test splits have, is ignored. Nothing is downloaded, and no code of a repository runs.
+    as some test splits have, is passed over. Nothing is downloaded, and no code of a repository
+    runs.
     """
     where = f"data.root: {root}"
-    tables = _find_splits(where, root)
+    tree = Tree(root)
+    tables = _find_splits(where, tree)
     features = tables["train"].features
     image = _find_column(where, features, "Image")
     label = _find_column(where, features, "ClassLabel")
@@ -35,9 +36,14 @@ def huggingface(root: Path) -> ImageSource:
         if image not in table.features or names != classes:
             problem = f"{split} has not train's columns {image} and {label}, or has other classes"
             raise DataError(f"{where}: {problem}; make the splits alike")
-        values = np.asarray(table.with_format("numpy")[label][:], dtype=np.int64)
-        if len(values) == 0 or (values != -1).any():
-            labels[split] = values
+        values = table.with_format(None)[label][:]
+        if None in values:
+            problem = f"row {values.index(None)} of {split} has no label"
+            raise DataError(f"{where}: {problem} ({values.count(None)} such rows); remove them")
+        if values and max(values) == min(values) == -1:
+            tree.skipped.add(f"rows of {split}, all labels -1", number=len(values))
+        else:
+            labels[split] = np.asarray(values, dtype=np.int64)
             encoded = type(features[image])(decode=False)
             images[split] = table.select_columns([image]).cast_column(image, encoded)
     return ImageSource.from_splits(
@@ -46,19 +52,27 @@ def huggingface(root: Path) -> ImageSource:
         labels,
         lambda split, row: _open(images[split][row][image], root),
         lambda split, row: f"row {row} of {split}",
+        tree,
     )
 
 
-def _find_splits(where: str, root: Path) -> dict[str, Any]:
+def _find_splits(where: str, tree: Tree) -> dict[str, Any]:
     """Load the tables (`datasets.Dataset`) of train and, if there are any, val and test."""
     tables: dict[str, Any] = {}
-    for name, table in _load(where, root).items():
-        split = _ALIASES.get(name, name)
-        if split in tables:
+    loaded = _load(where, tree.root)
+    for name, table in loaded.items():
+        split = split_of(name)
+        if split is None:
+            tree.skipped.add(f"rows of the split {name}", number=len(table))
+        elif split in tables:
             raise DataError(f"{where}: two of its splits stand for {split}; keep one of them")
-        tables[split] = table
+        else:
+            tables[split] = table
     if "train" not in tables:
-        raise DataError(f"{where}: has no split `train`")
+        raise DataError(f"{where}: has no split `train`, but {listed(loaded)}")
+    behind = Tree(tree.root)  # `datasets` follows links, too
+    behind.files(tree.root)
+    tree.links = behind.links
     return {split: tables[split] for split in SPLITS if split in tables}
 
 
@@ -77,7 +91,9 @@ def _load(where: str, root: Path) -> dict[str, Any]:
     try:
         tables = load(str(root.absolute()))
     except Exception as error:  # it raises nearly anything on what it cannot read
-        raise DataError(f"{where}: cannot be read as a Hugging Face data set ({error})") from error
+        raise DataError(
+            f"{where}: cannot be read as a Hugging Face data set ({reason(error)})"
+        ) from error
     return dict(tables) if isinstance(tables, dict) else {"train": tables}
 
 
@@ -86,16 +102,18 @@ def _find_column(where: str, features: Any, kind: str) -> str:
     kinds = {name: type(feature).__name__ for name, feature in features.items()}
     names = [name for name in kinds if kinds[name] == kind]
     if len(names) != 1:
-        listed = ", ".join(names or map(": ".join, kinds.items()))
-        raise DataError(f"{where}: needs one column of type {kind} and has {len(names)} ({listed})")
+        shown = listed(names or map(": ".join, kinds.items()))
+        raise DataError(f"{where}: needs one column of type {kind} and has {len(names)} ({shown})")
     return str(names[0])
 
 
-def _open(value: dict[str, Any], root: Path) -> Image.Image:
+def _open(value: dict[str, Any] | None, root: Path) -> Image.Image:
     """Open an image from its bytes, or from a file in the data set's folder."""
+    if value is None:
+        raise ValueError("the row holds no image")
     if value["bytes"] is not None:
-        return Image.open(io.BytesIO(value["bytes"]), formats=FORMATS)
-    path = Path(value["path"])
+        return open_image(io.BytesIO(value["bytes"]))
+    path = Path(value["path"] or "")
     if not path.is_file() or not path.resolve().is_relative_to(root.resolve()):
         raise ValueError("it holds no bytes, and its path is not a file in the data set's folder")
-    return Image.open(path, formats=FORMATS)
+    return open_image(path)

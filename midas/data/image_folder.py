@@ -1,96 +1,110 @@
 """Read a folder of image files: a sub-folder for each class, perhaps within train/ and val/."""
 
-import os
-from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
-from PIL import Image
-
 from midas.data.image_source import ImageSource
-from midas.data.pictures import FORMATS
+from midas.data.listing import Tree, clean_name, kind_of, split_of
+from midas.data.pictures import SUFFIXES, open_image
 from midas.data.prepared import SPLITS
-from midas.io.errors import DataError
+from midas.io.errors import DataError, listed, shorten
 
-_BITMAPS = (".bmp", ".gif", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-SUFFIXES = frozenset((*_BITMAPS, ".jfif", ".jpe", ".jpeg", ".jpg"))
-# sub-folders that name a split, in upper or lower case
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _ADVICE = "put one sub-folder of images for each class there"
 
 
 def folder(root: Path) -> ImageSource:
     """List the images of a folder.
 
-    The sub-folders of `root` are the classes, or they are train/ and val/ (or valid/, validation/)
-    or test/ and hold the classes. Hidden files are ignored, files without the suffix of an image
-    are counted, and symbolic links to files are followed.
+    The sub-folders of `root` are the classes, or they name splits, e.g. train/ and val/, and hold
+    the classes. Symbolic links are followed. What is no visible file with the suffix of an image is
+    counted. A DataError says where a folder can be read in two ways.
     """
     where = f"data.root: {root}"
-    folders = _find_splits(where, root)
-    files = {split: _list_classes(path) for split, path in folders.items()}
-    classes = list(files["train"])
-    images: dict[str, list[tuple[Path, int]]] = {}
-    suffixes: Counter[str] = Counter()
-    for split, by_class in files.items():
+    if not root.is_dir():
+        raise DataError(f"{where}: there is no such folder; {_ADVICE}")
+    tree = Tree(root)
+    folders = _find_splits(where, tree)
+    by_split = {split: _list_classes(tree, path) for split, path in folders.items()}
+    classes = list(by_split["train"])
+    for split, by_class in by_split.items():
         if different := sorted(set(classes) ^ set(by_class)):
             present, absent = ("train", split) if different[0] in classes else (split, "train")
-            problem = f"class {different[0]!r} is missing in {folders[absent]}"
+            problem = f"class {shorten(different[0])!r} is missing in {folders[absent]}"
             raise DataError(f"{folders[present]}: {problem}; both need the same classes")
-        listed = [(file, label) for label, name in enumerate(classes) for file in by_class[name]]
-        images[split] = [pair for pair in listed if pair[0].suffix.lower() in SUFFIXES]
-        suffixes.update(file.suffix.lower() or file.name for file, _ in listed)
+    images = {
+        split: [(file, label) for label, name in enumerate(classes) for file in by_class[name]]
+        for split, by_class in by_split.items()
+    }
     if not any(images.values()):
-        raise DataError(f"{where}: has no images in class folders ({', '.join(sorted(SUFFIXES))})")
-    source = ImageSource.from_splits(
+        others = f"; passed over: {tree.skipped.text()}" if tree.skipped else ""
+        raise DataError(f"{where}: has no images in class folders{others}")
+    return ImageSource.from_splits(
         where,
         classes,
         {split: [label for _, label in pairs] for split, pairs in images.items()},
-        lambda split, row: _open(images[split][row][0]),
+        lambda split, row: open_image(images[split][row][0]),
         lambda split, row: images[split][row][0].relative_to(root).as_posix(),
+        tree,
     )
-    return replace(source, skipped_files={s: n for s, n in suffixes.items() if s not in SUFFIXES})
 
 
-def _open(path: Path) -> Image.Image:
-    if not path.is_file():
-        raise ValueError("it is no regular file")  # a pipe or a device might never end
-    return Image.open(path, formats=FORMATS)
-
-
-def _find_splits(where: str, root: Path) -> dict[str, Path]:
+def _find_splits(where: str, tree: Tree) -> dict[str, Path]:
     """Find the folder of each split; a folder of classes is the training split."""
-    if not root.is_dir():
-        raise DataError(f"{where}: there is no such folder; {_ADVICE}")
-    names = _list_folders(root)
-    split_names = [name for name in names if name.lower() in _SPLITS]
-    folders = {_SPLITS[name.lower()]: root / name for name in split_names}
-    listed = ", ".join(f"{name}/" for name in split_names)
-    if names == split_names and "train" not in folders:
-        raise DataError(f"{where}: has {listed} and no train/; add train/")
-    # a single train/ beside other folders is a class
-    if "train" not in folders or (len(split_names) == 1 and len(names) > 1):
-        return {"train": root}
-    if len(folders) < len(split_names):
-        raise DataError(f"{where}: {listed} name a split twice; keep one folder for each")
+    paths = _list_folders(tree, tree.root)
+    splits = [path for path in paths if split_of(path.name)]
+    shown = listed(f"{path.name}/" for path in splits)
+    if not splits:
+        _check_meaning(where, paths)
+        return {"train": tree.root}
+    if len(splits) < len(paths):
+        others = listed(f"{path.name}/" for path in paths if path not in splits)
+        problem = f"{shown} is called like a split, beside {others}; rename or remove what is none"
+        raise DataError(f"{where}: {problem}, or, if all are classes, move all into train/")
+    folders = {split_of(path.name): path for path in splits}
+    if "train" not in folders:
+        raise DataError(f"{where}: has {shown} and no train/; add train/")
+    if len(folders) < len(splits):
+        raise DataError(f"{where}: {shown} name a split twice; keep one folder for each")
     return {split: folders[split] for split in SPLITS if split in folders}
 
 
-def _list_classes(path: Path) -> dict[str, list[Path]]:
-    return {name: _list_files(path / name) for name in _list_folders(path)}
+def _check_meaning(where: str, paths: list[Path]) -> None:
+    """Raise DataError where the classes may lie one level deeper: all folders hold the same ones.
+
+    A single folder that all classes hold, e.g. images/, does not divide them.
+    """
+    inner = [
+        {inside.name for inside in path.iterdir() if inside.is_dir() and inside.name[0] != "."}
+        for path in paths
+    ]
+    names = sorted(inner[0])
+    divides = len(names) > 1 or any(map(split_of, names))
+    if divides and inner.count(inner[0]) == len(inner):
+        outer = listed(f"{path.name}/" for path in paths)
+        below = listed(f"{name}/" for name in names)
+        raise DataError(
+            f"{where}: {outer} all hold {below}; if the former are the classes, move them into "
+            "train/; if the latter are, let them hold the images themselves"
+        )
 
 
-def _list_folders(path: Path) -> list[str]:
-    names = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not names:
+def _list_classes(tree: Tree, path: Path) -> dict[str, list[Path]]:
+    """List the images of each class, whose name is its folder's with accents composed."""
+    classes: dict[str, list[Path]] = {}
+    for folder_of_class in _list_folders(tree, path):
+        name = clean_name(folder_of_class.name)
+        if name in classes:
+            problem = f"two folders are called {shorten(name)!r}, their accents encoded differently"
+            raise DataError(f"data.root: {path}: {problem} (NFC, NFD); join or rename them")
+        files = tree.files(folder_of_class, name)
+        classes[name] = [file for file in files if file.suffix.lower() in SUFFIXES]
+        for file in files:
+            if file.suffix.lower() not in SUFFIXES:
+                tree.skipped.add(kind_of(file.name), name)
+    return classes
+
+
+def _list_folders(tree: Tree, path: Path) -> list[Path]:
+    paths = tree.folders(path)
+    if not paths:
         raise DataError(f"data.root: {path}: has no sub-folders; {_ADVICE}")
-    return names
-
-
-def _list_files(path: Path) -> list[Path]:
-    """List the visible files at any depth, sorted."""
-    files: list[Path] = []
-    for parent, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(files)
+    return paths

@@ -3,28 +3,30 @@
 No pixel is decoded when a source is opened: splits, class sizes and disk space are checked first.
 """
 
+import contextlib
 import os
 import warnings
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from midas.data.config import MAX_SIZE, MIN_SIZE
+from midas.data.config import MAX_PIXELS, MAX_SIZE, MIN_SIZE
+from midas.data.listing import Skipped, Tree, clean_name
 from midas.data.pictures import fit, to_rgb
 from midas.data.prepared import Pixels
-from midas.io.errors import DataError, reason
+from midas.io.errors import DataError, listed, reason, shorten
 
 Work = Callable[[int, Image.Image], None]  # processes the opened image at a position
 _CHUNK = 64  # images that a thread takes at a time
-_NAMED = 5  # unreadable images that an error names
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ class ImageSource:
         splits: image indices, int64: ``train``, and ``test`` and ``val`` if the source has them.
         open: opens image i, in any Pillow mode and size.
         name: the name of image i in error messages and reports.
-        skipped_files: number of skipped non-image files, by suffix.
+        skipped: what was passed over.
+        links: links out of the source's folder that were followed.
+        max_pixels: largest image that is decoded.
     """
 
     where: str
@@ -47,7 +51,9 @@ class ImageSource:
     splits: Mapping[str, Tensor]
     open: Callable[[int], Image.Image]
     name: Callable[[int], str]
-    skipped_files: Mapping[str, int] = field(default_factory=dict)
+    skipped: Skipped = field(default_factory=Skipped)
+    links: Sequence[Path] = ()
+    max_pixels: int = MAX_PIXELS
 
     @classmethod
     def from_splits(
@@ -57,11 +63,13 @@ class ImageSource:
         labels: Mapping[str, npt.ArrayLike],
         open_row: Callable[[str, int], Image.Image],
         name_row: Callable[[str, int], str],
+        tree: Tree | None = None,
     ) -> "ImageSource":
         """Join splits, given the labels of each and how to open and name its image at a row.
 
         Without `classes`, they are numbered up to the largest label of ``train``. Without a
-        ``test`` split, ``val`` is the test split. A label outside the classes is a DataError.
+        ``test`` split, ``val`` is the test split. A label outside the classes is a DataError. The
+        `tree` is the folder that was read, and knows what was passed over.
         """
         columns = {name: np.asarray(values, dtype=np.int64) for name, values in labels.items()}
         bounds = list(accumulate(map(len, columns.values()), initial=0))
@@ -84,18 +92,23 @@ class ImageSource:
             splits["test"] = splits.pop("val")
         return cls(
             where,
-            tuple(classes),
+            tuple(map(clean_name, classes)),
             torch.from_numpy(joined),
             splits,
             lambda i: open_row(*locate(i)),
             lambda i: name_row(*locate(i)),
+            Skipped() if tree is None else tree.skipped,
+            () if tree is None else tree.links,
         )
 
     def without(self, images: Iterable[int]) -> "ImageSource":
-        """Return the same source with these images removed from its splits."""
+        """Return the same source without these images in its splits; they count as unreadable."""
         removed = torch.tensor(list(images))
         splits = {name: index[~torch.isin(index, removed)] for name, index in self.splits.items()}
-        return replace(self, splits=splits)
+        skipped = self.skipped.copy()
+        for label in self.labels[removed].tolist():
+            skipped.add("unreadable images", self.classes[label])
+        return replace(self, splits=splits, skipped=skipped)
 
     def common_size(self, indices: Tensor, max_unreadable: int = 0) -> int:
         """Return the side in pixels that all readable images share, or raise DataError."""
@@ -141,15 +154,13 @@ class ImageSource:
 
         starts = range(0, len(indices), _CHUNK)
         # threads help, because Pillow decodes without the interpreter lock
-        with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-            warnings.simplefilter("ignore")  # odd metadata does not matter
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            reasons = {i: why for chunk in threads.map(visit, starts) for i, why in chunk if why}
+        with _pixel_limit(self.max_pixels), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            reasons = {i: why for chunk in pool.map(visit, starts) for i, why in chunk if why}
         if len(reasons) > max_unreadable or len(reasons) == len(indices):
-            first = list(reasons.items())[:_NAMED]
-            named = ", ".join(f"{self.name(index)} ({reason})" for index, reason in first)
-            more = ", ..." if len(reasons) > _NAMED else ""
-            problem = f"{len(reasons)} of {len(indices)} images cannot be read: {named}{more}"
+            named = (f"{shorten(self.name(i), 40)} ({why})" for i, why in reasons.items())
+            problem = (
+                f"{len(reasons)} of {len(indices)} images cannot be read: {listed(named, 140)}"
+            )
             advice = f"repair or remove them, or raise data.max_unreadable ({max_unreadable})"
             raise DataError(f"{self.where}: {problem}; {advice}")
         return reasons
@@ -160,12 +171,24 @@ class ImageSource:
             with self.open(index) as image:
                 work(position, image)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            return f"more than {Image.MAX_IMAGE_PIXELS} pixels, a decompression bomb"
-        except UnidentifiedImageError:
-            return "not an image"
+            return f"more than data.max_pixels, {self.max_pixels:,}"
         except Exception as error:  # decoders raise nearly anything on broken bytes
             return reason(error)
         return None
+
+
+@contextlib.contextmanager
+def _pixel_limit(most: int) -> Iterator[None]:
+    """Make Pillow refuse images of more pixels, and keep quiet about odd metadata."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = most
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _number_classes(where: str, labels: npt.NDArray[np.int64]) -> list[str]:

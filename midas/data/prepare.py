@@ -6,6 +6,7 @@ import re
 import shutil
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from midas.data.quality import Hashes, check_quality, hash_images
 from midas.data.shards import shards
 from midas.data.splits import stratified, subset
 from midas.io import files
-from midas.io.errors import DataError
+from midas.io.errors import DataError, listed, shorten
 
 # the sources that are read from `data.root` alone
 READERS = {
@@ -40,14 +41,19 @@ class _UnreadableImages(Exception):
     """Some images cannot be read and may be left out; the argument has the reasons, by index."""
 
 
-def prepare(config: DataConfig, out: Path) -> DataMeta:
+def prepare(config: DataConfig, out: Path, is_tracked: bool = False) -> DataMeta:
     """Read a source and write its splits (.safetensors), meta.json and report.json into `out`.
 
     The pixels are decoded straight to the disk, so the images may exceed the memory. No file
     appears under its name before everything is read. A source that is missing, broken or too small
-    is a DataError, and so is a disk that is too small.
+    is a DataError, and so is a disk that is too small, or, with `is_tracked`, a link out of the
+    source's folder: DVC would not see changes behind it, and keep the results of other images.
     """
     source = open_source(config)
+    if is_tracked and source.links:
+        link = source.links[0]
+        problem = f"{link} leads out of it, and DVC does not see what changes behind such a link"
+        raise DataError(f"{source.where}: {problem}; copy the folder (cp -rL)")
     unreadable: dict[int, str] = {}
     while True:
         try:
@@ -56,9 +62,9 @@ def prepare(config: DataConfig, out: Path) -> DataMeta:
         except _UnreadableImages as error:
             # divide again, so that the splits are those of the readable images alone
             unreadable |= error.args[0]
-            source = source.without(unreadable)
+            source = source.without(error.args[0])
     report["unreadable"] = [{"image": source.name(i), "fault": unreadable[i]} for i in unreadable]
-    report["passed_over"] = dict(source.skipped_files)
+    report["passed_over"] = source.skipped.kinds()
     save_meta(out / "meta.json", meta)
     files.write_json(out / "report.json", report)
     return meta
@@ -67,10 +73,12 @@ def prepare(config: DataConfig, out: Path) -> DataMeta:
 def open_source(config: DataConfig) -> ImageSource:
     """List a source's images; raise DataError if the source is missing or contradicts itself."""
     if config.source == "digits":
-        return digits()
-    if config.source in READERS:
-        return READERS[config.source](Path(config.root))
-    return cifar(config)
+        source = digits()
+    elif config.source in READERS:
+        source = READERS[config.source](Path(config.root))
+    else:
+        source = cifar(config)
+    return replace(source, max_pixels=config.max_pixels)
 
 
 def divide(source: ImageSource, config: DataConfig) -> dict[str, Tensor]:
@@ -97,9 +105,11 @@ def _check_class_names(where: str, classes: tuple[str, ...]) -> None:
         raise DataError(f"{where}: has {len(classes)} class(es); a classifier needs at least 2")
     for name, times in Counter(classes).items():
         if times > 1:
-            raise DataError(f"{where}: {times} classes are named {name!r}; give each its own name")
+            problem = f"{times} classes are named {shorten(name)!r}"
+            raise DataError(f"{where}: {problem}; give each its own name")
         if not name.strip() or _NOT_UTF8.search(name):
-            raise DataError(f"{where}: class name {name!r} is empty or no valid text; rename it")
+            problem = f"class name {name[:60]!r} is empty or no valid text"
+            raise DataError(f"{where}: {problem}; rename it")
 
 
 def _check_class_sizes(source: ImageSource) -> None:
@@ -110,13 +120,12 @@ def _check_class_sizes(source: ImageSource) -> None:
         counts = source.labels[index].bincount(minlength=len(source.classes))
         too_small = torch.nonzero(counts < least).flatten().tolist()
         if too_small:
-            listed = ", ".join(f"{source.classes[k]!r} has {counts[k]}" for k in too_small[:5])
-            more = ", ..." if len(too_small) > 5 else ""
+            sizes = (f"{shorten(source.classes[k], 30)!r} has {counts[k]}" for k in too_small)
             splits = f" (one for each of {', '.join(SPLITS)})" if least == len(SPLITS) else ""
-            raise DataError(
-                f"{source.where}: too few images for {name}: class {listed}{more}; each class needs"
-                f" {least}{splits}"
-            )
+            others = source.skipped.text(source.classes[too_small[0]]) or source.skipped.text()
+            hint = f"; passed over: {others}" if others else ""
+            problem = f"too few images for {name}: class {listed(sizes)}{hint}"
+            raise DataError(f"{source.where}: {problem}; each class needs {least}{splits}")
 
 
 def _check_disk(out: Path, images: int, size: int) -> None:

@@ -3,6 +3,7 @@
 One pass over the headers finds the members, which are read in place: nothing is unpacked.
 """
 
+import codecs
 import io
 import re
 import tarfile
@@ -14,15 +15,14 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from midas.data.image_folder import SUFFIXES
 from midas.data.image_source import ImageSource
-from midas.data.pictures import FORMATS
+from midas.data.listing import Skipped, Tree, kind_of, splits_in
+from midas.data.pictures import SUFFIXES, open_image
 from midas.io import files
-from midas.io.errors import DataError
+from midas.io.errors import DataError, listed, reason, shorten
 
 CLASS_NAMES = "classnames.txt"
 _LABEL_BYTES = 20  # the longest label that is read
-_SPLIT = re.compile(r"(?<![A-Za-z])(train|val|test)")  # at the start of a word: not in latest.tar
 _NUMBERED = re.compile(r"(.*?)(\d+)(\D*)\.tar")
 
 
@@ -40,13 +40,17 @@ def shards(root: Path) -> ImageSource:
     """List the images of a folder's shards.
 
     ``train/00.tar`` or ``mine-train-0007.tar`` holds ``000123.jpg`` beside ``000123.cls``, its
-    class as a number. The split is the one with which a word of the path begins; if no shard names
-    a split, all are `train`. classnames.txt holds the class names, one a line.
+    class as a number. The split is the one that a word of the path names; if no shard names a
+    split, all are `train`. classnames.txt holds the class names, one a line. Other files and
+    members are counted.
     """
     where = f"data.root: {root}"
+    if not root.is_dir():
+        raise DataError(f"{where}: there is no such folder; put shards, *.tar, there")
+    tree = Tree(root)
     members = {
-        split: [member for shard in paths for member in _read_members(shard)]
-        for split, paths in _find_splits(where, root).items()
+        split: [member for shard in paths for member in _read_members(shard, tree.skipped)]
+        for split, paths in _find_splits(where, tree).items()
     }
 
     def name_row(split: str, row: int) -> str:
@@ -59,28 +63,35 @@ def shards(root: Path) -> ImageSource:
         {split: [member.label for member in row] for split, row in members.items()},
         lambda split, row: _open(members[split][row]),
         name_row,
+        tree,
     )
 
 
 def _open(member: Member) -> Image.Image:
     with member.shard.open("rb") as file:
         file.seek(member.start)
-        return Image.open(io.BytesIO(file.read(member.size)), formats=FORMATS)
+        return open_image(io.BytesIO(file.read(member.size)))
 
 
-def _find_splits(where: str, root: Path) -> dict[str, list[Path]]:
+def _find_splits(where: str, tree: Tree) -> dict[str, list[Path]]:
     """List the shards of each split, sorted; raise DataError if a shard or a split is missing."""
-    paths = sorted(path for path in root.rglob("*.tar") if path.is_file())
-    if not paths:
-        raise DataError(f"{where}: there is no such folder or no shard in it; add *.tar files")
-    names = {path.relative_to(root).as_posix(): path for path in paths}
+    names: dict[str, Path] = {}
+    for path in tree.files(tree.root):
+        name = path.relative_to(tree.root).as_posix()
+        if path.suffix == ".tar" and path.is_file():
+            names[name] = path
+        elif name != CLASS_NAMES:
+            tree.skipped.add(kind_of(path.name))
+    if not names:
+        others = f" (passed over: {tree.skipped.text()})" if tree.skipped else ""
+        raise DataError(f"{where}: there is no shard in it{others}; add *.tar files")
     _check_numbers(where, names)
     splits: dict[str, list[Path]] = defaultdict(list)
     for name, path in names.items():
-        words = set(_SPLIT.findall(name))
+        words = splits_in(name)
         if len(words) > 1:
-            listed = ", ".join(sorted(words))
-            raise DataError(f"{where}: {name} stands for several splits ({listed}); rename it")
+            problem = f"{shorten(name)} stands for several splits ({', '.join(sorted(words))})"
+            raise DataError(f"{where}: {problem}; rename it")
         splits["".join(words) or "unnamed"].append(path)
     unnamed = splits.pop("unnamed", [])
     if not splits:
@@ -106,32 +117,43 @@ def _check_numbers(where: str, names: Iterable[str]) -> None:
         if missing := total - len(numbers):
             width = len(numbers[max(numbers)])
             absent = (number for number in count(first) if number not in numbers)
-            examples = islice(absent, min(5, missing))
-            listed = ", ".join(f"{before}{number:0{width}}{after}.tar" for number in examples)
-            more = ", ..." if missing > 5 else ""
-            problem = f"{missing} of {total} shards are missing: {listed}{more}"
+            examples = islice(absent, min(4, missing))
+            names = listed(f"{before}{number:0{width}}{after}.tar" for number in examples)
+            problem = f"{missing} of {total} shards are missing: {names}"
             raise DataError(f"{where}: {problem}; fetch them again")
 
 
-def _read_members(shard: Path) -> list[Member]:
-    """List the labelled images of a shard, in its order."""
+def _read_members(shard: Path, skipped: Skipped) -> list[Member]:
+    """List the labelled images of a shard, in its order; count what else it holds."""
     images: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, bytes] = {}
     try:
         with tarfile.open(shard, "r:") as archive:
-            for info in filter(tarfile.TarInfo.isreg, archive):
+            for info in archive:
                 path = PurePosixPath(info.name)
                 key = str(path.with_suffix(""))
-                if path.suffix.lower() in SUFFIXES:
+                suffix = path.suffix.lower()
+                if not info.isreg():
+                    if not info.isdir():
+                        skipped.add("links or devices in shards")
+                elif path.name.startswith(".") or suffix not in (*SUFFIXES, ".cls"):
+                    skipped.add(f"{kind_of(path.name)} in shards")
+                elif suffix != ".cls":
+                    if key in images:
+                        raise DataError(f"{shard}: holds two images called {shorten(key)}")
                     images[key] = info
-                elif path.suffix.lower() == ".cls" and (content := archive.extractfile(info)):
+                elif content := archive.extractfile(info):
                     labels[key] = content.read(_LABEL_BYTES)
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise DataError(f"{shard}: is not a whole tar file ({error}); fetch it again") from error
+        raise DataError(
+            f"{shard}: is not a whole tar file ({reason(error)}); fetch it again"
+        ) from error
     if unlabelled := sorted(images.keys() - labels.keys()):
-        example = images[unlabelled[0]].name
+        example = shorten(images[unlabelled[0]].name)
         problem = f"{len(unlabelled)} of {len(images)} images have no label, e.g. {example}"
         raise DataError(f"{shard}: {problem}; each needs a .cls file of its name")
+    if spare := len(labels.keys() - images.keys()):
+        skipped.add("labels without an image", number=spare)
     return [
         Member(shard, info.name, info.offset_data, info.size, _parse_label(shard, key, labels[key]))
         for key, info in images.items()
@@ -139,13 +161,16 @@ def _read_members(shard: Path) -> list[Member]:
 
 
 def _parse_label(shard: Path, key: str, text: bytes) -> int:
-    if not re.fullmatch(rb"-?[0-9]{1,9}", text.strip()):
-        raise DataError(f"{shard}: {key}.cls holds {text!r}; it must be the index of a class")
-    return int(text)
+    number = text.removeprefix(codecs.BOM_UTF8).strip()
+    if not re.fullmatch(rb"-?[0-9]{1,9}", number):
+        problem = f"{shorten(key)}.cls holds {text!r}; it must be the index of a class"
+        raise DataError(f"{shard}: {problem}")
+    return int(number)
 
 
 def _read_classes(path: Path) -> list[str] | None:
     try:
-        return files.read_text(path).splitlines() if path.is_file() else None
+        return files.read_lines(path) if path.is_file() else None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as text ({error}); save it as UTF-8") from error
+        problem = f"cannot be read as text ({reason(error)[:80]})"
+        raise DataError(f"{path}: {problem}; save it as UTF-8") from error

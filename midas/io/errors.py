@@ -3,7 +3,9 @@
 The command line prints it and exits with 1. Any other exception is a bug with a traceback.
 """
 
-LONGEST = 2000  # characters of a message, which may quote a stranger's file
+from collections.abc import Iterable
+
+LONGEST = 300  # characters of a message, which may quote a stranger's file
 
 
 def printable(text: str) -> str:
@@ -11,19 +13,33 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def shorten(text: str, most: int = 60) -> str:
+    """The text as one printable line of at most `most` characters, without the middle of more."""
+    line = printable(text if len(text) <= 2 * most else text[:most] + text[-most:])
+    tail = most // 3
+    return line if len(line) <= most else f"{line[: most - tail - 3]}...{line[-tail:]}"
+
+
+def listed(names: Iterable[str], room: int = 120) -> str:
+    """The first names, as many as fit into `room` characters, e.g. ``cat, dog, ...``."""
+    shown: list[str] = []
+    for name in names:
+        if shown and len(", ".join([*shown, name])) > room:
+            return ", ".join([*shown, "..."])
+        shown.append(shorten(name, room))
+    return ", ".join(shown)
+
+
 def reason(error: BaseException) -> str:
-    """An error's text on one line of at most 300 characters, or its type's name if it has none."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    """An error's text on one short line, or its type's name if it has none."""
+    return shorten(" ".join(str(error).split()), 200) or type(error).__name__
 
 
 class MidasError(Exception):
     """Something that the user can repair, in one line of at most `LONGEST` characters."""
 
     def __init__(self, text: str) -> None:
-        line = printable(text[:LONGEST])
-        if len(line) > LONGEST or len(text) > LONGEST:
-            line = f"{line[: LONGEST - 4]} ..."
-        super().__init__(line)
+        super().__init__(shorten(text, LONGEST))
 
 
 class ParamsError(MidasError):

@@ -4,6 +4,7 @@ A file is written under a temporary name beside its target, synced to the disk, 
 name holds the process's number, so that the next write can remove what a killed process left.
 """
 
+import codecs
 import contextlib
 import csv
 import glob
@@ -28,12 +29,10 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
     Whatever fails on the way, an older file at `path` stays whole. Raises MidasError where the file
     cannot be written.
     """
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
-        name = f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part"
-        temporary = path.with_name(name)
         with temporary.open("x+b") as file:
             yield file
             file.flush()
@@ -45,8 +44,8 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
             f"{path}: cannot be written ({error.strerror or error}); the old file, if any, is whole"
         ) from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it was renamed, or never made
+            temporary.unlink()
 
 
 def reserve(file: IO[bytes], size: int) -> None:
@@ -125,11 +124,25 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_text(path: Path, limit: int = MAX_TEXT) -> str:
-    """Read UTF-8; raises MidasError for more than `limit` bytes, OSError, UnicodeDecodeError."""
+    """Read UTF-8, or UTF-16 with a byte order mark, and leave that mark out.
+
+    Raises MidasError for more than `limit` bytes, OSError, UnicodeDecodeError.
+    """
     with path.open("rb") as file:
         if (size := os.fstat(file.fileno()).st_size) > limit:
             raise MidasError(f"{path}: has {size:,} bytes; such a file has at most {limit:,}")
-        return file.read().decode("utf-8")
+        data = file.read()
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_utf16 else "utf-8-sig")
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read a list, one entry a line, without line ends; raises as `read_text` does.
+
+    Blanks within the list and at the ends of entries stay; empty lines at the end are no entries.
+    """
+    text = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
+    return text.rstrip("\n").split("\n")
 
 
 def read_json(path: Path) -> Any:
