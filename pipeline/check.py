@@ -4,7 +4,7 @@ must not wait for it.
 
 from typing import Any
 
-from pipeline import paths
+from pipeline import names, paths
 
 
 def check_params(images_prepared: bool) -> None:
@@ -51,7 +51,7 @@ def check_params(images_prepared: bool) -> None:
     images = None
     if images_prepared and meta.is_file():
         images = files.read_json(meta)["counts"]["train"]
-    for target in sections.get("targets", {}):
+    for target in map(names.check_target, sections.get("targets", {})):
         batch = params.section(f"targets.{target}", TargetConfig).batch_size
         if images is not None and batch > images:
             raise ParamsError(

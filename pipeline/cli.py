@@ -84,7 +84,7 @@ def _is_known(current: bytes) -> bool:
 
 def _data_root() -> Path | None:
     """What `data.root` says in the preset that was written."""
-    import yaml
+    from pipeline.params import read
 
-    root = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))["data"].get("root")
+    root = read(PARAMS)["data"].get("root")
     return None if root is None else Path(root)

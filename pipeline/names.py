@@ -10,6 +10,8 @@ from typing import Annotated, NamedTuple
 import typer
 
 _TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+# no texts in YAML 1.1, which other tools read
+_YAML_VALUES = frozenset({"on", "off", "yes", "no", "y", "n", "true", "false", "null"})
 
 
 class Training(NamedTuple):
@@ -30,14 +32,14 @@ def target(text: str) -> str:
 
 def check_target(name: str) -> str:
     """The same name, or a ParamsError where a folder or a DVC stage cannot have it."""
-    if not _TARGET.fullmatch(name):
-        from midas.io.errors import ParamsError  # here: `--help` must not import midas
+    if _TARGET.fullmatch(name) and name.lower() not in _YAML_VALUES:
+        return name
+    from midas.io.errors import ParamsError  # here: `--help` must not import midas
 
-        raise ParamsError(
-            f"targets: {name[:80]!r} is not a target's name; a name has up to 64 letters, digits, "
-            "_ and -, and begins with a letter or a digit"
-        )
-    return name
+    raise ParamsError(
+        f"targets: {name[:80]!r} is not a target's name; a name has up to 64 letters, digits, "
+        "_ and -, begins with a letter or a digit, and is not true, on, yes or the like"
+    )
 
 
 def seed(text: str) -> int:

@@ -2,19 +2,20 @@
 
 import reprlib
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from ruamel.yaml import YAML
 
 from midas.io import files
-from midas.io.errors import MidasError, ParamsError
+from midas.io.errors import MidasError, ParamsError, listed, reason, shorten
 
 Config = TypeVar("Config", bound=BaseModel)
 PARAMS = Path("params.yaml")
 MAX_BYTES = 2**20
-MAX_ERRORS = 5  # that one message names
+_ROOM = 200  # characters of the errors that one message names
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 RENAMED = {
     "search.arm": "search.method",
@@ -36,10 +37,15 @@ _short_repr.maxlevel = 2
 _short_repr.maxstring = 80
 
 
+def parse(text: str) -> Any:
+    """The value of a YAML text, read as DVC reads it: YAML 1.2, where ``on`` is a text."""
+    return YAML(typ="safe").load(text)
+
+
 def read(path: Path = PARAMS) -> dict[str, Any]:
     """The whole file; raises ParamsError unless it is a YAML mapping of at most 1 MiB."""
     try:
-        content = yaml.safe_load(files.read_text(path, MAX_BYTES))
+        content = parse(files.read_text(path, MAX_BYTES))
     except FileNotFoundError as error:
         raise ParamsError(
             f"{path}: there is no such file here; stages run in the root of the clone"
@@ -47,8 +53,7 @@ def read(path: Path = PARAMS) -> dict[str, Any]:
     except MidasError as error:
         raise ParamsError(str(error)) from error
     except Exception as error:  # a broken date or tag raises other errors than YAML's own
-        fault = " ".join(str(error).split()) or type(error).__name__
-        raise ParamsError(f"{path}: is not readable as YAML ({fault[:300]})") from error
+        raise ParamsError(f"{path}: is not readable as YAML ({reason(error)})") from error
     if not isinstance(content, dict):
         raise ParamsError(f"{path}: must be a mapping of sections")
     return content
@@ -70,7 +75,7 @@ def value(name: str, kind: Any, path: Path = PARAMS) -> Any:
     try:
         return TypeAdapter(kind).validate_python(node)
     except ValidationError as error:
-        raise ParamsError(f"{path}: {'; '.join(_messages(name, kind, error))}") from error
+        raise ParamsError(f"{path}: {_message(name, kind, error)}") from error
 
 
 def training_seeds(path: Path = PARAMS) -> list[int]:
@@ -85,22 +90,31 @@ def section(name: str, config: type[Config], path: Path = PARAMS) -> Config:
     return result
 
 
-def _messages(name: str, kind: Any, error: ValidationError) -> list[str]:
-    """For each error: the key, the value, and what is allowed."""
-    lines = []
-    for detail in error.errors()[:MAX_ERRORS]:
-        key = ".".join([name, *map(str, detail["loc"])])
-        if detail["type"] != "extra_forbidden":
-            value = _short_repr.repr(detail["input"])
-            lines.append(f"{key}: {value} is not allowed: {detail['msg']}")
-        elif key in RENAMED:
-            lines.append(f"{key}: is called {RENAMED[key]} now")
-        elif name == "search" and detail["loc"][-1] in REMOVED:
-            lines.append(f"{key}: was removed; docs/learned.md says why")
-        else:
-            allowed = config_in(kind, detail["loc"][:-1]).model_fields
-            lines.append(f"{key}: unknown key; allowed are {', '.join(allowed)}")
-    return lines
+def _message(name: str, kind: Any, error: ValidationError) -> str:
+    """The key, the value and what is allowed, for as many errors as fit into a line."""
+    details = error.errors()
+    lines = [_describe(name, kind, details[0])]
+    for detail in details[1:]:
+        line = _describe(name, kind, detail)
+        if sum(map(len, lines)) + len(line) > _ROOM:
+            return f"{'; '.join(lines)}; and {len(details) - len(lines)} more"
+        lines.append(line)
+    return "; ".join(lines)
+
+
+def _describe(name: str, kind: Any, detail: Any) -> str:
+    key = shorten(".".join([name, *map(str, detail["loc"])]), 80)
+    if detail["loc"][-1:] == ("[key]",):
+        return f"{key}: {_short_repr.repr(detail['input'])} is read as no text; put it in quotes"
+    if detail["type"] != "extra_forbidden":
+        return f"{key}: {_short_repr.repr(detail['input'])} is not allowed: {detail['msg']}"
+    if key in RENAMED:
+        return f"{key}: is called {RENAMED[key]} now"
+    if name == "search" and detail["loc"][-1] in REMOVED:
+        return f"{key}: was removed; docs/learned.md says why"
+    allowed = list(config_in(kind, detail["loc"][:-1]).model_fields)
+    close = get_close_matches(str(detail["loc"][-1]), allowed)
+    return f"{key}: unknown key; allowed are {listed(dict.fromkeys([*close, *allowed]))}"
 
 
 def config_in(config: type[BaseModel], names: Sequence[int | str]) -> type[BaseModel]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from midas.io.errors import GenotypeError
+from midas.io.errors import GenotypeError, reason, shorten
 
 MAX_NODES = 64  # limits what a hostile file can make a builder allocate
 NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
@@ -61,6 +61,7 @@ class CellGenotype:
 MAX_TEXT = 2**20  # bytes; the JSON of a complete cell of 64 nodes takes a tenth of it
 _ARCH_EDGE = re.compile(r"([a-z0-9_]+)~([0-9]{1,2})")
 _RANGE = re.compile(r"range\((\d{1,2}), ?(\d{1,2})\)")
+_NUMPY = re.compile(r"\b(?:np|numpy)\.(?:u?int\d*|str_)\(([^()]*)\)")  # as NumPy 2 prints itself
 _PRINTED_KEYS = ("normal", "normal_concat", "reduce", "reduce_concat")
 
 
@@ -116,20 +117,36 @@ def cells_to_lists(cells: Mapping[str, CellGenotype]) -> dict[str, list[Any]]:
 
 
 def parse_printed(text: str) -> dict[str, Any]:
-    """The lists in ``Genotype(normal=[...], normal_concat=range(2, 6), ...)``; nothing is run."""
+    """The lists in ``Genotype(normal=[...], normal_concat=range(2, 6), ...)``; nothing is run.
+
+    What stands before it on the line, as in ``01/02 10:00 genotype = Genotype(...)``, is ignored.
+    """
     check_length(text, "genotype")
+    if (copies := text.count("Genotype(")) > 1:
+        raise GenotypeError(f"genotype: the text has {copies} printed genotypes; take one line")
+    text = _NUMPY.sub(r"\1", text[max(text.find("Genotype("), 0) :])
     text = _RANGE.sub(lambda match: str(list(range(int(match[1]), int(match[2])))), text)
     try:
         with warnings.catch_warnings(action="ignore"):  # about unusual literals
             call = ast.parse(text, mode="eval").body
         if not isinstance(call, ast.Call) or call.args:
             raise ValueError("it is not written Genotype(normal=..., ...)")
-        lists = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+        lists = {str(keyword.arg): _literal(keyword.value) for keyword in call.keywords}
         if not lists.keys() <= set(_PRINTED_KEYS):
             raise ValueError(f"its keys can only be {', '.join(_PRINTED_KEYS)}")
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
-        raise GenotypeError(f"genotype: the printed form cannot be read ({error})") from error
+        problem = f"the printed form cannot be read ({reason(error)})"
+        raise GenotypeError(f"genotype: {problem}") from error
     return lists
+
+
+def _literal(node: ast.expr) -> Any:
+    """The value of a literal, or a ValueError that shows what is none."""
+    try:
+        return ast.literal_eval(node)
+    except ValueError as error:
+        problem = "is not made of texts and numbers"
+        raise ValueError(f"{shorten(ast.unparse(node))} {problem}") from error
 
 
 def cell_from_arch(arch: str) -> CellGenotype:

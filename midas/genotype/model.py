@@ -13,7 +13,7 @@ from typing import Any
 from midas.genotype import cell as forms
 from midas.genotype.cell import NAME, CellGenotype
 from midas.io import files
-from midas.io.errors import GenotypeError, MidasError
+from midas.io.errors import GenotypeError, MidasError, reason, shorten
 
 SCHEMA = 1
 
@@ -115,25 +115,35 @@ def _problem(value: Any) -> str | None:
 
 
 def load_genotype(source: str | Path) -> Genotype:
-    """Read a JSON file, or a text: JSON, an arch string or printed lists; raises GenotypeError."""
+    """Read a text, or the text in a file: JSON, an arch string or a printed ``Genotype(...)``."""
     text = source.strip() if isinstance(source, str) else ""
-    if text.startswith("{"):
-        return Genotype.from_json(text)
-    if text.startswith("|"):
-        return Genotype.from_arch(text)
-    if text.startswith("Genotype("):
-        return Genotype.from_lists("darts", **forms.parse_printed(text))
+    if text.startswith(("{", "|")) or "Genotype(" in text:
+        return _parse(text)
     path = Path(source)
     try:
         content = files.read_text(path, forms.MAX_TEXT)
     except FileNotFoundError as error:
         raise GenotypeError(
-            f"{path}: there is no such file; a genotype is a file, a NAS-Bench-201 arch string or "
-            "a printed Genotype(...)"
+            f"{shorten(str(path), 120)}: there is no such file; a genotype is a file, a "
+            "NAS-Bench-201 arch string or a printed Genotype(...)"
         ) from error
     except (OSError, ValueError, MidasError) as error:  # a ValueError for bytes that are no text
-        raise GenotypeError(f"{path}: cannot be read as a genotype file ({error})") from error
-    return Genotype.from_json(content, str(path))
+        name = shorten(str(path), 120)
+        why = getattr(error, "strerror", None) or reason(error)
+        raise GenotypeError(f"{name}: cannot be read as a genotype file ({why})") from error
+    try:
+        return _parse(content.strip())
+    except GenotypeError as error:
+        raise GenotypeError(f"{path}: {str(error).removeprefix('genotype: ')}") from error
+
+
+def _parse(text: str) -> Genotype:
+    """The genotype in any of its text forms; a text of none of them is read as JSON."""
+    if text.startswith("|"):
+        return Genotype.from_arch(text)
+    if not text.startswith("{") and "Genotype(" in text:
+        return Genotype.from_lists("darts", **forms.parse_printed(text))
+    return Genotype.from_json(text)
 
 
 def save_genotype(path: Path, genotype: Genotype) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from dvc.api import DVCFileSystem
 from markupsafe import Markup
 
@@ -14,6 +13,7 @@ from midas.genotype import load_genotype
 from midas.io import files
 from midas.io.errors import MidasError
 from pipeline import names, paths
+from pipeline.params import parse
 from pipeline.report import charts
 from pipeline.report.page import render
 from pipeline.report.search_section import SELECT, kept_index
@@ -51,7 +51,7 @@ def checkout(revision: str, folder: Path) -> Sources:
 
 def _optional_files(tree: Any) -> Iterator[str]:
     """The files of seeds and targets, some of which an experiment may lack."""
-    params = yaml.safe_load(tree.read_text("params.yaml"))
+    params = parse(tree.read_text("params.yaml"))
     for seed in params["seeds"]:
         yield f"{paths.search(int(seed))}/history.csv"
     for name in params["targets"]:
@@ -67,7 +67,7 @@ def _optional_files(tree: Any) -> Iterator[str]:
 
 def render_comparison(sources: Sequence[Sources]) -> str:
     """Render the page; raises MidasError if an experiment lacks a file."""
-    params = [yaml.safe_load(files.read_text(source.root / "params.yaml")) for source in sources]
+    params = [parse(files.read_text(source.root / "params.yaml")) for source in sources]
     targets = sorted({target for each in params for target in each["targets"]})
     return render(
         "comparison.html.j2",

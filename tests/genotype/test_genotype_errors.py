@@ -149,7 +149,7 @@ def test_a_file_that_is_missing_or_not_a_genotype_is_named(tmp_path: Path) -> No
         match=r"Größe\.json: there is no such file; a genotype is a file, a NAS-Bench-201 arch",
     ):
         load_genotype(path)
-    path.write_bytes(b"\xff\xfe")
+    path.write_bytes(b"\xff\xff")
     with pytest.raises(GenotypeError, match=r"Größe\.json: cannot be read as a genotype file"):
         load_genotype(str(path))
     path.write_text("[]")

@@ -80,7 +80,7 @@ def written(tmp_path: Path, text: str) -> Path:
     [
         (
             "search: {epoch: 3}",
-            "search.epoch: unknown key; allowed are method, random_cells, genotype",
+            "search.epoch: unknown key; allowed are epochs, method, random_cells, genotype",
         ),
         ("search: {patch_size: 5}", "search.patch_size"),
         (
@@ -177,7 +177,7 @@ def test_the_active_parameters_are_the_quickstarts() -> None:
         ),
         (
             {"targets": {"digits": {"epoch": 3}}},
-            r"targets\.digits\.epoch: unknown key; allowed are channels,",
+            r"targets\.digits\.epoch: unknown key; allowed are epochs, channels,",
         ),
         (
             {"targets": {"digits": {"batch_size": 5000}}},
