@@ -23,13 +23,14 @@ def folder(root: Path) -> ImageSource:
         raise DataError(f"{where}: there is no such folder; {_ADVICE}")
     tree = Tree(root)
     folders = _find_splits(where, tree)
-    by_split = {split: _list_classes(tree, path) for split, path in folders.items()}
+    by_split = {split: _list_classes(tree, paths) for split, paths in folders.items()}
     classes = list(by_split["train"])
     for split, by_class in by_split.items():
         if different := sorted(set(classes) ^ set(by_class)):
             present, absent = ("train", split) if different[0] in classes else (split, "train")
-            problem = f"class {shorten(different[0])!r} is missing in {folders[absent]}"
-            raise DataError(f"{folders[present]}: {problem}; both need the same classes")
+            parent = {name: shorten(str(paths[0].parent), 90) for name, paths in folders.items()}
+            problem = f"class {shorten(different[0])!r} is missing in {parent[absent]}"
+            raise DataError(f"{parent[present]}: {problem}; both need the same classes")
     images = {
         split: [(file, label) for label, name in enumerate(classes) for file in by_class[name]]
         for split, by_class in by_split.items()
@@ -47,14 +48,14 @@ def folder(root: Path) -> ImageSource:
     )
 
 
-def _find_splits(where: str, tree: Tree) -> dict[str, Path]:
-    """Find the folder of each split; a folder of classes is the training split."""
+def _find_splits(where: str, tree: Tree) -> dict[str, list[Path]]:
+    """Find the folders of classes of each split; without splits, all are for training."""
     paths = _list_folders(tree, tree.root)
     splits = [path for path in paths if split_of(path.name)]
     shown = listed(f"{path.name}/" for path in splits)
     if not splits:
         _check_meaning(where, paths)
-        return {"train": tree.root}
+        return {"train": paths}
     if len(splits) < len(paths):
         others = listed(f"{path.name}/" for path in paths if path not in splits)
         problem = f"{shown} is called like a split, beside {others}; rename or remove what is none"
@@ -64,7 +65,7 @@ def _find_splits(where: str, tree: Tree) -> dict[str, Path]:
         raise DataError(f"{where}: has {shown} and no train/; add train/")
     if len(folders) < len(splits):
         raise DataError(f"{where}: {shown} name a split twice; keep one folder for each")
-    return {split: folders[split] for split in SPLITS if split in folders}
+    return {name: _list_folders(tree, folders[name]) for name in SPLITS if name in folders}
 
 
 def _check_meaning(where: str, paths: list[Path]) -> None:
@@ -87,15 +88,15 @@ def _check_meaning(where: str, paths: list[Path]) -> None:
         )
 
 
-def _list_classes(tree: Tree, path: Path) -> dict[str, list[Path]]:
+def _list_classes(tree: Tree, paths: list[Path]) -> dict[str, list[Path]]:
     """List the images of each class, whose name is its folder's with accents composed."""
     classes: dict[str, list[Path]] = {}
-    for folder_of_class in _list_folders(tree, path):
-        name = clean_name(folder_of_class.name)
+    for path in paths:
+        name = clean_name(path.name)
         if name in classes:
             problem = f"two folders are called {shorten(name)!r}, their accents encoded differently"
-            raise DataError(f"data.root: {path}: {problem} (NFC, NFD); join or rename them")
-        files = tree.files(folder_of_class, name)
+            raise DataError(f"{path.parent}: {problem} (NFC, NFD); join or rename them")
+        files = tree.files(path, name)
         classes[name] = [file for file in files if file.suffix.lower() in SUFFIXES]
         for file in files:
             if file.suffix.lower() not in SUFFIXES:

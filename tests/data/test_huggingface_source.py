@@ -157,3 +157,16 @@ def test_a_folder_that_is_not_a_data_set_is_refused(tmp_path):
     assert_refused(tmp_path / "none", "there is no such folder; `hf download")
     (tmp_path / "x").mkdir()
     assert_refused(tmp_path / "x", "cannot be read as a Hugging Face data set")
+
+
+def test_a_missing_label_or_image_is_named_by_its_row(tmp_path):
+    labels = table(0, 20, label=lambda k: None if k in (3, 5) else k % 2)
+    assert_refused(
+        saved(tmp_path / "x", {"train": labels}), r"row 3 of train has no label \(2 such rows\)"
+    )
+    features = table(0, 1).features
+    rows = {"image": [None if k == 5 else {"bytes": png(k), "path": None} for k in range(20)]}
+    images = datasets.Dataset.from_dict({**rows, "label": [k % 2 for k in range(20)]}, features)
+    root = saved(tmp_path / "y", {"train": images, "test": table(20, 4)})
+    assert_refused(root, r"1 of 24 images .*: row 5 of train \(the row holds no image\)")
+    assert run(root, max_unreadable=1).counts == {"train": 17, "val": 2, "test": 4}

@@ -133,7 +133,51 @@ def test_shards_may_be_counted_from_one_and_a_single_shard_may_have_any_number(
 
 
 def test_a_folder_without_shards_is_refused(tmp_path: Path) -> None:
-    assert_refused(tmp_path / "nowhere", "there is no such folder or no shard")
+    assert_refused(tmp_path / "nowhere", "there is no such folder; put shards")
+
+
+def test_archives_that_are_not_shards_are_named_where_there_is_no_shard(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/0.tar.gz").write_bytes(b"x")
+    assert_refused(tmp_path / "x", r"no shard in it \(passed over: 1 \.gz\); add \*\.tar")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"\xef\xbb\xbfcat\r\ndog\r\n", "cat\ndog\n\n".encode("utf-16"), b"cat\rdog"],
+    ids=["byte order mark", "UTF-16", "old Mac"],
+)
+def test_class_names_are_read_as_any_editor_writes_them(text: bytes, tmp_path: Path) -> None:
+    root = write_shards(tmp_path / "x")
+    (root / "classnames.txt").write_bytes(text)
+    assert run(root).classes == ("cat", "dog")
+
+
+def test_a_class_name_keeps_its_blanks_and_signs(tmp_path: Path) -> None:
+    root = write_shards(tmp_path / "x")
+    (root / "classnames.txt").write_text(" big cat\x85\ndog\u2028 \n", encoding="utf-8")
+    assert run(root).classes == (" big cat\x85", "dog\u2028 ")
+
+
+def test_a_linked_folder_of_shards_is_followed(tmp_path: Path) -> None:
+    root = write_shards(tmp_path / "x", "train/{}.tar", 2)
+    write_shards(tmp_path / "far/val", "{}.tar", 1, first=100)
+    (root / "val").symlink_to(tmp_path / "far/val")
+    (root / "val/loop").symlink_to(root)
+    assert run(root).counts["test"] == 8
+
+
+@pytest.mark.parametrize("name", ["dev", "Test_set", "EVAL"])
+def test_splits_of_shards_have_the_names_that_people_use(name: str, tmp_path: Path) -> None:
+    write_shards(tmp_path / "x", "Training-{:03}.tar", 2)
+    write_shards(tmp_path / "x", f"{name}-{{:03}}.tar", 1, first=100)
+    assert run(tmp_path / "x").counts["test"] == 8
+
+
+def test_two_images_of_one_label_are_refused(tmp_path: Path) -> None:
+    root = write_shards(tmp_path / "x")
+    write_shard(root / "mine-0003.tar", {"a.png": png(1), "a.jpg": png(2), "a.cls": b"1"})
+    assert_refused(root, "holds two images called a")
 
 
 def test_a_truncated_shard_is_named(tmp_path: Path) -> None:

@@ -172,3 +172,43 @@ def test_any_other_text_raises_a_genotype_error(text: str) -> None:
     for read in (Genotype.from_json, Genotype.from_arch):
         with pytest.raises(GenotypeError):
             read(text)
+
+
+CELLS = (
+    "normal=[('sep_conv_3x3', 0), ('skip_connect', 1)], normal_concat=range(2, 3), "
+    "reduce=[('max_pool_3x3', 1), ('skip_connect', 0)], reduce_concat=[2]"
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"genotype = Genotype({CELLS})",
+        f"DARTS_V2 = Genotype({CELLS})",
+        f"03/12 10:01:02 AM genotype = Genotype({CELLS})\n",
+        "Genotype(" + CELLS.replace(", 0)", ", np.int64(0))").replace("', 1", "', numpy.int32(1)") + ")",
+        "Genotype(" + CELLS.replace("('skip_connect', ", "(np.str_('skip_connect'), ") + ")",
+    ],
+)
+def test_a_genotype_is_read_as_logs_print_it(text: str, tmp_path: Path) -> None:
+    expected = load_genotype(f"Genotype({CELLS})")
+    assert load_genotype(text) == expected
+    (tmp_path / "log.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert load_genotype(tmp_path / "log.txt") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"Genotype({CELLS})\nGenotype({CELLS})", "the text has 2 printed genotypes; take one line"),
+        ("Genotype(normal=[('a', f(0))])", r"\('a', f\(0\)\)\] is not made of texts and numbers"),
+        ("Genotype(normal=" + "x" * 5000 + ")", "xxx is not made of texts and numbers"),
+    ],
+)
+def test_a_printed_genotype_that_is_none_is_refused_in_one_short_line(
+    text: str, message: str
+) -> None:
+    with pytest.raises(GenotypeError, match=message) as caught:
+        load_genotype(text)
+    assert len(str(caught.value)) <= 300
+    assert "object at" not in str(caught.value)
