@@ -1,6 +1,7 @@
 """A genotype has one canonical form, reads three forms, and raises errors for anything else."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -186,7 +187,9 @@ CELLS = (
         f"genotype = Genotype({CELLS})",
         f"DARTS_V2 = Genotype({CELLS})",
         f"03/12 10:01:02 AM genotype = Genotype({CELLS})\n",
-        "Genotype(" + CELLS.replace(", 0)", ", np.int64(0))").replace("', 1", "', numpy.int32(1)") + ")",
+        "Genotype("
+        + CELLS.replace(", 0)", ", np.int64(0))").replace("', 1", "', numpy.int32(1)")
+        + ")",
         "Genotype(" + CELLS.replace("('skip_connect', ", "(np.str_('skip_connect'), ") + ")",
     ],
 )
@@ -200,7 +203,10 @@ def test_a_genotype_is_read_as_logs_print_it(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (f"Genotype({CELLS})\nGenotype({CELLS})", "the text has 2 printed genotypes; take one line"),
+        (
+            f"Genotype({CELLS})\nGenotype({CELLS})",
+            "the text has 2 printed genotypes; take one line",
+        ),
         ("Genotype(normal=[('a', f(0))])", r"\('a', f\(0\)\)\] is not made of texts and numbers"),
         ("Genotype(normal=" + "x" * 5000 + ")", "xxx is not made of texts and numbers"),
     ],

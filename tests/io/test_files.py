@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from midas.engine import seeding
 from midas.engine.checkpoint import fingerprint
 from midas.io import files
-from midas.io.errors import MidasError
+from midas.io.errors import LONGEST, MidasError, listed, shorten
 
 
 def test_a_full_disk_leaves_the_old_file_whole_and_no_part_behind(tmp_path: Path) -> None:
@@ -97,3 +97,20 @@ def test_a_fingerprint_depends_on_parameters_file_names_and_contents(tmp_path: P
     assert second != first
     (code / "a.py").rename(code / "b.py")
     assert fingerprint({"lr": 1}, [code]) not in (first, second)
+
+
+@given(st.text(max_size=900))
+def test_an_error_is_one_short_line_that_keeps_both_ends(text: str) -> None:
+    line = str(MidasError(f"params.yaml: {text}; rename it"))
+    assert line.isprintable()
+    assert len(line) <= LONGEST == 300
+    assert line.startswith("params.yaml: ")
+    assert line.endswith("; rename it")
+    assert shorten(shorten(text)) == shorten(text)
+
+
+def test_a_list_names_what_fits_and_at_least_one() -> None:
+    assert listed([]) == ""
+    assert listed(["cat", "dog"]) == "cat, dog"
+    assert listed(map(str, range(1000)), room=12) == "0, 1, 2, 3, ..."
+    assert listed(["x" * 50, "y"], room=9) == "xxx...xxx, ..."

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 from dvc.stage.cache import _get_cache_hash
+from dvc.utils.serialize import load_yaml
 from pydantic import BaseModel
 
 from midas.data.config import DataConfig
@@ -115,6 +116,37 @@ def test_a_wrong_parameter_is_named_with_what_is_allowed(
         params.section("search", SearchConfig, written(tmp_path, text))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_yaml_is_read_as_dvc_reads_it(tmp_path: Path) -> None:
+    text = "on: no\nseeds: [010, 0o10]\nrate: 1e-3\n"
+    expected = {"on": "no", "seeds": [10, 8], "rate": 0.001}
+    assert params.read(written(tmp_path, text)) == expected == load_yaml(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert params.read(tmp_path / "params.yaml") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("targets: {on: {epochs: 1}}", "targets: 'on' is not a target's name; "),
+        ("targets: {'no': {epochs: 1}}", "targets: 'no' is not a target's name; "),
+        ("targets: {1: {epochs: 1}}", "targets.1.[key]: 1 is read as no text; put it in quotes"),
+        ("targets: {~: {epochs: 1}}", "None is read as no text; put it in quotes"),
+        ("targets: {a: {}, a: {}}", 'found duplicate key "a"'),
+        ("targets: {x: {" + ", ".join(f"k{i}: 1" for i in range(99)) + "}}", "; and 97 more"),
+        ("targets: {" + "x" * 500 + ": {}}", "is not a target's name"),
+    ],
+)
+def test_a_name_that_yaml_reads_in_two_ways_is_an_error_of_one_short_line(
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParamsError) as error:
+        check.check_params(images_prepared=False)
+    assert message in str(error.value)
+    assert len(str(error.value)) <= 300
 
 
 @pytest.mark.parametrize(
