@@ -63,6 +63,7 @@ WORDS = {
 }
 ALLOWED = {
     ("midas/drawing/pictures.py", "pictures"),  # drawings as picture files
+    ("midas/data/pictures.py", "pictures"),  # image files in all their forms
     ("midas/spaces/operations.py", "average"),  # of the two kinds of pooling
 }
 

@@ -134,7 +134,7 @@ def test_yaml_is_read_as_dvc_reads_it(tmp_path: Path) -> None:
         ("targets: {1: {epochs: 1}}", "targets.1.[key]: 1 is read as no text; put it in quotes"),
         ("targets: {~: {epochs: 1}}", "None is read as no text; put it in quotes"),
         ("targets: {a: {}, a: {}}", 'found duplicate key "a"'),
-        ("targets: {x: {" + ", ".join(f"k{i}: 1" for i in range(99)) + "}}", "; and 97 more"),
+        ("targets: {x: {" + ", ".join(f"k{i}: 1" for i in range(99)) + "}}", "; and 98 more"),
         ("targets: {" + "x" * 500 + ": {}}", "is not a target's name"),
     ],
 )

@@ -241,7 +241,7 @@ def test_a_pipe_or_a_device_among_the_images_does_not_hang(
     make: Callable[[Path], None], pets: Path
 ) -> None:
     make(pets / "cat" / "endless.png")
-    with pytest.raises(DataError, match=r"cat/endless\.png \(it is no regular file\)"):
+    with pytest.raises(DataError, match=r"cat/endless\.png \(it is not a regular file\)"):
         prepare(DataConfig(source="folder", root=str(pets), image_size=8), pets.parent / "out")
 
 
