@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import os
-import secrets
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -29,14 +29,17 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
     Whatever fails on the way, an older file at `path` stays whole. Raises MidasError where the file
     cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
-        with temporary.open("x+b") as file:
+        handle, name = tempfile.mkstemp(".part", f".{path.name}.{os.getpid()}.", path.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -44,8 +47,8 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
             f"{path}: cannot be written ({error.strerror or error}); the old file, if any, is whole"
         ) from error
     finally:
-        with contextlib.suppress(OSError):  # it was renamed, or never made
-            temporary.unlink()
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def reserve(file: IO[bytes], size: int) -> None:
@@ -100,6 +103,12 @@ def _has_ended(process: int) -> bool:
     except OSError as error:  # a PermissionError for another user's process
         return isinstance(error, ProcessLookupError)
     return False
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)  # it can only be read by setting it
+    os.umask(mask)
+    return mask
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:

@@ -16,10 +16,9 @@ import numpy as np
 from PIL import Image
 from tiny_onnx import SIDE, tiny_onnx
 
-from midas.data import image_folder
 from midas.data.config import DataConfig
 from midas.data.image_source import ImageSource
-from midas.data.pictures import fit, to_rgb
+from midas.data.pictures import fit, open_image, to_rgb
 from midas.deploy import predict
 from midas.deploy.export import ExportConfig
 from midas.drawing.svg import draw_svg
@@ -123,7 +122,7 @@ def image(data: bytes) -> None:
     """
     path = _written("picture.png", data)
     source = ImageSource(
-        "fuzz", ("a", "b"), np.zeros(1), {}, lambda _: image_folder._open(path), lambda _: "it"
+        "fuzz", ("a", "b"), np.zeros(1), {}, lambda _: open_image(path), lambda _: "it"
     )
     faults: list[str] = []
 
