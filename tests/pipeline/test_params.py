@@ -99,7 +99,7 @@ def written(tmp_path: Path, text: str) -> Path:
         ),
         (
             "search: {augment: {pads: 1}}",
-            "search.augment.pads: unknown key; allowed are pad, flip,",
+            "search.augment.pads: unknown key; allowed are pad, reflect,",
         ),
         ("search: {channels: 1}", "channels: a normalised key of one channel is always 0"),
         ("search: {nesterov: true, momentum: 0}", "nesterov: true needs a momentum above 0"),
