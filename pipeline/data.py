@@ -59,9 +59,8 @@ def _warn(duplicates: int, report: dict[str, Any]) -> None:
         f"{report['contradictions']} images stand under more than one class": (
             report["contradictions"]
         ),
-        f"the largest class has {ratio:g} times the training images of the smallest": (
-            ratio >= UNEQUAL
-        ),
+        f"the largest class has {ratio:g} times the training images of the smallest; see "
+        "class_weights, balanced_batches and select_by of a target": (ratio >= UNEQUAL),
     }
     for text, applies in warnings.items():
         if applies:

@@ -109,7 +109,8 @@ def test_the_stage_warns_of_each_problem_in_one_line(
         "data: warning: 1 validation images also stand in train",
         "data: warning: 1 training images repeat another one",
         "data: warning: 1 images stand under more than one class",
-        "data: warning: the largest class has 11.167 times the training images of the smallest",
+        "data: warning: the largest class has 11.167 times the training images of the smallest;"
+        " see class_weights, balanced_batches and select_by of a target",
     ]
 
 
