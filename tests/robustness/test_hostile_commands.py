@@ -10,7 +10,7 @@ import pytest
 import typer
 import yaml
 
-from midas.io.errors import MidasError, ParamsError
+from midas.io.errors import ParamsError
 from pipeline import launch, names
 
 ROOT = Path(__file__).parents[2]
