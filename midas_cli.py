@@ -11,9 +11,10 @@ import sys
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 # OpenMP's endless spinning stalls beside any busy process; no spinning is slow on an idle machine
 if "OMP_WAIT_POLICY" not in os.environ:
@@ -63,6 +64,15 @@ def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """From an image data set to a found, trained and verified ONNX classifier."""
+
+
+class _RawArguments(TyperCommand):
+    """A command that reads its arguments itself, `--` included."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Hand all of them over."""
+        ctx.args = args
+        return args
 
 
 def predict(context: typer.Context) -> None:
@@ -171,8 +181,7 @@ def add_all_commands() -> None:
         from pipeline.cli import add_commands
 
         add_commands(app)
-    any_arguments = {"allow_extra_args": True, "ignore_unknown_options": True}
-    app.command(context_settings=any_arguments, add_help_option=False)(predict)
+    app.command(cls=_RawArguments)(predict)
     app.command()(draw)
     app.add_typer(bench, name="bench")
     app.command()(zoo)
@@ -181,8 +190,10 @@ def add_all_commands() -> None:
 
 def main() -> None:
     """Run the command line: 0 done, 1 failed with one line, 2 usage, 75 interrupted."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    arguments = [argument for argument in sys.argv[1:end] if argument != "--debug"]
+    debug = len(arguments) < end - 1
+    arguments += sys.argv[end:]
     add_all_commands()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)

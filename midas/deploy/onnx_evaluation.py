@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from midas.data.augment import normalise
 from midas.data.prepared import DataMeta, Split
 from midas.deploy import parity
+from midas.deploy.calibration import answered, calibration_error
 from midas.deploy.interface import Interface
 from midas.deploy.runtimes import run_onnx, run_torch
 from midas.io import files
@@ -36,6 +37,7 @@ def evaluate(
     tolerance: float,
     interface: Interface | None = None,
     variants: Mapping[str, Path] | None = None,
+    threshold: float | None = None,
 ) -> Evaluation:
     """Classify every image of a split by the network and by its ONNX files.
 
@@ -43,6 +45,7 @@ def evaluate(
         tolerance: the largest difference of an output, as a fraction of the range of the network's.
         interface: what the files take and return; by default normalised floats and logits.
         variants: smaller files by name, which need not agree.
+        threshold: the confidence below which the answer is "unknown".
 
     Raises:
         DataError: the split is empty.
@@ -74,11 +77,18 @@ def evaluate(
     if len(meta.classes) > TOP:
         metrics["top5_torch"] = top_accuracy(expected, labels)
         metrics["top5_onnx"] = top_accuracy(actual, labels)
+    probabilities = interface.probabilities(logits)
+    metrics["ece_before"] = calibration_error(logits.softmax(1), labels)
+    metrics["ece"] = calibration_error(probabilities, labels)
+    if threshold is not None:
+        metrics |= answered(probabilities, labels, threshold)
     if variants:
         metrics["variants"] = {
             name: measure_loss(file, expected, split, interface) for name, file in variants.items()
         }
-    confidence, best = (actual if interface.output == "probabilities" else actual.softmax(1)).max(1)
+    if interface.output != "probabilities":
+        actual = interface.probabilities(actual)
+    confidence, best = actual.max(1)
     rows = zip(labels.tolist(), best.tolist(), confidence.tolist(), strict=True)
     predictions: list[dict[str, object]] = [
         {"actual": meta.classes[a], "predicted": meta.classes[p], "confidence": round(c, 6)}

@@ -148,7 +148,7 @@ def _check_axes(path: Path, graph: Any, interface: Interface, size: tuple[int, .
             f"{path}: has images {image_axes} and {interface.output} {output_axes}; "
             "both must begin with the same dynamic batch"
         )
-    free = interface.dynamic_size  # height and width must have names, the channels a number
+    free = interface.free_size  # height and width must have names, the channels a number
     expected = interface.shape((size[0], 0, 0) if free else size)
     actual = tuple(0 if free and isinstance(axis, str) else axis for axis in image_axes[1:])
     if actual != expected or not isinstance(output_axes[1], int):
