@@ -53,6 +53,7 @@ def command(
             "validation images compared": parity["images"],
             "same class on": Fact(parity["class_agreement"], ".2%"),
             "largest difference, of the range": Fact(parity["relative_difference"], ".1e"),
+            "temperature": Fact(parity["calibration"]["temperature"], ".3f"),
             "one image, ONNX Runtime": Fact(first["onnxruntime"]["p50_ms"], ".2f", " ms"),
             "one image, torch": Fact(first["torch"]["p50_ms"], ".2f", " ms"),
         }

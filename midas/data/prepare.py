@@ -5,12 +5,14 @@ import math
 import re
 import shutil
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from midas.data.config import DataConfig
@@ -52,6 +54,23 @@ def prepare(config: DataConfig, out: Path) -> DataMeta:
     save_meta(out / "meta.json", meta)
     files.write_json(out / "report.json", report)
     return meta
+
+
+def original_images(
+    config: DataConfig, split: str, unreadable: Iterable[str]
+) -> Iterator[Image.Image]:
+    """The images of a split as the source holds them, in the order of its prepared pixels.
+
+    `unreadable` names the images that `prepare` left out.
+    """
+    source = open_source(config)
+    left_out = set(unreadable)
+    if left_out:
+        names = enumerate(map(source.name, range(len(source.labels))))
+        source = source.without([k for k, name in names if name in left_out])
+    for index in divide(source, config)[split].tolist():
+        with source.open(index) as image:
+            yield image
 
 
 def divide(source: ImageSource, config: DataConfig) -> dict[str, Tensor]:
