@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import minimize_scalar
@@ -92,22 +93,20 @@ def choose_threshold(probabilities: Tensor, labels: Tensor, reject: Reject) -> f
     confidence, order = confidence.sort(descending=True, stable=True)
     errors = (predicted != labels)[order].cumsum(0)
     least = math.ceil(math.log(1 - reject.confidence) / math.log(1 - reject.error))
-    ends = [*(confidence[1:] < confidence[:-1]).nonzero().flatten().tolist(), len(labels) - 1]
-    threshold = None
-    for last in ends:  # the last of the images that are as confident
-        count = last + 1
-        if count < max(least, len(labels) // 10):
-            continue
-        wrong = int(errors[last])
-        if count == wrong or beta.ppf(reject.confidence, wrong + 1, count - wrong) > reject.error:
-            break
-        threshold = float(confidence[last])
-    if threshold is None:
+    # the last of the images that are equally confident, counted from 1
+    drops = torch.cat([confidence[1:] < confidence[:-1], torch.tensor([True])])
+    counts = 1 + drops.nonzero()[:, 0]
+    counts = counts[counts >= max(least, len(labels) // 10)]
+    wrong = errors[counts - 1].numpy()
+    bounds = beta.ppf(reject.confidence, wrong + 1, counts.numpy() - wrong)
+    holds = int((np.nan_to_num(bounds, nan=1.0) <= reject.error).cumprod().sum())
+    if holds == 0:
         raise ExportError(
             f"export.reject: {len(labels)} validation images cannot show an error of at most "
             f"{reject.error:g} (that takes {least} or more that are right); allow a larger error, "
             "or raise data.val_fraction"
         )
+    threshold = float(confidence[counts[holds - 1] - 1])
     return math.floor(threshold * 1e6) / 1e6  # runtimes differ in the last bits
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import onnx
 import torch
 from onnx import helper
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from midas.deploy.calibration import Reject
@@ -41,6 +41,12 @@ class ExportConfig(BaseModel):
     max_accuracy_loss: float = Field(default=0.01, ge=0, le=1)  # of a variant, on validation data
     calibration_images: int = Field(default=512, ge=1)  # training images for the ranges of int8
     second_runtime: SecondRuntime = "reference"  # computes a few images again
+
+    @model_validator(mode="after")
+    def _one_free_size(self) -> "ExportConfig":
+        if self.dynamic_size and self.input == "image":
+            raise ValueError("dynamic_size has no use with input image, which takes any size")
+        return self
 
     def interface(self, mean: Triple, std: Triple, temperature: float = 1.0) -> Interface:
         """The file's interface for data with these statistics."""

@@ -224,7 +224,7 @@ class Failures:
     def add(self, name: object, reason: str, images: int = 1) -> None:
         """Report a reason for one name."""
         self.count += images
-        print(_line(f"{name}: {reason}", MAX_LINE), file=sys.stderr, flush=True)
+        print(_short(f"{name}: {reason}"), file=sys.stderr, flush=True)
 
 
 def find_images(arguments: Iterable[str], failures: Failures) -> Iterator[Path]:
@@ -309,11 +309,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _line(text: object, longest: int = 160) -> str:
+def _short(text: str, longest: int = MAX_LINE) -> str:
     """Text as one printable line; the middle of a long one is left out."""
-    line = printable(" ".join(str(text).split())) or type(text).__name__
+    line = printable(text)
     half = longest // 2 - 3
     return line if len(line) <= longest else f"{line[:half]} ... {line[-half:]}"
+
+
+def _line(error: Exception) -> str:
+    return _short(" ".join(str(error).split()), 160) or type(error).__name__
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
@@ -356,7 +360,7 @@ def main(argv: list[str] | None = None) -> int:
             for (path, _), row in zip(batch, rows, strict=True):
                 print(report(path, row, model, options.top_k, options.json), flush=True)
     except PredictError as error:
-        print(_line(error, MAX_LINE), file=sys.stderr)
+        print(_short(str(error)), file=sys.stderr)
         return 1
     except BrokenPipeError:  # the reader of the output, e.g. head, has left
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - silences the last flush
