@@ -6,6 +6,7 @@ model.onnx, which come from validation images; all figures are of CIFAR-10's tes
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def main() -> None:
     print(f"{calibration_error(probabilities, labels):.4f} with {temperature}")
     if "threshold" in answers:
         print(answered(probabilities, labels, answers["threshold"]))
-    signals = {
+    signals: dict[str, Callable[[Tensor], Tensor]] = {
         "confidence": lambda logits: (logits / temperature).softmax(1).max(1).values,
         "largest logit": lambda logits: logits.max(1).values,
         "energy": lambda logits: logits.logsumexp(1),
