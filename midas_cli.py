@@ -1,20 +1,20 @@
-"""The console script `midas`: the light commands, and the stages where the folder `pipeline/` is
-importable.
+"""The console script `midas`: the light commands, and in a clone of the repository the stages.
 
 It stands outside the package `midas`, whose import registers the models and takes seconds for timm
-and torch; help, `init` and `predict` must answer at once. A wheel has the light commands alone; a
-clone of the repository has all of them.
+and torch; help, `init` and `predict` must answer at once.
 """
 
 import importlib.util
 import os
 import signal
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 # OpenMP's endless spinning stalls beside any busy process; no spinning is slow on an idle machine
 if "OMP_WAIT_POLICY" not in os.environ:
@@ -24,9 +24,7 @@ INTERRUPTED = 75  # exit code: what was done up to the last checkpoint is kept; 
 
 
 class Stopped(BaseException):
-    """SIGINT or SIGTERM arrived; not an Exception, so that no handler on the way takes it for a
-    fault.
-    """
+    """SIGINT or SIGTERM arrived; not an Exception, which some handler would take for a fault."""
 
 
 app = typer.Typer(
@@ -66,6 +64,15 @@ def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """From an image data set to a found, trained and verified ONNX classifier."""
+
+
+class _RawArguments(TyperCommand):
+    """A command that reads its arguments itself, `--` included."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Hand all of them over."""
+        ctx.args = args
+        return args
 
 
 def predict(context: typer.Context) -> None:
@@ -158,13 +165,13 @@ def _load(path: str) -> ModuleType:
     """A file of the package `midas` as a module of its own, without importing the package."""
     package = importlib.util.find_spec("midas")
     assert package is not None, "the package midas is installed with this script"
-    assert package.submodule_search_locations
-    file = Path(package.submodule_search_locations[0], path)
-    spec = importlib.util.spec_from_file_location(f"_midas_{file.stem}", file)
+    assert package.origin is not None
+    file = Path(package.origin).parent / path
+    loader = SourceFileLoader(f"_midas_{file.stem}", str(file))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    loader.exec_module(module)
     return module
 
 
@@ -174,8 +181,7 @@ def add_all_commands() -> None:
         from pipeline.cli import add_commands
 
         add_commands(app)
-    any_arguments = {"allow_extra_args": True, "ignore_unknown_options": True}
-    app.command(context_settings=any_arguments, add_help_option=False)(predict)
+    app.command(cls=_RawArguments)(predict)
     app.command()(draw)
     app.add_typer(bench, name="bench")
     app.command()(zoo)
@@ -184,18 +190,18 @@ def add_all_commands() -> None:
 
 def main() -> None:
     """Run the command line: 0 done, 1 failed with one line, 2 usage, 75 interrupted."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    arguments = [argument for argument in sys.argv[1:end] if argument != "--debug"]
+    debug = len(arguments) < end - 1
+    arguments += sys.argv[end:]
     add_all_commands()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
         app(args=arguments, prog_name="midas")
     except Stopped:
-        print(
-            "midas: interrupted; checkpoints hold every finished step: run it again to go on",
-            file=sys.stderr,
-        )
+        message = "midas: interrupted; checkpoints hold every finished step: run it again to go on"
+        print(message, file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as error:
         if debug:
@@ -209,18 +215,11 @@ def _stop(number: int, frame: object) -> None:
 
 def _fail(error: Exception) -> None:
     """One line for what a user can mend; a fault of this project says so."""
-    errors = sys.modules.get(
-        "midas.io.errors"
-    )  # not imported: nothing has raised one of its errors
-    if errors is not None and isinstance(error, errors.MidasError):
-        print(f"midas: {error}", file=sys.stderr)
-    else:
-        print(
-            f"midas: internal error: {type(error).__name__}: {error} "
-            "(run again with --debug for the traceback)",
-            file=sys.stderr,
-        )
-    sys.exit(1)
+    errors = sys.modules.get("midas.io.errors")  # missing where none of them can have been raised
+    text = str(error)
+    if errors is None or not isinstance(error, errors.MidasError):
+        text = f"internal error: {type(error).__name__}: {error} (--debug shows the traceback)"
+    sys.exit(f"midas: {text}")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,23 @@
-"""Stage `analyse`: the paper's questions to the searches of all seeds. No other stage but the
-report reads it.
-"""
+"""Stage `analyse`: the paper's questions to the searches of all seeds; only the report reads it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import paths
 from pipeline.summary_table import Fact, Summary
 
+if TYPE_CHECKING:
+    from midas.data.prepared import DataMeta, Split
+    from midas.proxy.config import DecodeStageConfig
+    from midas.search.config import SearchConfig
+
 SHOWN = 6  # images whose patches are kept for the report
+BATCH = 256  # images that pass with these
 
 
 def command() -> Summary:
     """Ask the searches the paper's questions."""
     from midas.analysis.paper_questions import one_of_each_class
-    from midas.data.prepared import Split, load_meta, load_split, save_split
+    from midas.data.prepared import load_meta, load_split, save_split
     from midas.decode.evidence import agreement, decode_sample, load_evidence
     from midas.engine import seeding
     from midas.io import files
@@ -31,16 +35,17 @@ def command() -> Summary:
     meta = load_meta(paths.DATA / "meta.json")
     sample = decode_sample(BilevelSplit(train, search).architecture, config)
     shown = one_of_each_class(sample, SHOWN)
-    batch = Split(sample.images[:256], sample.labels[:256])
     entries = [
         load_evidence(paths.written(paths.decoded(seed), f"decode@{seed}")) for seed in seeds
     ]
     tables: dict[str, list[dict[str, Any]]]
     tables = {"cells": [], "weights": [], "patches": [], "spreads": []}
-    answers = [
-        _analyse_seed(entry, search, config, meta, sample, batch, shown, tables)
-        for entry in entries
-    ]
+    answers = []
+    for entry in entries:
+        answer, added = _analyse_seed(entry, search, config, meta, sample, shown)
+        answers.append(answer)
+        for name, rows in added.items():
+            tables[name] += rows
     result = {
         "method": search.method,
         "patch_size": search.patch_size,
@@ -58,15 +63,13 @@ def command() -> Summary:
 
 def _analyse_seed(
     entry: dict[str, Any],
-    search: Any,
-    config: Any,
-    meta: Any,
-    sample: Any,
-    batch: Any,
-    shown: Any,
-    tables: dict[str, list[dict[str, Any]]],
-) -> dict[str, Any]:
-    """One seed's answers; its rows are added to the tables."""
+    search: "SearchConfig",
+    config: "DecodeStageConfig",
+    meta: "DataMeta",
+    sample: "Split",
+    shown: "Split",
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """One seed's answers, and its rows of each table."""
     from midas.analysis.paper_questions import (
         analyse,
         patch_rows,
@@ -74,6 +77,7 @@ def _analyse_seed(
         weight_rows,
         without_pairs,
     )
+    from midas.data.prepared import Split
     from midas.decode.decode import decode, sample_weights
     from midas.decode.evidence import entry_genotype
     from midas.decode.monitor import accuracy, decode_batches
@@ -97,14 +101,17 @@ def _analyse_seed(
         accuracies[rule] = round(accuracy(supernet, cell, sample, meta, config.batch_size), 6)
     answers = analyse(samples, sample.labels)
     kept = entry_genotype(entry, space)
+    batch = Split(sample.images[:BATCH], sample.labels[:BATCH])
     name = f"seed {seed}"
-    tables["cells"] += [{"seed": name, **row} for row in answers["cells"]]
-    tables["weights"] += [{"seed": name, **row} for row in weight_rows(samples, searched)]
-    patches = patch_rows(supernet, method, batch, shown, meta, kept)
-    tables["patches"] += [{"seed": seed, **row} for row in patches]
-    spreads = spread_rows(samples, searched, kept)
-    tables["spreads"] += [{"seed": seed, **row} for row in spreads]
-    return {"seed": seed, "subnetwork_accuracy": accuracies, **answers}
+    rows = {
+        "cells": [{"seed": name, **row} for row in answers["cells"]],
+        "weights": [{"seed": name, **row} for row in weight_rows(samples, searched)],
+        "patches": [
+            {"seed": seed, **row} for row in patch_rows(supernet, method, batch, shown, meta, kept)
+        ],
+        "spreads": [{"seed": seed, **row} for row in spread_rows(samples, searched, kept)],
+    }
+    return {"seed": seed, "subnetwork_accuracy": accuracies, **answers}, rows
 
 
 def _facts(answer: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Stage `build@target`: from genotype and trained weights to a folder that timm loads."""
 
-from typing import Any
-
 from pipeline import paths
 from pipeline.names import Target
 from pipeline.summary_table import Fact, Summary
@@ -24,7 +22,10 @@ def command(target: Target) -> Summary:
     genotype = load_genotype(paths.written(paths.GENOTYPE / "genotype.json", "select"))
     provenance = files.read_json(paths.GENOTYPE / "provenance.json")
     meta = load_meta(paths.DATA / "meta.json")
-    trained = {seed: _metrics(target, seed) for seed in seeds}
+    trained = {}
+    for seed in seeds:
+        path = paths.training(target, seed) / "metrics.json"
+        trained[seed] = files.read_json(paths.written(path, f"train@{target}-{seed}"))
     compared = compare_seeds(list(trained.values()))
     kept = compared["kept_seed"]
     weights = load_weights(paths.training(target, kept) / "best.safetensors", meta.fingerprint)
@@ -48,14 +49,6 @@ def command(target: Target) -> Summary:
         name = f"validation accuracy, {epoch} epoch, mean of seeds"
         facts[name] = Fact(accuracy["mean"], ".2%", deviation_text(accuracy))
     return Summary("build", {target: facts}, folder)
-
-
-def _metrics(target: str, seed: int) -> Any:
-    """What came out of one training."""
-    from midas.io import files
-
-    path = paths.training(target, seed) / "metrics.json"
-    return files.read_json(paths.written(path, f"train@{target}-{seed}"))
 
 
 def deviation_text(accuracy: dict[str, float | None]) -> str:

@@ -1,6 +1,4 @@
-"""The check of the whole params.yaml when a stage begins: a mistake that a later stage would find
-must not wait for it.
-"""
+"""The check of the whole params.yaml when a stage begins: no mistake waits for a later stage."""
 
 from typing import Any
 
@@ -8,15 +6,9 @@ from pipeline import names, paths
 
 
 def check_params(images_prepared: bool) -> None:
-    """Check every section of params.yaml.
+    """Check every section of params.yaml, and batches against the number of prepared images.
 
-    Args:
-        images_prepared: whether batches are compared with the number of prepared images, where they
-            are there.
-
-    Raises:
-        ParamsError: a section is unknown, a key or a value in one is not allowed, or a target's
-            batch is larger than the training split.
+    Raises ParamsError for an unknown section, key or value, or a batch larger than the split.
     """
     from midas.data.config import DataConfig
     from midas.deploy.export import ExportConfig

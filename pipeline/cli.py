@@ -1,6 +1,4 @@
-"""The commands that need a clone of the repository: `init`, the stages in their order, `report` and
-`summary`.
-"""
+"""The commands that need a clone of the repository: `init`, the stages, `report`, `summary`."""
 
 import subprocess
 from pathlib import Path
@@ -61,15 +59,15 @@ def init(
     show_lock = ["git", "update-index", "--no-skip-worktree", "dvc.lock"]
     subprocess.run(show_lock, capture_output=True, check=False)
     print(f"params.yaml is now the preset {preset}")
-    root = _data_root()
-    if root is not None and not root.exists():
+    from pipeline.params import read
+
+    root = read(PARAMS)["data"].get("root")
+    if root is not None and not Path(root).exists():
         print(f"next: set data.root in it; {root} does not exist yet. `midas data` checks it")
 
 
 def _fail(text: str) -> NoReturn:
-    """End with one line and exit code 1. `init` answers at once, so it does not import `midas` and
-    its errors.
-    """
+    """End with one line and exit code 1; importing the errors of `midas` would take seconds."""
     raise SystemExit(f"midas: init: {text}")
 
 
@@ -80,11 +78,3 @@ def _is_known(current: bytes) -> bool:
     command = ["git", "show", f"HEAD:./{PARAMS}"]
     shown = subprocess.run(command, capture_output=True, check=False)
     return shown.returncode == 0 and shown.stdout == current
-
-
-def _data_root() -> Path | None:
-    """What `data.root` says in the preset that was written."""
-    from pipeline.params import read
-
-    root = read(PARAMS)["data"].get("root")
-    return None if root is None else Path(root)

@@ -1,8 +1,7 @@
 """What people and programs see of a stage: its progress, and one table at its end.
 
-`MIDAS_PROGRESS` chooses the form, also for the stages that `dvc repro` runs: a live bar and tables
-on a terminal (``auto``), plain lines for a log (``plain``), JSON lines for programs (``json``), or
-nothing (``quiet``).
+`MIDAS_PROGRESS` chooses the form: a live bar and tables on a terminal (``auto``), plain lines for a
+log (``plain``), JSON lines for programs (``json``), or nothing (``quiet``).
 """
 
 import json
@@ -34,11 +33,7 @@ WIDE = 200  # characters of a line in a log, which no terminal wraps
 
 
 def form() -> str:
-    """How a stage speaks: terminal, plain, json or quiet.
-
-    Raises:
-        ParamsError: `MIDAS_PROGRESS` is not one of `FORMS`.
-    """
+    """The form: terminal, plain, json or quiet; ParamsError for another `MIDAS_PROGRESS`."""
     name = os.environ.get("MIDAS_PROGRESS", "auto")
     if name not in FORMS:
         raise ParamsError(
@@ -78,9 +73,14 @@ class LineReporter(Reporter):
             steps = f"{self.done}/{self.total} steps, {speed:.1f}/s, {left:.0f} s left"
             print(f"{self.title}: {text} | {steps}", flush=True)
             return
-        value: dict[str, Any] = {"stage": self.title, "text": text}
-        value |= {"done": self.done, "total": self.total}
-        value |= {"steps_per_second": round(speed, 3), "seconds_left": round(left, 1)}
+        value: dict[str, Any] = {
+            "stage": self.title,
+            "text": text,
+            "done": self.done,
+            "total": self.total,
+            "steps_per_second": round(speed, 3),
+            "seconds_left": round(left, 1),
+        }
         if row is not None and row.get(best_of) is not None:
             self.best = max(self.best, row[best_of])
             value["best"] = self.best
@@ -89,9 +89,7 @@ class LineReporter(Reporter):
 
 
 class BarReporter(Reporter):
-    """A live bar on a terminal. Notes stay above it; the best value and the skips of an epoch stay
-    beside it.
-    """
+    """A live bar on a terminal, with notes above it, and best value and skips beside it."""
 
     def __init__(self, title: str, total: int, done: int, bar: Progress) -> None:
         self.bar = bar
@@ -121,9 +119,7 @@ class BarReporter(Reporter):
 
 @contextmanager
 def show_progress(title: str, total: int, done: int) -> Iterator[Reporter]:
-    """Show the progress of `total` steps, `done` of them by an earlier run, in the form that `form`
-    says.
-    """
+    """Show the progress of `total` steps, of which an earlier run made `done`."""
     chosen = form()
     if chosen == "quiet":
         yield Reporter()
@@ -145,15 +141,7 @@ def show_progress(title: str, total: int, done: int) -> Iterator[Reporter]:
 
 
 def show(summary: Summary, always: bool = False) -> None:
-    """Show what came out of a stage.
-
-    Args:
-        summary: the table.
-        always: show it in `quiet` too, because it was asked for.
-
-    Raises:
-        ParamsError: as `form`.
-    """
+    """Show what came out of a stage; with `always` in the form `quiet` too."""
     chosen = form()
     columns = summary.columns
     if chosen == "json":

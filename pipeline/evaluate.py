@@ -11,10 +11,12 @@ MISTAKES = 24  # the worst ones, kept with their pixels for the report
 
 def command(target: Target) -> Summary:
     """Test the network and its ONNX files; fails where they differ."""
+    from midas.data.config import DataConfig
+    from midas.data.prepare import original_images
     from midas.data.prepared import Split, load_meta, load_split, save_split
-    from midas.deploy.export import ExportConfig
+    from midas.deploy.export import ExportConfig, read_calibration
     from midas.deploy.export_folder import MODEL, find_variants
-    from midas.deploy.onnx_evaluation import evaluate, worst_mistakes
+    from midas.deploy.onnx_evaluation import compare_originals, evaluate, worst_mistakes
     from midas.io import files
     from midas.nets.build import count_macs, count_parameters
     from midas.zoo.model_folder import check_data, open_model_folder
@@ -27,13 +29,23 @@ def command(target: Target) -> Summary:
     meta = load_meta(paths.DATA / "meta.json")
     model, description = open_model_folder(folder)
     check_data(folder, description, meta)
-    interface = config.interface(meta.mean, meta.std)
+    path = folder / MODEL
+    answers = read_calibration(path)
+    interface = config.interface(meta.mean, meta.std, answers["temperature"])
     variants = find_variants(folder)
-    result = evaluate(model, folder / MODEL, split, meta, config.tolerance, interface, variants)
+    threshold = answers.get("threshold")
+    result = evaluate(model, path, split, meta, config.tolerance, interface, variants, threshold)
     details = result.metrics
-    metrics = {  # the few that people compare
+    if config.input == "image":
+        data = params.section("data", DataConfig)
+        left_out = files.read_json(paths.DATA / "report.json")["unreadable"]
+        originals = original_images(data, "test", [entry["image"] for entry in left_out])
+        details["originals"] = compare_originals(path, originals, split, result.expected)
+    metrics: dict[str, Any] = {  # the few that people compare
         "accuracy": details["accuracy_onnx"],
         "class_agreement": details["class_agreement"],
+        "ece": details["ece"],
+        **{key: details[key] for key in ("coverage", "answered_error") if key in details},
         "parameters": count_parameters(model),
         "macs": count_macs(model, (3, meta.size, meta.size)),
         "bytes": (folder / MODEL).stat().st_size,
@@ -57,6 +69,15 @@ def _columns(target: str, details: dict[str, Any]) -> dict[str, Any]:
         "same class on": Fact(details["class_agreement"], ".2%"),
         "largest difference, of the range": Fact(details["relative_difference"], ".1e"),
     }
+    facts["calibration error, before"] = Fact(details["ece_before"], ".2%")
+    facts["calibration error"] = Fact(details["ece"], ".2%")
+    if "coverage" in details:
+        facts["answered"] = Fact(details["coverage"], ".2%")
+        if details["answered_error"] is not None:
+            facts["error among answered"] = Fact(details["answered_error"], ".2%")
+    if "originals" in details:
+        agreement = details["originals"]["class_agreement"]
+        facts["same class on original images"] = Fact(agreement, ".2%")
     if "top5_onnx" in details:
         facts["among the first five, ONNX"] = Fact(details["top5_onnx"], ".2%")
     columns: dict[str, Any] = {target: facts}

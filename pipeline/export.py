@@ -24,32 +24,21 @@ def command(
     ] = Path("node_modules/onnxruntime-web/dist"),
 ) -> Summary | None:
     """Write model.onnx, proved equal to the network, and predict.py."""
-    folder = paths.MODELS / target
-    if triton or web:
-        _package(folder, triton, web, ort_web)
-        return None
-    return _export(target, folder)
-
-
-def _package(folder: Path, triton: Path | None, web: Path | None, ort_web: Path) -> None:
-    """Copy what was exported to where it is served from."""
+    from midas.data.prepared import load_meta, load_split
+    from midas.deploy.export import ExportConfig
+    from midas.deploy.export_folder import ship
+    from midas.deploy.latency import measure_latency
     from midas.deploy.serving import write_triton, write_web
+    from pipeline import params
 
+    folder = paths.MODELS / target
     if triton:
         print(write_triton(folder, triton))
     if web:
         page = write_web(folder, web, ort_web)
         print(f"{page}: serve it by `python -m http.server --directory {web}`")
-
-
-def _export(target: str, folder: Path) -> Summary:
-    """The stage."""
-    from midas.data.prepared import load_meta, load_split
-    from midas.deploy.export import ExportConfig
-    from midas.deploy.export_folder import ship
-    from midas.deploy.latency import measure_latency
-    from pipeline import params
-
+    if triton or web:
+        return None
     config = params.section("export", ExportConfig)
     split = load_split(paths.DATA / "val.safetensors")
     meta = load_meta(paths.DATA / "meta.json")
@@ -64,6 +53,7 @@ def _export(target: str, folder: Path) -> Summary:
             "validation images compared": parity["images"],
             "same class on": Fact(parity["class_agreement"], ".2%"),
             "largest difference, of the range": Fact(parity["relative_difference"], ".1e"),
+            "temperature": Fact(parity["calibration"]["temperature"], ".3f"),
             "one image, ONNX Runtime": Fact(first["onnxruntime"]["p50_ms"], ".2f", " ms"),
             "one image, torch": Fact(first["torch"]["p50_ms"], ".2f", " ms"),
         }

@@ -1,8 +1,7 @@
-"""What every stage command is wrapped in: checked parameters, a lock, its summary, and a record of
-its cost.
+"""What every stage command is wrapped in: checked parameters, a lock, its summary, and a record.
 
-A record also holds the hashes of what the command wrote. Where they are those of dvc.lock, the
-files were made here by that run; otherwise they came from the cache or from a remote.
+The record holds the cost and the hashes of what was written. Where they are those of dvc.lock, that
+run made the files; otherwise they came from the cache or from a remote.
 """
 
 import fcntl
@@ -29,14 +28,10 @@ Command = Callable[..., Summary | None]
 def stage_command(
     stage: str, command: Command, item: Callable[..., object] = str
 ) -> Callable[..., None]:
-    """The command of a stage as the command line runs it; its record goes to
-    artifacts/cost/STAGE.json.
+    """The command of a stage as the command line runs it.
 
-    Args:
-        stage: its name in dvc.yaml.
-        command: its positional parameters say which run of the stage; its keyword-only options ask
-            for something else, which is neither locked nor recorded.
-        item: from the values of the positional parameters, the run as DVC names it.
+    The positional parameters say which run of the stage; `item` makes of their values the name that
+    DVC has for it. Keyword-only options ask for something else, neither locked nor recorded.
     """
 
     @functools.wraps(command)
@@ -44,20 +39,15 @@ def stage_command(
         start = time.monotonic()
         bound = inspect.signature(command).bind(*args, **kwargs)
         bound.apply_defaults()
-        options = {
-            name: parameter.default
-            for name, parameter in bound.signature.parameters.items()
-            if parameter.kind is parameter.KEYWORD_ONLY
-        }
-        if any(bound.arguments[name] != default for name, default in options.items()):
+        options = [p for p in bound.signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+        if any(bound.arguments[option.name] != option.default for option in options):
             command(*args, **kwargs)
             return
         from midas.engine.progress import show_progress_with  # here: help must not import torch
         from pipeline import check, console
 
         check.check_params(images_prepared=stage != "data")
-        items = [value for name, value in bound.arguments.items() if name not in options]
-        name = f"{stage}@{item(*items)}" if items else stage
+        name = f"{stage}@{item(*bound.args)}" if bound.args else stage
         sys.stderr.write(versions.warning())
         show_progress_with(console.show_progress)
         with lock(name):
@@ -112,15 +102,11 @@ def _md5(path: Path) -> str:
 
 @contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Hold the lock of a stage, e.g. ``search@0``, so that two processes do not write the same
-    files.
+    """Hold the lock of a stage, e.g. ``search@0``: two processes must not write the same files.
 
     DVC has such a lock, but a stage outlives a `dvc repro` that was killed alone, and stages are
-    also run by hand. The kernel takes the lock back when the process ends, however it ends, and
-    what `pipeline.launch` started with it.
-
-    Raises:
-        MidasError: another process runs this stage here, or the lock cannot be written.
+    also run by hand. The kernel takes the lock back when the process, and what `pipeline.launch`
+    started with it, end. Raises MidasError if another process holds it or it cannot be written.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ or not Path("dvc.yaml").is_file():
         yield  # torchrun's parent holds it; outside of a clone no stage runs
@@ -135,15 +121,15 @@ def lock(name: str) -> Iterator[None]:
 def _locked(path: Path, name: str) -> IO[str]:
     """The open and locked file.
 
-    filelock does not serve here: its descriptor is closed in child processes, and torchrun, which
-    outlives a parent that is killed, must hold the lock on.
+    filelock's descriptor is closed in child processes, but torchrun must hold the lock on where its
+    parent is killed.
     """
+    from midas.io.errors import MidasError  # here: `--help` must not import midas
+
     try:
         path.parent.mkdir(exist_ok=True)
         file = path.open("a+", encoding="utf-8")
     except OSError as error:
-        from midas.io.errors import MidasError  # here: a lock must not wait for torch
-
         raise MidasError(
             f"{path}: cannot be written ({error.strerror}); a stage needs a folder it can write"
         ) from error
@@ -153,8 +139,6 @@ def _locked(path: Path, name: str) -> IO[str]:
         file.seek(0)
         holder = file.read().strip() or "unknown"
         file.close()
-        from midas.io.errors import MidasError
-
         raise MidasError(
             f"{name}: process {holder} is running it in this folder; wait until it ends or stop it "
             f"(kill {holder}), then run again"

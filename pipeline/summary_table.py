@@ -17,14 +17,8 @@ Facts = Mapping[str, Fact | int | str | None]
 
 
 class Summary(NamedTuple):
-    """One table.
+    """One table."""
 
-    Attributes:
-        title: the stage.
-        columns: facts by the name of a seed or a target; a fact that a column lacks leaves a gap.
-        wrote: where the files are.
-    """
-
-    title: str
-    columns: Mapping[str, Facts]
-    wrote: Path
+    title: str  # the stage
+    columns: Mapping[str, Facts]  # by seed or target; a fact that a column lacks leaves a gap
+    wrote: Path  # where the files are

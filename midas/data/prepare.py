@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from midas.data.arrays import cifar, digits, npz
@@ -79,6 +81,23 @@ def open_source(config: DataConfig) -> ImageSource:
     else:
         source = cifar(config)
     return replace(source, max_pixels=config.max_pixels)
+
+
+def original_images(
+    config: DataConfig, split: str, unreadable: Iterable[str]
+) -> Iterator[Image.Image]:
+    """The images of a split as the source holds them, in the order of its prepared pixels.
+
+    `unreadable` names the images that `prepare` left out.
+    """
+    source = open_source(config)
+    left_out = set(unreadable)
+    if left_out:
+        names = enumerate(map(source.name, range(len(source.labels))))
+        source = source.without([k for k, name in names if name in left_out])
+    for index in divide(source, config)[split].tolist():
+        with source.open(index) as image:
+            yield image
 
 
 def divide(source: ImageSource, config: DataConfig) -> dict[str, Tensor]:

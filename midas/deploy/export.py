@@ -5,17 +5,23 @@ The same network gives the same bytes in every process and folder.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import onnx
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from onnx import helper
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
+from midas.deploy.calibration import Reject
 from midas.deploy.interface import PLAIN, Input, Interface, Output, Triple, Wrapped
+from midas.deploy.photograph import take_photographs
 from midas.io import files
 from midas.io.errors import ExportError
 
+ANSWERS = ("temperature", "threshold")  # what a client needs of a calibration
 INPUT = "image"  # the input's name in the graph; the output has the name of its kind
 SecondRuntime = Literal["reference", "openvino"]
 
@@ -30,14 +36,21 @@ class ExportConfig(BaseModel):
     input: Input = "float32"
     output: Output = "logits"
     dynamic_size: bool = False
+    reject: Reject | None = None  # when to answer "unknown"
     variants: tuple[Literal["fp16", "int8"], ...] = ()  # smaller files, shipped if they lose little
     max_accuracy_loss: float = Field(default=0.01, ge=0, le=1)  # of a variant, on validation data
     calibration_images: int = Field(default=512, ge=1)  # training images for the ranges of int8
     second_runtime: SecondRuntime = "reference"  # computes a few images again
 
-    def interface(self, mean: Triple, std: Triple) -> Interface:
+    @model_validator(mode="after")
+    def _one_free_size(self) -> "ExportConfig":
+        if self.dynamic_size and self.input == "image":
+            raise ValueError("dynamic_size has no use with input image, which takes any size")
+        return self
+
+    def interface(self, mean: Triple, std: Triple, temperature: float = 1.0) -> Interface:
         """The file's interface for data with these statistics."""
-        return Interface(mean, std, self.input, self.output, self.dynamic_size)
+        return Interface(mean, std, self.input, self.output, self.dynamic_size, temperature)
 
 
 def export_onnx(
@@ -62,10 +75,12 @@ def export_onnx(
     _check_model(model)
     axes = _dynamic_axes(model, interface, input_size)
     plain = (interface.input, interface.output, half) == ("float32", "logits", False)
-    wrapped = model if plain else Wrapped(model, interface, half).eval()
+    # what stands before the network in a file for photographs passes pixels on
+    inner = replace(interface, input="uint8-nchw") if interface.input == "image" else interface
+    wrapped = model if plain else Wrapped(model, inner, half).eval()
     dtype = torch.float32 if interface.input == "float32" else torch.uint8
     # The exporter would take a batch of one for a constant.
-    example = torch.zeros(2, *interface.shape(input_size), dtype=dtype)
+    example = torch.zeros(2, *inner.shape(input_size), dtype=dtype)
     program = torch.onnx.export(
         wrapped,
         (example,),
@@ -80,21 +95,49 @@ def export_onnx(
     assert program is not None  # it is None only where torch writes the file itself
     proto = program.model_proto
     _strip(proto)
-    set_metadata(proto, metadata)
     written = {entry.domain: entry.version for entry in proto.opset_import}.get("")
     if written != opset:  # the exporter replaces an opset silently
         raise ExportError(
             f"{path}: torch {torch.__version__} wrote opset {written} in place of {opset}; "
             "change export.opset"
         )
+    if interface.input == "image":
+        resize = json.loads(metadata["midas_input"])["resize"]
+        proto = take_photographs(proto, resize, *input_size[1:], opset=opset)
+    write_model(path, proto, metadata)
+
+
+def write_model(path: Path, proto: Any, metadata: Mapping[str, str]) -> None:
+    """Write an ONNX model with these metadata; equal ones give equal bytes.
+
+    It carries the lowest IR version that its opset allows, for the sake of older runtimes.
+    """
+    proto.ir_version = helper.find_min_ir_version_for(proto.opset_import, ignore_unknown=True)
+    del proto.metadata_props[:]
+    for key, value in sorted(metadata.items()):
+        proto.metadata_props.add(key=key, value=value)
     files.write_bytes(path, proto.SerializeToString(deterministic=True))
 
 
+def read_calibration(path: Path) -> dict[str, float]:
+    """Temperature, and threshold if there is one, from the metadata of a file; 1 without any."""
+    known = {}
+    for entry in onnx.load(str(path), load_external_data=False).metadata_props:
+        if entry.key == "midas_calibration":
+            known = json.loads(entry.value)
+    return {"temperature": 1.0, **known}
+
+
 def describe(
-    config: Mapping[str, Any], genotype_hash: str, version: str, interface: Interface = PLAIN
+    config: Mapping[str, Any],
+    genotype_hash: str,
+    version: str,
+    interface: Interface = PLAIN,
+    calibration: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
     """The metadata that `predict.py` needs, from the config.json of a model folder."""
     image = config["pretrained_cfg"]
+    known = {key: calibration[key] for key in ANSWERS if key in calibration} if calibration else {}
     preprocessing = {
         "size": list(image["input_size"]),
         "mean": list(image["mean"]),
@@ -108,16 +151,10 @@ def describe(
     return {
         "midas_classes": json.dumps(list(config["label_names"]), ensure_ascii=False),
         "midas_input": json.dumps(preprocessing),
+        "midas_calibration": json.dumps(known),
         "midas_genotype_hash": genotype_hash,
         "midas_version": version,
     }
-
-
-def set_metadata(proto: Any, metadata: Mapping[str, str]) -> None:
-    """Replace the metadata of an ONNX model; equal metadata give equal bytes."""
-    del proto.metadata_props[:]
-    for key, value in sorted(metadata.items()):
-        proto.metadata_props.add(key=key, value=value)
 
 
 def _dynamic_axes(model: nn.Module, interface: Interface, size: Sequence[int]) -> dict[int, Any]:

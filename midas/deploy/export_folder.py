@@ -11,6 +11,7 @@ from torch import Tensor
 from midas.data.augment import normalise
 from midas.data.prepared import DataMeta, Split
 from midas.deploy import predict
+from midas.deploy.calibration import calibrate
 from midas.deploy.export import ExportConfig, describe, export_onnx
 from midas.deploy.onnx_evaluation import measure_loss
 from midas.deploy.parity import BATCH, verify
@@ -54,13 +55,16 @@ def ship(
     model, description = open_model_folder(folder)
     check_data(folder, description, meta)
     _remove_earlier(folder)
-    interface = config.interface(meta.mean, meta.std)
-    metadata = describe(description, load_genotype(folder / GENOTYPE).hash, version, interface)
+    images = normalise(split.images, meta.mean, meta.std)
+    logits = run_torch(model, images, BATCH)
+    calibration = calibrate(logits, split.labels, config.reject)
+    interface = config.interface(meta.mean, meta.std, calibration["temperature"])
+    genotype_hash = load_genotype(folder / GENOTYPE).hash
+    metadata = describe(description, genotype_hash, version, interface, calibration)
     size = tuple(description["pretrained_cfg"]["input_size"])
     export = partial(
         export_onnx, input_size=size, metadata=metadata, interface=interface, opset=config.opset
     )
-    images = normalise(split.images, meta.mean, meta.std)
     inputs = interface.encode(split.images)
     with tempfile.TemporaryDirectory(prefix=_UNVERIFIED, dir=folder) as name:
         plain = Path(name, MODEL)
@@ -69,16 +73,17 @@ def ship(
             model, plain, images, config.tolerance, interface, inputs, config.second_runtime
         )
         files.write_text(Path(name, VARIANTS, "README.md"), _ABOUT_VARIANTS)
+        parity["calibration"] = calibration
         if config.variants:
             parity["variants"] = {}
-            expected = interface.expected_output(run_torch(model, images, BATCH))
+            expected = interface.expected_output(logits)
         for kind in config.variants:
             path = Path(name, VARIANTS, f"model.{kind}.onnx")
             if kind == "fp16":
                 export(model, path, half=True)
             elif training is not None:
-                calibration = evenly_spaced(training, config.calibration_images)
-                write_int8(plain, path, interface.encode(calibration), metadata)
+                ranges = evenly_spaced(training, config.calibration_images)
+                write_int8(plain, path, interface.encode(ranges), metadata)
             measured = measure_loss(path, expected, split, interface)
             limit = config.max_accuracy_loss + 1e-9  # a loss of exactly the limit must pass
             shipped = measured["finite"] and measured["accuracy_loss"] <= limit

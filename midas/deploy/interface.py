@@ -1,6 +1,7 @@
 """What an ONNX file takes and returns: normalised floats or pixels, logits or probabilities.
 
-With pixels, the graph itself normalises, so any program can pass an image as it was decoded.
+With pixels, the graph itself normalises. With `image` it also scales and crops, so that any program
+can pass an image as it was decoded.
 """
 
 import copy
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 
 from midas.data.augment import normalise
 
-Input = Literal["float32", "uint8-nchw", "uint8-nhwc"]
+Input = Literal["float32", "uint8-nchw", "uint8-nhwc", "image"]
 Output = Literal["logits", "probabilities"]
 Triple = tuple[float, float, float]
+_CHANNELS_LAST = ("uint8-nhwc", "image")
 
 
 @dataclass(frozen=True)
@@ -26,27 +28,37 @@ class Interface:
     std: Triple = (1.0, 1.0, 1.0)
     input: Input = "float32"  # normalised, [N, 3, H, W]; the other kinds are pixels from 0 to 255
     output: Output = "logits"
-    dynamic_size: bool = False  # whether height and width are free
+    dynamic_size: bool = False  # whether the network takes images of any height and width
+    temperature: float = 1.0  # divides the logits before their softmax
+
+    @property
+    def free_size(self) -> bool:
+        """Whether the file takes images of any height and width."""
+        return self.dynamic_size or self.input == "image"
 
     @property
     def height_axis(self) -> int:
         """The axis of the height in a batch; the width follows it."""
-        return 1 if self.input == "uint8-nhwc" else 2
+        return 1 if self.input in _CHANNELS_LAST else 2
 
     def shape(self, size: Sequence[int]) -> tuple[int, ...]:
         """The shape of one image of `size` (3, H, W) as the file takes it."""
         channels, *sides = size
-        return (*sides, channels) if self.input == "uint8-nhwc" else (channels, *sides)
+        return (*sides, channels) if self.input in _CHANNELS_LAST else (channels, *sides)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Images uint8 [N, 3, H, W] as the file takes them."""
         if self.input == "float32":
             return normalise(pixels, self.mean, self.std)
-        return pixels.permute(0, 2, 3, 1) if self.input == "uint8-nhwc" else pixels
+        return pixels.permute(0, 2, 3, 1) if self.input in _CHANNELS_LAST else pixels
 
     def expected_output(self, logits: Tensor) -> Tensor:
         """What the file should return where the network returns `logits` [N, classes]."""
-        return logits.softmax(1) if self.output == "probabilities" else logits
+        return self.probabilities(logits) if self.output == "probabilities" else logits
+
+    def probabilities(self, output: Tensor) -> Tensor:
+        """Calibrated probabilities from logits [N, classes]."""
+        return (output / self.temperature).softmax(1)
 
 
 PLAIN = Interface()  # that of a network itself

@@ -40,7 +40,7 @@ def known_latency(folder: Path) -> dict[str, Any]:
 def measure_latency(folder: Path, seconds: float = 0.5, write: bool = True) -> dict[str, Any]:
     """Time the network of a model folder and its ONNX files; with `write`, write latency.json.
 
-    A folder that is incomplete is a ModelFolderError, an ONNX file that is damaged an InvalidFile.
+    A folder that is incomplete is a ModelFolderError, an ONNX file that is damaged a ParityError.
     """
     model, config = open_model_folder(folder)
     size = tuple(config["pretrained_cfg"]["input_size"])
@@ -88,8 +88,11 @@ def latency(
                 results.append({"batch": batch, "threads": count, **_measure(calls, seconds)})
     finally:
         torch.set_num_threads(torch_threads)
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
-    versions["onnxruntime"] = onnxruntime.__version__
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
     return {"cpu": cpu_name(), "cores": cores, "results": results, "versions": versions}
 
 

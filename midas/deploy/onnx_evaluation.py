@@ -1,22 +1,28 @@
 """The test: a network and its ONNX files on the same images, where model.onnx must agree."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from midas.data.augment import normalise
+from midas.data.pictures import fit, to_rgb
 from midas.data.prepared import DataMeta, Split
 from midas.deploy import parity
+from midas.deploy.calibration import answered, calibration_error
+from midas.deploy.export import INPUT
 from midas.deploy.interface import Interface
-from midas.deploy.runtimes import run_onnx, run_torch
+from midas.deploy.runtimes import THREADS, ParityError, open_session, run_onnx, run_torch
 from midas.io import files
 from midas.io.errors import DataError
 
 CHUNK = 2048  # images in memory as floats at a time
+AGREEMENT = 0.999  # of the classes of original images, scaled by the graph and by Pillow
 TOP = 5  # classes that ImageNet's second measure looks at
 
 
@@ -25,6 +31,7 @@ class Evaluation:
     """The result of a test."""
 
     metrics: dict[str, Any]  # JSON values: accuracies, and how far network and files agree
+    expected: Tensor  # what the files should return [N, classes]
     predictions: list[dict[str, object]]  # for each image: actual, predicted, confidence (0 to 1)
 
 
@@ -36,6 +43,7 @@ def evaluate(
     tolerance: float,
     interface: Interface | None = None,
     variants: Mapping[str, Path] | None = None,
+    threshold: float | None = None,
 ) -> Evaluation:
     """Classify every image of a split by the network and by its ONNX files.
 
@@ -43,6 +51,7 @@ def evaluate(
         tolerance: the largest difference of an output, as a fraction of the range of the network's.
         interface: what the files take and return; by default normalised floats and logits.
         variants: smaller files by name, which need not agree.
+        threshold: the confidence below which the answer is "unknown".
 
     Raises:
         DataError: the split is empty.
@@ -74,17 +83,24 @@ def evaluate(
     if len(meta.classes) > TOP:
         metrics["top5_torch"] = top_accuracy(expected, labels)
         metrics["top5_onnx"] = top_accuracy(actual, labels)
+    probabilities = interface.probabilities(logits)
+    metrics["ece_before"] = calibration_error(logits.softmax(1), labels)
+    metrics["ece"] = calibration_error(probabilities, labels)
+    if threshold is not None:
+        metrics |= answered(probabilities, labels, threshold)
     if variants:
         metrics["variants"] = {
             name: measure_loss(file, expected, split, interface) for name, file in variants.items()
         }
-    confidence, best = (actual if interface.output == "probabilities" else actual.softmax(1)).max(1)
+    if interface.output != "probabilities":
+        actual = interface.probabilities(actual)
+    confidence, best = actual.max(1)
     rows = zip(labels.tolist(), best.tolist(), confidence.tolist(), strict=True)
     predictions: list[dict[str, object]] = [
         {"actual": meta.classes[a], "predicted": meta.classes[p], "confidence": round(c, 6)}
         for a, p, c in rows
     ]
-    return Evaluation(metrics, predictions)
+    return Evaluation(metrics, expected, predictions)
 
 
 def measure_loss(
@@ -101,6 +117,40 @@ def measure_loss(
         "finite": bool(actual.isfinite().all()),  # float16 may overflow
         "bytes": path.stat().st_size,
         "sha256": files.sha256(path),
+    }
+
+
+def compare_originals(
+    path: Path, originals: Iterable[Image.Image], split: Split, expected: Tensor
+) -> dict[str, Any]:
+    """How a file for photographs does on the original images of a split, for details.json.
+
+    `expected` is the network's output [N, classes] on the prepared pixels, which are Pillow's.
+
+    Raises:
+        DataError: an original is not the image of the prepared pixels.
+        ParityError: fewer than `AGREEMENT` of the images get the same class.
+    """
+    session = open_session(path, THREADS)
+    outputs: list[np.ndarray] = []
+    for original, pixels in zip(originals, split.images, strict=True):
+        image = to_rgb(original)
+        if not np.array_equal(np.asarray(fit(image, pixels.shape[-1])), pixels.permute(1, 2, 0)):
+            raise DataError(f"test image {len(outputs)} has changed; run `dvc repro data` first")
+        outputs.append(session.run(None, {INPUT: np.asarray(image)[None]})[0])
+    actual = torch.from_numpy(np.concatenate(outputs))
+    agreement = parity.class_agreement(expected, actual)
+    difference = parity.largest_difference(expected, actual)
+    if agreement < AGREEMENT:
+        raise ParityError(
+            f"{path}: of {len(split)} original images {agreement:.2%} get the class that they get "
+            f"after Pillow; at least {AGREEMENT:.1%} must",
+            difference,
+        )
+    return {
+        "class_agreement": agreement,
+        "max_abs_difference": difference,
+        "accuracy": class_accuracy(actual.argmax(1), split.labels),
     }
 
 

@@ -1,6 +1,6 @@
 """Verification that an ONNX file computes what its network computes.
 
-The checks go from the outside in, each with its own error, which says how much the file differs.
+The checks go from the outside in: file, names, axes, shape, values, classes, second runtime.
 """
 
 from pathlib import Path
@@ -9,11 +9,10 @@ from typing import Any
 import onnx
 from torch import Tensor, nn
 
-from midas.deploy import errors
 from midas.deploy.export import INPUT, SecondRuntime
 from midas.deploy.interface import PLAIN, Interface
 from midas.deploy.predict import EXTERNAL_WEIGHTS
-from midas.deploy.runtimes import run_onnx, run_second, run_torch
+from midas.deploy.runtimes import ParityError, run_onnx, run_second, run_torch
 from midas.io import files
 from midas.io.errors import reason
 
@@ -35,11 +34,11 @@ def verify(
 
     `images` float32 [N, 3, H, W] are normalised; `inputs`, by default `images`, are the same as the
     file takes them. The tolerance is for the largest difference of an output (a logit or a
-    probability), as a fraction of the range of the network's. The first check that fails raises its
+    probability), as a fraction of the range of the network's. The first check that fails raises
     ParityError; the runtime `second` computes a few images again.
     """
     if len(images) == 0:
-        raise errors.InvalidFile(f"{path}: cannot be verified without images")
+        raise ParityError(f"{path}: cannot be verified without images")
     inputs = images if inputs is None else inputs
     proto = check_structure(path, interface, tuple(images.shape[1:]))
     expected = interface.expected_output(run_torch(model, images, BATCH))
@@ -57,7 +56,7 @@ def verify(
     output = run_second(second, path, inputs[:SECOND_IMAGES])
     difference = largest_difference(actual[:SECOND_IMAGES], output)
     where = f"{path}: between onnxruntime and {second}"
-    _check_values(where, difference, limit, errors.DifferentRuntimes)
+    _check_values(where, difference, limit)
     checked_again = {"name": second, "images": len(output), "max_abs_difference": difference}
     return {
         "images": len(images),
@@ -76,7 +75,7 @@ def verify(
 def check_structure(path: Path, interface: Interface, size: tuple[int, ...]) -> Any:
     """Check that a file is valid and has the names and axes of an interface; return its protobuf.
 
-    `size` is (3, H, W) of an image. Raises InvalidFile, WrongNames or WrongAxes, in this order.
+    `size` is (3, H, W) of an image. Raises ParityError.
     """
     try:
         if EXTERNAL_WEIGHTS.search(path.read_bytes()):
@@ -84,13 +83,13 @@ def check_structure(path: Path, interface: Interface, size: tuple[int, ...]) -> 
         proto = onnx.load(str(path), load_external_data=False)
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # those of the file system, protobuf and onnx have no common class
-        raise errors.InvalidFile(
+        raise ParityError(
             f"{path}: is not valid ONNX ({reason(error)}); run the export stage"
         ) from error
     inputs = [value.name for value in proto.graph.input]
     outputs = [value.name for value in proto.graph.output]
     if inputs != [INPUT] or outputs != [interface.output]:
-        raise errors.WrongNames(
+        raise ParityError(
             f"{path}: has inputs {inputs} and outputs {outputs}, "
             f"not [{INPUT!r}] and [{interface.output!r}]"
         )
@@ -101,17 +100,17 @@ def check_structure(path: Path, interface: Interface, size: tuple[int, ...]) -> 
 def compare(
     path: Path, expected: Tensor, actual: Tensor, tolerance: float, images: str
 ) -> dict[str, float]:
-    """How far two outputs [N, classes] agree; DifferentClasses or DifferentValues if too little."""
+    """How far two outputs [N, classes] agree; ParityError if too little."""
     difference = largest_difference(expected, actual)
     span = float(expected.max() - expected.min())
     if count := int((expected.argmax(1) != actual.argmax(1)).sum()):
-        raise errors.DifferentClasses(
+        raise ParityError(
             f"{path}: {count} of {len(expected)} {images} get another class than from the network; "
             f"largest logit difference {difference:.3g}",
             difference,
         )
     where = f"{path}: on {len(expected)} {images}"
-    _check_values(where, difference, tolerance * span, errors.DifferentValues)
+    _check_values(where, difference, tolerance * span)
     return {
         "max_abs_difference": difference,
         "logit_range": span,
@@ -131,31 +130,29 @@ def class_agreement(expected: Tensor, actual: Tensor) -> float:
     return float((expected.argmax(1) == actual.argmax(1)).double().mean())
 
 
-def _check_values(
-    where: str, difference: float, limit: float, error: type[errors.ParityError]
-) -> None:
+def _check_values(where: str, difference: float, limit: float) -> None:
     if not difference <= limit:  # also where the limit is not a number
         allowed = f"{limit:.3g} is allowed (export.tolerance)"
-        raise error(f"{where} a logit differs by {difference:.3g}; {allowed}", difference)
+        raise ParityError(f"{where} a logit differs by {difference:.3g}; {allowed}", difference)
 
 
 def _check_axes(path: Path, graph: Any, interface: Interface, size: tuple[int, ...]) -> None:
-    """Raise WrongAxes unless the batch is free, and of the rest only what the interface allows."""
+    """Check that the batch is free, and of the other axes only those of the interface."""
     image_axes, output_axes = (  # a name where an axis is free, else its size
         [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
         for value in (graph.input[0], graph.output[0])
     )
     batch = image_axes[0] if image_axes else None
     if not isinstance(batch, str) or output_axes[:1] != [batch] or len(output_axes) != 2:
-        raise errors.WrongAxes(
+        raise ParityError(
             f"{path}: has images {image_axes} and {interface.output} {output_axes}; "
             "both must begin with the same dynamic batch"
         )
-    free = interface.dynamic_size  # height and width must have names, the channels a number
+    free = interface.free_size  # height and width must have names, the channels a number
     expected = interface.shape((size[0], 0, 0) if free else size)
     actual = tuple(0 if free and isinstance(axis, str) else axis for axis in image_axes[1:])
     if actual != expected or not isinstance(output_axes[1], int):
-        raise errors.WrongAxes(
+        raise ParityError(
             f"{path}: takes images {image_axes[1:]} to {interface.output} {output_axes[1:]}; "
             f"the images are {list(interface.shape(size))}"
         )
@@ -166,11 +163,11 @@ def _compare(path: Path, inputs: Tensor, expected: Tensor, limit: float) -> dict
     actual = run_onnx(path, inputs, len(inputs))
     where = f"{path}: for the input {list(inputs.shape)}"
     if actual.shape != expected.shape:
-        raise errors.WrongShape(
+        raise ParityError(
             f"{where} it returns logits {list(actual.shape)}, the network {list(expected.shape)}"
         )
     difference = largest_difference(expected, actual)
-    _check_values(where, difference, limit, errors.DifferentValues)
+    _check_values(where, difference, limit)
     return {"batch": len(inputs), "max_abs_difference": difference}
 
 

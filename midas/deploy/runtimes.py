@@ -9,11 +9,18 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 from midas.deploy import predict
-from midas.deploy.errors import InvalidFile
 from midas.deploy.export import INPUT, SecondRuntime
 from midas.io.errors import ExportError, reason
 
 THREADS = 2  # fixed: the results must not depend on the number of cores
+
+
+class ParityError(ExportError):
+    """An ONNX file cannot be computed, or differs from its network by `difference` in a logit."""
+
+    def __init__(self, text: str, difference: float = float("inf")) -> None:
+        super().__init__(text)
+        self.difference = difference
 
 
 def run_torch(model: nn.Module, images: Tensor, batch_size: int) -> Tensor:
@@ -25,7 +32,7 @@ def run_torch(model: nn.Module, images: Tensor, batch_size: int) -> Tensor:
 
 
 def run_onnx(path: Path, images: Tensor, batch_size: int) -> Tensor:
-    """The output [N, classes] of a file in onnxruntime, or InvalidFile; images as it takes them."""
+    """The output [N, classes] of a file in onnxruntime, or ParityError; images as it takes them."""
     session = open_session(path, THREADS)
     batches = torch.split(images, batch_size)
     outputs = [session.run(None, _inputs(batch))[0] for batch in batches]
@@ -33,17 +40,17 @@ def run_onnx(path: Path, images: Tensor, batch_size: int) -> Tensor:
 
 
 def open_session(path: Path, threads: int) -> Any:
-    """An ONNX file in onnxruntime on the CPU, or an InvalidFile."""
+    """An ONNX file in onnxruntime on the CPU, or an ParityError."""
     try:
         return predict.open_session(path, threads)
     except predict.PredictError as error:
-        raise InvalidFile(f"{error}; run the export stage") from error
+        raise ParityError(f"{error}; run the export stage") from error
 
 
 def run_second(runtime: SecondRuntime, path: Path, images: Tensor) -> Tensor:
     """The output in OpenVINO or in onnx's own evaluator (plain numpy, slow), in one batch.
 
-    ExportError where OpenVINO is not installed, InvalidFile where the file cannot be computed.
+    ExportError where OpenVINO is not installed, ParityError where the file cannot be computed.
     """
     try:
         if runtime == "openvino":
@@ -54,7 +61,7 @@ def run_second(runtime: SecondRuntime, path: Path, images: Tensor) -> Tensor:
             "export.second_runtime: openvino is not installed; run `pip install openvino`"
         ) from error
     except Exception as error:  # the errors of the runtimes have no common class
-        raise InvalidFile(
+        raise ParityError(
             f"{path}: the second runtime, {runtime}, cannot compute it ({reason(error)})"
         ) from error
 

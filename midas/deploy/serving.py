@@ -68,7 +68,7 @@ def write_web(folder: Path, out: Path, runtime: Path = ORT_WEB) -> Path:
             f"{runtime}: {', '.join(missing)} of onnxruntime-web not found; "
             "run `npm install onnxruntime-web` here, or name its folder dist with --ort-web"
         )
-    keys = ("classes", "resize", "mean", "std", "input", "output")
+    keys = ("classes", "resize", "mean", "std", "input", "output", "temperature", "threshold")
     description = {key: getattr(model, key) for key in keys}
     description["size"] = [3, model.height, model.width]
     for name in _RUNTIME:

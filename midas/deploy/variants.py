@@ -14,8 +14,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
-from midas.deploy.export import INPUT, set_metadata
-from midas.io import files
+from midas.deploy.export import INPUT, write_model
 
 
 def write_int8(plain: Path, path: Path, images: Tensor, metadata: Mapping[str, str]) -> None:
@@ -38,8 +37,7 @@ def write_int8(plain: Path, path: Path, images: Tensor, metadata: Mapping[str, s
             nodes_to_exclude=[n.name for n in nodes if n.op_type == "BatchNormalization"],
         )
         proto = onnx.load(str(quantised))
-    set_metadata(proto, metadata)
-    files.write_bytes(path, proto.SerializeToString(deterministic=True))
+    write_model(path, proto, metadata)
 
 
 def evenly_spaced(images: Tensor, count: int) -> Tensor:

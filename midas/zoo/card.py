@@ -56,7 +56,10 @@ python predict.py image.png
 
 `model.onnx` takes `image` and returns `logits` or `probabilities` of shape N x {count}. By default
 the images are float32, N x 3 x {meta.size} x {meta.size}, normalised as above; a file may take
-pixels instead. Its metadata say which (`midas_input`) and name the classes (`midas_classes`).
+pixels instead, or with `input: image` the photograph itself. Where it takes floats, the client
+decodes the image, scales the shorter side with a bilinear filter that averages when it shrinks,
+crops the centre, divides by 255 and normalises. Its metadata say which (`midas_input`) and name the
+classes (`midas_classes`).
 
 """
 

@@ -52,10 +52,17 @@ def render_report(root: Path, content: Mapping[str, Any], stages: Sequence[Stage
 
     Raises MidasError if a file that the pipeline writes is missing or damaged.
     """
+    environment = Environment(
+        loader=PackageLoader("pipeline.report"),
+        autoescape=True,  # of everything but markup made in this package
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["draw"] = lambda genotype: Markup(draw_inline(genotype))
     sources = Sources(root)
     genotype = load_genotype(paths.written(root / paths.GENOTYPE / "genotype.json"))
-    return render(
-        "report.html.j2",
+    return environment.get_template("report.html.j2").render(
         title=f"MIDAS report: {sources.value(f'{paths.DATA}/meta.json', 'source')}",
         s=sources,
         params=content,
@@ -64,18 +71,7 @@ def render_report(root: Path, content: Mapping[str, Any], stages: Sequence[Stage
         genotype=genotype,
         search=SearchView(sources, genotype),
         targets=[TargetView(sources, name) for name in content["targets"]],
+        paths=paths,
+        select=SELECT,
+        thumbnail=thumbnail,
     )
-
-
-def render(template: str, **values: Any) -> str:
-    """Render a template, which escapes everything but markup made in this package."""
-    environment = Environment(
-        loader=PackageLoader("pipeline.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["draw"] = lambda genotype: Markup(draw_inline(genotype))
-    environment.globals.update(paths=paths, select=SELECT, thumbnail=thumbnail)
-    return environment.get_template(template).render(values)

@@ -25,12 +25,6 @@ INDICATORS = (
 WEIGHT_KEYS = ("cell", "node", "inputs", "choice")
 
 
-def kept_index(sources: Sources) -> int | None:
-    """The index of the kept seed in select.json; None if the cells were not searched."""
-    entries = sources.value(SELECT, "seeds")
-    return next((k for k, entry in enumerate(entries) if entry["kept"]), None)
-
-
 class SearchView:
     """The charts of the search, each drawn when the page asks for it."""
 
@@ -38,13 +32,15 @@ class SearchView:
         self.sources = sources
         self.genotype = genotype
         self.seeds: dict[int, Genotype] = {}  # all seeds concatenate the same nodes
-        for entry in sources.value(SELECT, "seeds"):
+        self.kept_index: int | None = None  # of the kept seed in select.json, if there are seeds
+        for k, entry in enumerate(sources.value(SELECT, "seeds")):
+            if entry["kept"]:
+                self.kept_index = k
             cells = {
                 kind: CellGenotype(tuple(map(Edge._make, edges)), genotype.cells[kind].concat)
                 for kind, edges in entry["genotype"].items()
             }
             self.seeds[entry["seed"]] = Genotype(genotype.space, cells)
-        self.kept_index = kept_index(sources)
         self.kept = str(sources.value(SELECT, "kept_seed"))
         self.weights_file = f"{paths.SEARCH}/seed-{self.kept}/weights.csv"
         self.patches_file = f"{paths.ANALYSIS}/patches.csv"

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from markupsafe import Markup
 
@@ -22,17 +21,10 @@ CURVES = {
 }
 
 
-def kept_training(sources: Sources, target: str) -> Path:
-    """The folder of the training that became the model; raises MidasError if there is none."""
-    seed = sources.value(f"{paths.BUILD}/{target}/metrics.json", "kept_seed")
-    return paths.training(target, int(seed))
-
-
 class TargetView:
     """The tables and charts of one target, and the files behind them."""
 
     def __init__(self, sources: Sources, name: str) -> None:
-        training = kept_training(sources, name)
         self.sources = sources
         self.name = name
         self.tested = f"{paths.EVALUATE}/{name}/details.json"
@@ -40,6 +32,7 @@ class TargetView:
         self.mistakes_file = f"{paths.EVALUATE}/{name}/mistakes.safetensors"
         self.built = f"{paths.BUILD}/{name}/metrics.json"
         self.seeds = f"{paths.BUILD}/{name}/seeds.csv"
+        training = paths.training(name, int(sources.value(self.built, "kept_seed")))
         self.history = f"{training}/history.csv"
         self.trained = f"{training}/metrics.json"
         self.cost = f"{training}/cost.json"

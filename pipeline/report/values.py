@@ -29,11 +29,10 @@ class Series(NamedTuple):
 
 
 class Sources:
-    """The files under `root`, each read once; on the page, `revision` precedes their names."""
+    """The files under `root`, each read once."""
 
-    def __init__(self, root: Path, revision: str = "") -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
-        self.revision = revision
         self._values: dict[str, Any] = {}
         self._rows: dict[tuple[str, ...], dict[tuple[str, ...], list[Row]]] = {}
 
@@ -75,12 +74,11 @@ class Sources:
         ]
         columns = {"x": x, "y": y} | ({"minus": minus} if minus else {})
         place = columns | ({"where": _json(where)} if where else {})
-        name = self._name(file)
-        return Series(points, _attributes(name, place), _tooltip(name, columns | where))
+        return Series(points, _attributes(file, place), _tooltip(file, columns | where))
 
     def origin(self, file: str, **where: str) -> Markup:
         """The attributes of an element that shows the rows of a CSV file with these values."""
-        return _attributes(self._name(file), {"where": _json(where)})
+        return _attributes(file, {"where": _json(where)})
 
     def number(self, file: str, *keys: str | int, form: str = "{:,}", scale: float = 1) -> Markup:
         """The number under the keys of a JSON file, or a phrase without the file or for null.
@@ -108,12 +106,8 @@ class Sources:
         text = form.format(value * scale)
         if text.endswith("%"):
             text = text[:-1] + "\N{NARROW NO-BREAK SPACE}%"
-        name = self._name(file)
         element = Markup('<data value="{}"{} title="{}">{}</data>')
-        return element.format(value, _attributes(name, place), _tooltip(name, place), text)
-
-    def _name(self, file: str) -> str:
-        return f"{self.revision}:{file}" if self.revision else file
+        return element.format(value, _attributes(file, place), _tooltip(file, place), text)
 
 
 def _attributes(file: str, place: Mapping[str, str]) -> Markup:

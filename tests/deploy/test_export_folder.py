@@ -12,10 +12,9 @@ from torch import nn
 
 from midas.data.augment import normalise
 from midas.deploy import export_folder as ship_module
-from midas.deploy.errors import DifferentValues
 from midas.deploy.export import ExportConfig
 from midas.deploy.export_folder import ship
-from midas.deploy.runtimes import run_onnx, run_torch
+from midas.deploy.runtimes import ParityError, run_onnx, run_torch
 from midas.io.errors import ModelFolderError
 from midas.zoo.model_folder import open_model_folder
 
@@ -70,7 +69,7 @@ def test_a_file_that_is_not_equal_is_not_left_in_the_folder(
 
     export = ship_module.export_onnx
     monkeypatch.setattr(ship_module, "export_onnx", another_network)
-    with pytest.raises(DifferentValues):
+    with pytest.raises(ParityError):
         ship(folder, ExportConfig(), split_of(8, seed=1), META, "1.2.3")
     left = {path.name for path in folder.iterdir()}
     assert left == {"config.json", "genotype.json", "model.safetensors", "README.md", "predict.py"}

@@ -1,5 +1,6 @@
-"""`predict.py` refuses models and command lines that it cannot use, in one line."""
+"""What `predict.py` refuses, passes over or does not know, it says in one line."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import onnx
 import pytest
 from model_folders import point_outside
+from PIL import Image
 
+import midas_cli
 from midas.deploy import predict
 from midas.deploy.predict import main
 
@@ -106,3 +109,88 @@ def test_a_wrong_command_line_prints_the_usage(
         main(arguments)
     assert caught.value.code == 2
     assert capsys.readouterr().err.startswith("usage:")
+
+
+def test_what_a_folder_holds_beside_images_is_counted_by_kind(
+    shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = Image.new("RGB", (20, 20), "red")
+    (tmp_path / "in/@eaDir").mkdir(parents=True)
+    (tmp_path / "in/.git").mkdir()
+    (tmp_path / "far").mkdir()
+    for name in ("in/a.png", "in/@eaDir/b.png", "in/.git/c.png", "far/d.png"):
+        photo.save(tmp_path / name)
+    for name in ("a.HEIC", "b.heic", "notes.txt", "c.txt", ".DS_Store"):
+        (tmp_path / "in" / name).write_bytes(b"x")
+    (tmp_path / "in/link").symlink_to(tmp_path / "far")
+    (tmp_path / "far/back").symlink_to(tmp_path / "in")
+    assert predict.main([str(shipped / "model.onnx"), str(tmp_path / "in")]) == 1
+    out, err = capsys.readouterr()
+    names = {line.split(": ")[0].removeprefix(f"{tmp_path}/") for line in out.splitlines()}
+    assert names == {"in/a.png", "in/link/d.png"}
+    assert err.startswith(f"{tmp_path}/in: passed over: ")
+    kinds = ("2 .heic", "2 .txt", "1 hidden", "1 hidden folder", "1 folder of a file server")
+    assert all(kind in err for kind in (*kinds, "1 folder reached twice", "save them as JPEG"))
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("name", "code"), [("notes.txt", 0), (".x.png", 0), ("photo", 1)])
+def test_only_what_may_be_an_image_makes_the_command_fail(
+    name: str, code: int, shipped: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    (tmp_path / name).write_bytes(b"x")
+    assert predict.main([str(shipped / "model.onnx"), str(tmp_path)]) == code
+
+
+def test_two_dashes_end_the_options_and_lists_lose_only_line_ends(
+    shipped: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("-x.png", " lead.png"):
+        Image.new("RGB", (20, 20)).save(tmp_path / name)
+    model = str(shipped / "model.onnx")
+    assert predict.main([model, "--top-k", "1", "--", "-x.png"]) == 0
+    assert capsys.readouterr().out.startswith("-x.png: ")
+    monkeypatch.setattr("sys.stdin", io.StringIO(" lead.png\r\n"))
+    assert predict.main([model, "-"]) == 0
+    assert capsys.readouterr().out.startswith(" lead.png: ")
+    monkeypatch.setattr("sys.argv", ["midas", "predict", model, "--", "-x.png"])
+    with pytest.raises(SystemExit) as ended:
+        midas_cli.main()
+    assert (ended.value.code, capsys.readouterr().out[:8]) == (0, "-x.png: ")
+
+
+def test_a_file_newer_than_the_runtime_is_called_so(shipped: Path, tmp_path: Path) -> None:
+    proto = onnx.load(shipped / "model.onnx")
+    proto.ir_version = 99
+    onnx.save(proto, tmp_path / "new.onnx")
+    with pytest.raises(predict.PredictError, match=r"too new for onnxruntime .*IR version: 99"):
+        predict.load_model(tmp_path / "new.onnx")
+
+
+def test_below_the_threshold_the_answer_is_unknown(
+    shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proto = onnx.load(shipped / "model.onnx")
+    entry = next(e for e in proto.metadata_props if e.key == "midas_calibration")
+    entry.value = json.dumps({"temperature": 1.0, "threshold": 0.99})
+    onnx.save(proto, tmp_path / "model.onnx")
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    arguments = [str(tmp_path), str(tmp_path / "a.png")]
+    assert predict.main(arguments) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path}/a.png: unknown (")
+    assert predict.main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["unknown"] is True
+
+
+def test_a_message_is_short_whatever_the_name(
+    shipped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict.main([str(shipped / "model.onnx"), "\n" * 4000 + ".png"]) == 1
+    err = capsys.readouterr().err
+    assert len(err.rstrip("\n")) <= 300
+    assert "cannot be read" in err

@@ -231,30 +231,6 @@ def test_the_time_of_another_training_is_not_shown(finished: Path, tmp_path: Pat
     assert "per epoch</td>" not in rendered(root)
 
 
-def test_a_comparison_shows_experiments_side_by_side_with_numbers_that_name_them(
-    finished: Path,
-) -> None:
-    run(finished, "midas", "report", "--compare", "HEAD", "HEAD", "-o", "report/two.html")
-    page = Page((finished / "report/two.html").read_text())
-    assert len(page.numbers) == 2 * 10
-    for number in page.numbers:
-        revision, _, file = number.attributes["data-file"].partition(":")
-        assert revision == "HEAD"
-        assert float(number.attributes["value"]) == looked_up(
-            finished, {**number.attributes, "data-file": file}
-        )
-    assert "All parameters are equal." in page.words
-    charts = charts_of((finished / "report/two.html").read_text())
-    assert charts
-    for attributes, points in (series for chart in charts for series in chart.series):
-        revision, _, file = attributes["data-file"].partition(":")
-        assert revision == "HEAD"
-        assert points == [
-            pytest.approx(p, rel=1e-4)
-            for p in expected(finished, {**attributes, "data-file": file})
-        ]
-
-
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     with browser() as opened:
@@ -268,14 +244,10 @@ MORE_SCREENS = [
 
 
 @pytest.mark.parametrize(("width", "scheme"), [*SCREENS, *MORE_SCREENS])
-@pytest.mark.parametrize("name", ["index", pytest.param("comparison", marks=pytest.mark.slow)])
 def test_a_page_fits_its_screen_without_errors_requests_or_accessibility_violations(
-    finished: Path, report: Path, chromium: Any, name: str, width: int, scheme: str
+    report: Path, chromium: Any, width: int, scheme: str
 ) -> None:
-    page = finished / "report" / f"{name}.html"
-    if not page.is_file():
-        run(finished, "midas", "report", "--compare", "HEAD", "HEAD")
-    seen = visit(chromium, page, width, scheme)
+    seen = visit(chromium, report, width, scheme)
     assert seen.width == width, "no sideways scrolling"
     assert seen.height > 1000
     assert (seen.console, seen.requests) == ([], [])

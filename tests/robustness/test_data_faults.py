@@ -170,7 +170,7 @@ def test_test_images_change_no_byte_of_the_training_and_validation_data(photos: 
 STAGES = """
 from pipeline import analyse, build, decode, export, search, select, train
 search.command(0), decode.command(0), select.command(), analyse.command()
-train.command("digits"), build.command("digits"), export._export("digits")
+train.command("digits"), build.command("digits"), export.command("digits")
 """  # in one process, which imports torch once
 TIMINGS = {"latency.json", "cost.json"}
 

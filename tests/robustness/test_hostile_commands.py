@@ -10,9 +10,8 @@ import pytest
 import typer
 import yaml
 
-from midas.io.errors import MidasError, ParamsError
+from midas.io.errors import ParamsError
 from pipeline import launch, names
-from pipeline.report.comparison import checkout
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = [
@@ -126,32 +125,6 @@ def test_a_training_is_read_as_dvc_names_it_and_as_a_target_with_a_seed() -> Non
 def test_a_training_without_a_seed_in_its_name_is_wrong_usage(text: str) -> None:
     with pytest.raises((typer.BadParameter, ParamsError)):
         names.training(f"train@{text}")
-
-
-def test_the_parameters_of_a_compared_branch_do_not_choose_where_files_are_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clone = tmp_path / "clone"
-    (clone / "evil").mkdir(parents=True)
-    (clone / "evil/history.csv").write_text("epoch\n0\n")
-    (clone / "params.yaml").write_text(
-        yaml.safe_dump({"seeds": [0], "targets": {"../../../evil": {}}})
-    )
-    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
-    for command in (
-        ["git", "init", "-q"],
-        [sys.executable, "-m", "dvc", "init", "-q"],
-        ["git", "add", "-A"],
-        ["git", *identity, "commit", "-qm", "x"],
-    ):
-        subprocess.run(command, cwd=clone, check=True, capture_output=True)
-    monkeypatch.chdir(clone)
-    with pytest.raises(
-        MidasError,
-        match=r"report --compare: HEAD: cannot be read \(targets: '(\.\./){3}evil' is not",
-    ):
-        checkout("HEAD", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

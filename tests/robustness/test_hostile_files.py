@@ -23,10 +23,9 @@ from midas.data.config import DataConfig
 from midas.data.prepare import prepare
 from midas.data.prepared import load_split
 from midas.deploy import predict
-from midas.deploy.errors import InvalidFile
 from midas.deploy.interface import PLAIN
 from midas.deploy.parity import check_structure
-from midas.deploy.runtimes import run_onnx
+from midas.deploy.runtimes import ParityError, run_onnx
 from midas.io.errors import DataError, MidasError
 from midas.train.store import load_weights
 
@@ -270,7 +269,7 @@ def test_an_onnx_file_cannot_read_another_file(overlong: bool, tmp_path: Path) -
     path = onnx_with_external_weight(tmp_path, overlong)
     with pytest.raises(predict.PredictError, match="keeps weights in another file"):
         predict.load_model(path)
-    with pytest.raises(InvalidFile, match="keeps weights in another file"):
+    with pytest.raises(ParityError, match="keeps weights in another file"):
         run_onnx(path, torch.zeros(4), 1)
-    with pytest.raises(InvalidFile, match="keeps weights in another file"):
+    with pytest.raises(ParityError, match="keeps weights in another file"):
         check_structure(path, PLAIN, (3, 8, 8))

@@ -1,0 +1,118 @@
+"""Calibrated probabilities, and the answer "unknown" where a network is likely to be wrong.
+
+A temperature divides the logits (Guo et al., 2017, arXiv 1706.04599). Both it and the threshold are
+chosen on validation images.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.optimize import minimize_scalar
+from scipy.stats import beta
+from torch import Tensor
+
+from midas.io.errors import ExportError
+
+BINS = 15  # of the calibration error, as in the paper
+LARGEST = 20.0  # temperature; the smallest is its inverse
+
+
+class Reject(BaseModel):
+    """When the answer is "unknown": the error among the answered images must be at most this."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    error: float = Field(gt=0, lt=1)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)  # with which that holds
+
+
+def calibrate(logits: Tensor, labels: Tensor, reject: Reject | None) -> dict[str, Any]:
+    """Temperature and threshold from logits [N, classes] and labels [N], with what they achieve.
+
+    Raises ExportError where so few images cannot show the error that `reject` asks for.
+    """
+    temperature = fit_temperature(logits, labels)
+    probabilities = (logits / temperature).softmax(1)
+    result: dict[str, Any] = {
+        "temperature": temperature,
+        "images": len(labels),
+        "ece_before": calibration_error(logits.softmax(1), labels),
+        "ece": calibration_error(probabilities, labels),
+    }
+    if reject is not None:
+        result["threshold"] = choose_threshold(probabilities, labels, reject)
+        result |= answered(probabilities, labels, result["threshold"])
+    return result
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The temperature of the smallest negative log-likelihood of logits [N, classes].
+
+    The labels are smoothed as in Platt's scaling, by 1 / (N + 2), since a network that has all
+    images right would otherwise get a temperature of zero. Four digits are kept.
+    """
+    logits = logits.double()
+    smoothing = 1 / (len(labels) + 2)
+    classes = logits.shape[1]
+    targets = torch.full_like(logits, smoothing / max(1, classes - 1))
+    targets.scatter_(1, labels[:, None], 1 - smoothing)
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / math.exp(log_temperature)
+        return float(-(targets * scaled.log_softmax(1)).sum(1).mean())
+
+    end = math.log(LARGEST)
+    best = minimize_scalar(loss, bounds=(-end, end), method="bounded", options={"xatol": 1e-6})
+    return float(f"{math.exp(best.x):.4g}")
+
+
+def calibration_error(probabilities: Tensor, labels: Tensor) -> float:
+    """The expected calibration error (ECE) of probabilities [N, classes], in bins of equal width.
+
+    It is the mean distance of confidence and accuracy over bins, weighted by their images.
+    """
+    confidence, predicted = probabilities.double().max(1)
+    gap = (predicted == labels).double() - confidence
+    bins = (confidence * BINS).long().clamp(max=BINS - 1)
+    sums = torch.zeros(BINS, dtype=torch.float64).index_add_(0, bins, gap)
+    return float(sums.abs().sum() / len(labels))
+
+
+def choose_threshold(probabilities: Tensor, labels: Tensor, reject: Reject) -> float:
+    """The smallest confidence to answer at, so that the error stays below `reject.error`.
+
+    Thresholds are tried from a high one downwards, until the upper Clopper-Pearson bound of the
+    error of the answered images is too large; testing in a fixed order needs no correction for the
+    number of thresholds (Angelopoulos et al., 2021, arXiv 2110.01052).
+    """
+    confidence, predicted = probabilities.double().max(1)
+    confidence, order = confidence.sort(descending=True, stable=True)
+    errors = (predicted != labels)[order].cumsum(0)
+    least = math.ceil(math.log(1 - reject.confidence) / math.log(1 - reject.error))
+    # the last of the images that are equally confident, counted from 1
+    drops = torch.cat([confidence[1:] < confidence[:-1], torch.tensor([True])])
+    counts = 1 + drops.nonzero()[:, 0]
+    counts = counts[counts >= max(least, len(labels) // 10)]
+    wrong = errors[counts - 1].numpy()
+    bounds = beta.ppf(reject.confidence, wrong + 1, counts.numpy() - wrong)
+    holds = int((np.nan_to_num(bounds, nan=1.0) <= reject.error).cumprod().sum())
+    if holds == 0:
+        raise ExportError(
+            f"export.reject: {len(labels)} validation images cannot show an error of at most "
+            f"{reject.error:g} (that takes {least} or more that are right); allow a larger error, "
+            "or raise data.val_fraction"
+        )
+    threshold = float(confidence[counts[holds - 1] - 1])
+    return math.floor(threshold * 1e6) / 1e6  # runtimes differ in the last bits
+
+
+def answered(probabilities: Tensor, labels: Tensor, threshold: float) -> Mapping[str, float | None]:
+    """The coverage at a threshold, and the error among the answered images (None without one)."""
+    confidence, predicted = probabilities.double().max(1)
+    answers = confidence >= threshold
+    wrong = float((predicted != labels)[answers].double().mean()) if bool(answers.any()) else None
+    return {"coverage": float(answers.double().mean()), "answered_error": wrong}
