@@ -43,6 +43,7 @@ def command(target: Target) -> Summary:
         details["originals"] = compare_originals(path, originals, split, result.expected)
     metrics: dict[str, Any] = {  # the few that people compare
         "accuracy": details["accuracy_onnx"],
+        "balanced_accuracy": details["balanced_accuracy"],
         "class_agreement": details["class_agreement"],
         "ece": details["ece"],
         **{key: details[key] for key in ("coverage", "answered_error") if key in details},

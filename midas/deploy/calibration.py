@@ -116,3 +116,11 @@ def answered(probabilities: Tensor, labels: Tensor, threshold: float) -> Mapping
     answers = confidence >= threshold
     wrong = float((predicted != labels)[answers].double().mean()) if bool(answers.any()) else None
     return {"coverage": float(answers.double().mean()), "answered_error": wrong}
+
+
+def share_interval(hits: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The Clopper-Pearson interval of a share of `hits` in `count`; (0, 1) where `count` is 0."""
+    tail = (1 - confidence) / 2
+    low = beta.ppf(tail, hits, count - hits + 1) if hits else 0.0
+    high = beta.ppf(1 - tail, hits + 1, count - hits) if hits < count else 1.0
+    return float(low), float(high)

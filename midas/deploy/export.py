@@ -120,9 +120,17 @@ def write_model(path: Path, proto: Any, metadata: Mapping[str, str]) -> None:
 
 
 def read_calibration(path: Path) -> dict[str, float]:
-    """Temperature, and threshold if there is one, from the metadata of a file; 1 without any."""
+    """Temperature, and threshold if there is one, from the metadata of a file; 1 without any.
+
+    Raises ExportError where there is no valid file.
+    """
     known = {}
-    for entry in onnx.load(str(path), load_external_data=False).metadata_props:
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+    except Exception as error:  # protobuf's errors and those of the disk have no common class
+        problem = f"is not there or not valid ONNX ({reason(error)})"
+        raise ExportError(f"{path}: {problem}; run the export stage") from error
+    for entry in proto.metadata_props:
         if entry.key == "midas_calibration":
             known = json.loads(entry.value)
     return {"temperature": 1.0, **known}

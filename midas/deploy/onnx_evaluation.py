@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from midas.data.augment import normalise
 from midas.data.pictures import fit, to_rgb
 from midas.data.prepared import DataMeta, Split
 from midas.deploy import parity
-from midas.deploy.calibration import answered, calibration_error
+from midas.deploy.calibration import answered, calibration_error, share_interval
 from midas.deploy.export import INPUT
 from midas.deploy.interface import Interface
 from midas.deploy.runtimes import THREADS, ParityError, open_session, run_onnx, run_torch
@@ -68,17 +69,15 @@ def evaluate(
     compared = parity.compare(path, expected, actual, tolerance, "test images")
     labels = split.labels
     predicted = actual.argmax(1)
-    metrics = {
+    scores = class_scores(predicted, labels, meta.classes)
+    metrics: dict[str, Any] = {
         "images": len(split),
         "accuracy_torch": class_accuracy(expected.argmax(1), labels),
         "accuracy_onnx": class_accuracy(predicted, labels),
         "class_agreement": compared["class_agreement"],
         "relative_difference": compared["relative_difference"],
-        "accuracy_by_class": {
-            name: class_accuracy(predicted[labels == label], labels[labels == label])
-            for label, name in enumerate(meta.classes)
-            if label in labels
-        },
+        "balanced_accuracy": mean(of_class["recall"] for of_class in scores.values()),
+        "classes": scores,
     }
     if len(meta.classes) > TOP:
         metrics["top5_torch"] = top_accuracy(expected, labels)
@@ -101,6 +100,29 @@ def evaluate(
         for a, p, c in rows
     ]
     return Evaluation(metrics, expected, predictions)
+
+
+def class_scores(
+    predicted: Tensor, labels: Tensor, classes: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Recall and precision of each class that `labels` has, with 95 % intervals.
+
+    The precision of a class that was never predicted is None.
+    """
+    scores: dict[str, dict[str, Any]] = {}
+    for label, name in enumerate(classes):
+        hits = int(((predicted == label) & (labels == label)).sum())
+        images = int((labels == label).sum())
+        answers = int((predicted == label).sum())
+        if images:
+            scores[name] = {
+                "images": images,
+                "recall": hits / images,
+                "recall_interval": share_interval(hits, images),
+                "precision": hits / answers if answers else None,
+                "precision_interval": share_interval(hits, answers),
+            }
+    return scores
 
 
 def measure_loss(

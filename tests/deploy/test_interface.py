@@ -8,13 +8,13 @@ import onnx
 import pytest
 import timm
 import torch
-from midas.data.pictures import fit
 from model_folders import META, split_of
 from onnx import TensorProto, helper
 from PIL import Image
 from small_models import SIZE, small
 
 from midas.data.augment import normalise
+from midas.data.pictures import fit
 from midas.deploy.export import export_onnx
 from midas.deploy.interface import Interface
 from midas.deploy.parity import verify

@@ -16,7 +16,7 @@ import torch
 from model_folders import META, SIZE
 from PIL import Image
 
-from midas.data import rgb
+from midas.data import pictures
 from midas.data.augment import normalise
 from midas.deploy import predict
 
@@ -127,7 +127,7 @@ def test_there_are_at_least_forty_images() -> None:
 def test_a_good_image_is_prepared_as_in_training(shipped: Path, folder: Path, name: str) -> None:
     model = predict.load_model(shipped / "model.onnx")
     with Image.open(folder / name) as image:
-        seen = np.array(rgb.fit(rgb.to_rgb(image), SIZE))
+        seen = np.array(pictures.fit(pictures.to_rgb(image), SIZE))
     expected = normalise(torch.from_numpy(seen).permute(2, 0, 1)[None], META.mean, META.std)[0]
     actual = torch.from_numpy(predict.prepare_image(folder / name, model))
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)

@@ -6,10 +6,18 @@ import onnx
 import pytest
 import torch
 from model_folders import CLASSES, META, point_outside, split_of
+from scipy.stats import binomtest
 
 from midas.data.prepared import Split
+from midas.deploy.calibration import share_interval
 from midas.deploy.interface import Interface
-from midas.deploy.onnx_evaluation import class_accuracy, evaluate, top_accuracy, worst_mistakes
+from midas.deploy.onnx_evaluation import (
+    class_accuracy,
+    class_scores,
+    evaluate,
+    top_accuracy,
+    worst_mistakes,
+)
 from midas.deploy.runtimes import ParityError
 from midas.io.errors import DataError
 from midas.zoo.model_folder import open_model_folder
@@ -26,8 +34,27 @@ def test_accuracies_and_predictions_agree_with_each_other(shipped: Path) -> None
     assert metrics["images"] == 40
     assert metrics["class_agreement"] == 1
     counts = {name: actual.count(name) for name in CLASSES}
-    by_class = metrics["accuracy_by_class"]
+    by_class = {name: scores["recall"] for name, scores in metrics["classes"].items()}
     assert sum(by_class[name] * counts[name] for name in CLASSES) == pytest.approx(sum(right))
+    assert metrics["balanced_accuracy"] == pytest.approx(sum(by_class.values()) / len(CLASSES))
+
+
+def test_recall_and_precision_of_a_class_are_those_of_counting() -> None:
+    labels = torch.tensor([0, 0, 0, 0, 1, 1])
+    predicted = torch.tensor([0, 0, 0, 1, 1, 0])
+    scores = class_scores(predicted, labels, ("cat", "dog", "emu"))
+    assert list(scores) == ["cat", "dog"], "there is no image of an emu"
+    assert (scores["cat"]["recall"], scores["cat"]["precision"]) == (0.75, 0.75)
+    assert (scores["dog"]["recall"], scores["dog"]["precision"]) == (0.5, 0.5)
+    never = class_scores(torch.zeros(6, dtype=torch.int64), labels, ("cat", "dog"))
+    assert never["dog"]["precision"] is None
+    assert never["dog"]["precision_interval"] == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("hits", "count"), [(0, 10), (3, 10), (10, 10), (7, 200)])
+def test_intervals_are_those_of_clopper_and_pearson(hits: int, count: int) -> None:
+    expected = binomtest(hits, count).proportion_ci(0.95, method="exact")
+    assert share_interval(hits, count) == pytest.approx(tuple(expected))
 
 
 def test_top5_accuracy_equals_that_of_sorting() -> None:
@@ -69,7 +96,7 @@ def test_a_class_without_images_has_no_accuracy(shipped: Path) -> None:
     split = split_of(8, seed=2)
     split = Split(split.images, torch.ones_like(split.labels))
     evaluation = evaluate(open_model_folder(shipped)[0], shipped / "model.onnx", split, META, 1e-4)
-    assert set(evaluation.metrics["accuracy_by_class"]) == {CLASSES[1]}
+    assert set(evaluation.metrics["classes"]) == {CLASSES[1]}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import torch
 from model_folders import CLASSES, META, SIZE, split_of, write_model_folder
 from PIL import Image
 
-from midas.data import rgb
+from midas.data import pictures
 from midas.data.augment import normalise
 from midas.deploy import predict
 from midas.deploy.export import ExportConfig, Input
@@ -142,7 +142,9 @@ def test_an_image_is_prepared_as_the_training_data_were(
 ) -> None:
     model = predict.load_model(shipped / "model.onnx")
     with Image.open(images / name) as image:
-        pixels = torch.from_numpy(np.array(rgb.fit(rgb.to_rgb(image), SIZE))).permute(2, 0, 1)
+        pixels = torch.from_numpy(np.array(pictures.fit(pictures.to_rgb(image), SIZE))).permute(
+            2, 0, 1
+        )
     expected = normalise(pixels[None], META.mean, META.std)[0]
     torch.testing.assert_close(
         torch.from_numpy(predict.prepare_image(images / name, model)), expected, rtol=0, atol=1e-6
@@ -158,7 +160,7 @@ def test_its_copies_of_library_code_equal_the_library() -> None:
     assert predict.FORMATS == FORMATS
     text = "".join(map(chr, range(0x20000)))
     assert predict.printable(text) == printable(text)
-    assert predict.MAX_SCALED == rgb.MAX_SCALED
+    assert predict.MAX_SCALED == pictures.MAX_SCALED
 
 
 def test_probabilities_are_those_of_the_network(
