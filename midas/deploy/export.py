@@ -19,7 +19,7 @@ from midas.deploy.calibration import Reject
 from midas.deploy.interface import PLAIN, Input, Interface, Output, Triple, Wrapped
 from midas.deploy.photograph import take_photographs
 from midas.io import files
-from midas.io.errors import ExportError
+from midas.io.errors import ExportError, reason
 
 ANSWERS = ("temperature", "threshold")  # what a client needs of a calibration
 INPUT = "image"  # the input's name in the graph; the output has the name of its kind
