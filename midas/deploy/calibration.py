@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import minimize_scalar
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from midas.io.errors import ExportError
 
+GRID = 20  # thresholds that are compared
 BINS = 15  # of the calibration error, as in the paper
 LARGEST = 20.0  # temperature; the smallest is its inverse
 
@@ -82,39 +82,49 @@ def calibration_error(probabilities: Tensor, labels: Tensor) -> float:
     return float(sums.abs().sum() / len(labels))
 
 
-def choose_threshold(probabilities: Tensor, labels: Tensor, reject: Reject) -> float:
-    """The smallest confidence to answer at, so that the error stays below `reject.error`.
+def certainty(probabilities: Tensor) -> Tensor:
+    """How clearly the first class of each row [classes] stands before the second: 1 - p2 / p1.
 
-    Thresholds are tried from a high one downwards, until the upper Clopper-Pearson bound of the
-    error of the answered images is too large; testing in a fixed order needs no correction for the
-    number of thresholds (Angelopoulos et al., 2021, arXiv 2110.01052).
+    Label smoothing makes the largest probability alone a poor measure, because it gives every other
+    class a share; on CIFAR-10 the ratio ranked mistakes lower.
     """
-    confidence, predicted = probabilities.double().max(1)
-    confidence, order = confidence.sort(descending=True, stable=True)
-    errors = (predicted != labels)[order].cumsum(0)
-    least = math.ceil(math.log(1 - reject.confidence) / math.log(1 - reject.error))
-    # the last of the images that are equally confident, counted from 1
-    drops = torch.cat([confidence[1:] < confidence[:-1], torch.tensor([True])])
-    counts = 1 + drops.nonzero()[:, 0]
-    counts = counts[counts >= max(least, len(labels) // 10)]
-    wrong = errors[counts - 1].numpy()
-    bounds = beta.ppf(reject.confidence, wrong + 1, counts.numpy() - wrong)
-    holds = int((np.nan_to_num(bounds, nan=1.0) <= reject.error).cumprod().sum())
-    if holds == 0:
-        raise ExportError(
-            f"export.reject: {len(labels)} validation images cannot show an error of at most "
-            f"{reject.error:g} (that takes {least} or more that are right); allow a larger error, "
-            "or raise data.val_fraction"
-        )
-    threshold = float(confidence[counts[holds - 1] - 1])
-    return math.floor(threshold * 1e6) / 1e6  # runtimes differ in the last bits
+    first, second = probabilities.double().topk(2, dim=1).values.unbind(1)
+    return 1 - second / first
+
+
+def choose_threshold(probabilities: Tensor, labels: Tensor, reject: Reject) -> float:
+    """The smallest certainty to answer at, so that the error stays below `reject.error`.
+
+    The thresholds that answer 1, 2, ... of GRID parts of the images are tried. One holds where the
+    upper Clopper-Pearson bound of the error of the answered images is small enough; each bound has
+    an equal share of the allowed doubt, so that all hold together (Bonferroni; Angelopoulos et al.,
+    2021, arXiv 2110.01052).
+    """
+    certain, order = certainty(probabilities).sort(descending=True, stable=True)
+    errors = (probabilities.argmax(1) != labels)[order].cumsum(0)
+    level = 1 - (1 - reject.confidence) / GRID
+    for part in range(GRID, 0, -1):
+        lowest = certain[max(1, len(labels) * part // GRID) - 1]
+        count = int((certain >= lowest).sum())  # with all that are equally certain
+        wrong = int(errors[count - 1])
+        if wrong < count and beta.ppf(level, wrong + 1, count - wrong) <= reject.error:
+            return math.floor(float(lowest) * 1e6) / 1e6  # runtimes differ in the last bits
+    least = math.ceil(math.log(1 - level) / math.log(1 - reject.error))
+    raise ExportError(
+        f"export.reject: {len(labels)} validation images show no threshold with an error of at "
+        f"most {reject.error:g} (it takes {least} that are right, or more); allow a larger error, "
+        "or raise data.val_fraction"
+    )
 
 
 def answered(probabilities: Tensor, labels: Tensor, threshold: float) -> Mapping[str, float | None]:
     """The coverage at a threshold, and the error among the answered images (None without one)."""
-    confidence, predicted = probabilities.double().max(1)
-    answers = confidence >= threshold
-    wrong = float((predicted != labels)[answers].double().mean()) if bool(answers.any()) else None
+    answers = certainty(probabilities) >= threshold
+    wrong = (
+        float((probabilities.argmax(1) != labels)[answers].double().mean())
+        if bool(answers.any())
+        else None
+    )
     return {"coverage": float(answers.double().mean()), "answered_error": wrong}
 
 

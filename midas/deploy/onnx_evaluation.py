@@ -52,7 +52,7 @@ def evaluate(
         tolerance: the largest difference of an output, as a fraction of the range of the network's.
         interface: what the files take and return; by default normalised floats and logits.
         variants: smaller files by name, which need not agree.
-        threshold: the confidence below which the answer is "unknown".
+        threshold: the certainty below which the answer is "unknown".
 
     Raises:
         DataError: the split is empty.

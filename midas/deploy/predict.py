@@ -67,7 +67,7 @@ class Model:
     input: str  # float32 (normalised), uint8-nchw, uint8-nhwc, or image (of any size)
     output: str  # logits or probabilities
     temperature: float  # divides logits before their softmax
-    threshold: float  # the probability below which the answer is "unknown"
+    threshold: float  # of 1 - p2 / p1, below which the answer is "unknown"
 
     def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Calibrated probabilities [N, classes] of images from `prepare_image`; PredictError."""
@@ -292,7 +292,8 @@ def report(path: Path, row: np.ndarray, model: Model, top_k: int, as_json: bool)
     """One line for an image: its most probable classes, from a row of probabilities [classes]."""
     name = os.fsencode(path).decode("utf-8", "backslashreplace")  # it need not be valid text
     best = [(model.classes[k], float(row[k])) for k in np.argsort(-row, kind="stable")[:top_k]]
-    unknown = bool(row.max() < model.threshold)
+    second, first = np.partition(row.astype(np.float64), -2)[-2:]
+    unknown = bool(1 - second / first < model.threshold)
     if not as_json:
         likely = ", ".join(f"{label} {p:.4f}" for label, p in best)
         return printable(f"{name}: unknown ({likely})" if unknown else f"{name}: {likely}")

@@ -10,6 +10,7 @@ from midas.deploy.calibration import (
     answered,
     calibrate,
     calibration_error,
+    certainty,
     choose_threshold,
     fit_temperature,
 )
@@ -64,9 +65,8 @@ def test_below_the_threshold_the_bound_of_the_error_would_be_too_large() -> None
     probabilities = logits.softmax(1)
     reject = Reject(error=0.05)
     threshold = choose_threshold(probabilities, labels, reject)
-    confidence, predicted = probabilities.double().max(1)
-    inside = confidence >= threshold
-    wrong = int((predicted != labels)[inside].sum())
+    inside = certainty(probabilities) >= threshold
+    wrong = int((probabilities.argmax(1) != labels)[inside].sum())
     # the upper Clopper-Pearson bound: with an error of 5 %, so few mistakes come in 5 % of cases
     assert binom.cdf(wrong, int(inside.sum()), 0.05) <= 0.05
     result = answered(probabilities, labels, threshold)
@@ -87,9 +87,14 @@ def test_the_error_holds_on_new_images_as_often_as_it_says() -> None:
 
 def test_too_few_images_to_show_an_error_are_refused_in_one_short_line() -> None:
     logits, labels = drawn(100, 0.1)
-    with pytest.raises(ExportError, match="100 validation images cannot show") as caught:
+    with pytest.raises(ExportError, match="100 validation images show no threshold") as caught:
         choose_threshold(logits.softmax(1), labels, Reject(error=0.01))
     assert len(str(caught.value)) <= 300
+
+
+def test_certainty_is_the_distance_of_the_two_largest_probabilities() -> None:
+    rows = torch.tensor([[0.5, 0.1, 0.4], [0.25, 0.25, 0.5], [0.0, 1.0, 0.0]])
+    torch.testing.assert_close(certainty(rows), torch.tensor([0.2, 0.5, 1.0]).double())
 
 
 def test_nothing_answered_has_no_error() -> None:
