@@ -48,6 +48,9 @@ def take_photographs(proto: Any, resize: int, rows: int, columns: int, opset: in
     network = onnx.ModelProto()
     network.CopyFrom(proto)
     network.graph.CopyFrom(renamed)
-    return compose.merge_models(
+    merged = compose.merge_models(
         before, network, [("photograph_pixels", "network_image")], producer_name=proto.producer_name
     )
+    del merged.opset_import[:]  # it names each opset twice, which onnxruntime's quantiser refuses
+    merged.opset_import.extend(proto.opset_import)
+    return merged

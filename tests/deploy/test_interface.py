@@ -123,7 +123,9 @@ def test_a_photograph_is_scaled_and_cropped_as_pillow_does_it(
         ir_version=8,
     )
     path = tmp_path / "model.onnx"
-    onnx.save(take_photographs(proto, SIZE, SIZE, SIZE, 18), path)
+    merged = take_photographs(proto, SIZE, SIZE, SIZE, 18)
+    assert [(entry.domain, entry.version) for entry in merged.opset_import] == [("", 18)]
+    onnx.save(merged, path)
     draws = np.random.default_rng(sum(sides))
     images = torch.from_numpy(draws.integers(0, 256, (2, *sides, 3), dtype=np.uint8))
     actual = run_onnx(path, images, 2).int()
