@@ -1,47 +1,62 @@
 """Stage `build@target`: from genotype and trained weights to a folder that timm loads."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from pipeline import paths
 from pipeline.names import Target
 from pipeline.summary_table import Fact, Summary
 
+if TYPE_CHECKING:
+    from torch import nn
+
 
 def command(target: Target) -> Summary:
     """Write models/TARGET from the best training seed."""
-    from midas.data.prepared import load_meta
+    from midas.data.prepared import load_meta, with_normalisation
     from midas.genotype import load_genotype
     from midas.io import files
-    from midas.train.config import TargetConfig
+    from midas.nets import timm_models
+    from midas.train.config import TimmTargetConfig
     from midas.train.seeds import compare_seeds, seed_rows
     from midas.train.store import load_weights
     from midas.zoo.card import model_card
-    from midas.zoo.model_folder import build_trained, save_model_folder
-    from pipeline import params
+    from midas.zoo.model_folder import build_trained, save_model_folder, with_trained
+    from pipeline import params, targets
 
-    config = params.section(f"targets.{target}", TargetConfig)
+    config = targets.config(target)
     seeds = params.training_seeds()
-    genotype = load_genotype(paths.written(paths.GENOTYPE / "genotype.json", "select"))
-    provenance = files.read_json(paths.GENOTYPE / "provenance.json")
-    meta = load_meta(paths.DATA / "meta.json")
+    prepared = load_meta(paths.DATA / "meta.json")
     trained = {}
     for seed in seeds:
         path = paths.training(target, seed) / "metrics.json"
         trained[seed] = files.read_json(paths.written(path, f"train@{target}-{seed}"))
     compared = compare_seeds(list(trained.values()))
     kept = compared["kept_seed"]
+    meta = with_normalisation(prepared, trained[kept])
     weights = load_weights(paths.training(target, kept) / "best.safetensors", meta.fingerprint)
-    size = {**config.model_dump(include={"cells", "skeleton"}), "channels": compared["channels"]}
-    model = build_trained(genotype, weights, meta, **size)
+    genotype = None
+    if isinstance(config, TimmTargetConfig):
+        provenance = {"data_fingerprint": meta.fingerprint}
+        network = timm_models.create(config.model, len(meta.classes), meta.size)
+        model: nn.Module = with_trained(network, weights, meta)
+    else:
+        genotype = load_genotype(paths.written(paths.GENOTYPE / "genotype.json", "select"))
+        provenance = files.read_json(paths.GENOTYPE / "provenance.json")
+        size = config.model_dump(include={"cells", "skeleton"})
+        model = build_trained(genotype, weights, meta, channels=compared["channels"], **size)
     training = {**config.model_dump(mode="json"), "seeds": seeds, "kept_seed": kept}
     origin = {**provenance, "training": training}
     card = model_card(target, model, genotype, meta, trained[kept], origin)
     folder = paths.MODELS / target
-    save_model_folder(folder, model, genotype, meta, card)
+    save_model_folder(folder, model, genotype, meta, card, own_normalisation=meta != prepared)
     files.write_json(paths.BUILD / target / "metrics.json", compared)
     files.write_csv(paths.BUILD / target / "seeds.csv", seed_rows(list(trained.values())))
     facts = {
         "parameters": compared["parameters"],
         "multiply-adds": compared["macs"],
-        "cell": genotype.hash[:12],
+        "network": genotype.hash[:12] if genotype else training["model"],
         "kept": f"seed {kept}",
     }
     for epoch, key in (("best", "best_val_accuracy"), ("last", "last_val_accuracy")):

@@ -16,8 +16,7 @@ def check_params(images_prepared: bool) -> None:
     from midas.io.errors import ParamsError
     from midas.proxy.config import DecodeStageConfig
     from midas.search.config import SearchConfig
-    from midas.train.config import TargetConfig
-    from pipeline import params
+    from pipeline import params, targets
 
     kinds: dict[str, Any] = {
         "data": DataConfig,
@@ -26,7 +25,7 @@ def check_params(images_prepared: bool) -> None:
         "search": SearchConfig,
         "decode": DecodeStageConfig,
         "training_seeds": params.Seeds,
-        "targets": dict[str, Any],
+        **dict.fromkeys(targets.KINDS, dict[str, Any]),
         "export": ExportConfig,
         "launcher": str | None,
     }
@@ -43,10 +42,10 @@ def check_params(images_prepared: bool) -> None:
     images = None
     if images_prepared and meta.is_file():
         images = files.read_json(meta)["counts"]["train"]
-    for target in map(names.check_target, sections.get("targets", {})):
-        batch = params.section(f"targets.{target}", TargetConfig).batch_size
+    for target, section in targets.sections().items() if "targets" in sections else ():
+        batch = targets.config(names.check_target(target)).batch_size
         if images is not None and batch > images:
             raise ParamsError(
-                f"{params.PARAMS}: targets.{target}.batch_size: {batch} is more than the {images} "
-                f"training images; make it {images} or less"
+                f"{params.PARAMS}: {section}.{target}.batch_size: {batch} is more than the "
+                f"{images} training images; make it {images} or less"
             )

@@ -28,7 +28,7 @@ def command(target: Target) -> Summary:
     split = load_split(paths.DATA / "test.safetensors")
     meta = load_meta(paths.DATA / "meta.json")
     model, description = open_model_folder(folder)
-    check_data(folder, description, meta)
+    meta = check_data(folder, description, meta)
     path = folder / MODEL
     answers = read_calibration(path)
     interface = config.interface(meta.mean, meta.std, answers["temperature"])

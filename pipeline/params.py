@@ -110,6 +110,10 @@ def _describe(name: str, kind: Any, detail: Any) -> str:
         return f"{key}: {_short_repr.repr(detail['input'])} is not allowed: {detail['msg']}"
     if key in RENAMED:
         return f"{key}: is called {RENAMED[key]} now"
+    if key.endswith(".start_from"):
+        return f"{key}: is called weights now"
+    if key.startswith("targets.") and key.endswith(".model"):
+        return f"{key}: a timm model stands in the section timm_targets, without search"
     if name == "search" and detail["loc"][-1] in REMOVED:
         return f"{key}: was removed; docs/learned.md says why"
     allowed = list(config_in(kind, detail["loc"][:-1]).model_fields)

@@ -11,12 +11,15 @@ SHORT = 5_000  # steps; the cell of a shorter search says little on its own
 def command() -> None:
     """Show what the last run left."""
     from midas.io import files
-    from pipeline import console, params, versions
+    from pipeline import console, targets, versions
 
-    targets = params.value("targets", dict[str, Any])
-    search = files.read_json(paths.written(paths.GENOTYPE / "metrics.json"))
-    selected = files.read_json(paths.GENOTYPE / "select.json")
-    models = {target: _facts(target) for target in targets}
+    sections = targets.sections()
+    search: dict[str, Any] = {"steps": 0}
+    selected: dict[str, Any] = {"seeds": []}
+    if "targets" in sections.values():  # no model of timm needs a search
+        search = files.read_json(paths.written(paths.GENOTYPE / "metrics.json"))
+        selected = files.read_json(paths.GENOTYPE / "select.json")
+    models = {target: _facts(target) for target in sections}
     seeds = len(selected["seeds"])
     if seeds:
         facts: dict[str, Any] = {"steps a seed": search["steps"]}
@@ -35,7 +38,7 @@ def command() -> None:
     # DVC does not bring the page back from its cache, since it shows times
     page = paths.REPORT / "index.html"
     print(f"The report: {page}" if page.is_file() else f"`midas report` writes {page}")
-    print(f"Try it: python {paths.MODELS / next(iter(targets))}/predict.py IMAGE...")
+    print(f"Try it: python {paths.MODELS / next(iter(sections))}/predict.py IMAGE...")
 
 
 def _facts(target: str) -> dict[str, Any]:

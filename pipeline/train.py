@@ -33,28 +33,30 @@ def command(
     from midas.engine import memory, seeding
     from midas.engine.distributed import join
     from midas.genotype import load_genotype
-    from midas.train.config import TargetConfig
+    from midas.train.config import TimmTargetConfig
     from midas.train.cost import estimate
     from midas.train.run import train
-    from midas.train.start import initial_network
+    from midas.train.start import start_network
     from midas.train.store import save_training
-    from pipeline import checkpoints, params
+    from pipeline import checkpoints, targets
 
     memory.keep_freed()
     seeding.deterministic()
-    config = params.section(f"targets.{target}", TargetConfig)
+    config = targets.config(target)
     inputs = [
-        paths.written(paths.GENOTYPE / "genotype.json", "select"),
         paths.DATA / "train.safetensors",
         paths.DATA / "val.safetensors",
         paths.DATA / "meta.json",
     ]
-    genotype = load_genotype(inputs[0])
-    images = load_split(inputs[1])
-    meta = load_meta(inputs[3])
+    genotype = None
+    images = load_split(inputs[0])
+    meta = load_meta(inputs[2])
     checkpoints.check_data(meta)
-    config = _planned(target, config, inputs[0], images, meta)
-    network = initial_network(genotype, config, len(meta.classes), meta.size, seed)
+    if not isinstance(config, TimmTargetConfig):
+        inputs.append(paths.written(paths.GENOTYPE / "genotype.json", "select"))
+        genotype = load_genotype(inputs[-1])
+        config = _planned(target, config, inputs[-1], images, meta)
+    network, meta = start_network(genotype, config, meta, seed)
     title = f"train {target}, seed {seed}"
     if dry_run:
         with join() as distributed:
@@ -63,12 +65,13 @@ def command(
                 f"train {target}, dry run: {estimate(network, config, images, meta, distributed)}"
             )
         return None
-    start_from = [Path(config.start_from)] if config.start_from else []
+    if config.weights and Path(config.weights).exists():  # no hub's name
+        inputs.append(Path(config.weights))
     checkpoint = checkpoints.checkpoint(
-        "train", str(training), {"target": config.model_dump(mode="json")}, [*inputs, *start_from]
+        "train", str(training), {"target": config.model_dump(mode="json")}, inputs
     )
     folder = paths.training(*training)
-    val = load_split(inputs[2])
+    val = load_split(inputs[1])
     with join() as distributed:
         network.to(distributed.device)
         result = train(network, config, images, val, meta, checkpoint, title, distributed, seed)

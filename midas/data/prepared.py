@@ -3,8 +3,8 @@
 import contextlib
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,11 @@ class DataMeta:
     source: str  # as in `DataConfig`
     resize: dict[str, int | str]  # `resize` (shorter side in pixels), `interpolation` and `crop`
     duplicates: int  # test images that are also, pixel for pixel, in train or val
+
+
+def with_normalisation(meta: DataMeta, image: Mapping[str, Any]) -> DataMeta:
+    """The data with the `mean` and `std` of a network's preprocessing in place of their own."""
+    return replace(meta, mean=tuple(image["mean"]), std=tuple(image["std"]))
 
 
 def save_split(path: Path, split: Split) -> None:

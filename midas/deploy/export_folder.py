@@ -17,10 +17,9 @@ from midas.deploy.onnx_evaluation import measure_loss
 from midas.deploy.parity import BATCH, verify
 from midas.deploy.runtimes import run_torch
 from midas.deploy.variants import evenly_spaced, write_int8
-from midas.genotype import load_genotype
 from midas.io import files
 from midas.io.errors import ExportError
-from midas.zoo.model_folder import GENOTYPE, check_data, open_model_folder
+from midas.zoo.model_folder import check_data, network_id, open_model_folder
 
 MODEL = "model.onnx"
 PARITY = "parity.json"
@@ -53,14 +52,14 @@ def ship(
     if "int8" in config.variants and (training is None or len(training) == 0):
         raise ExportError(f"{folder}: int8 needs training images; run the data stage again")
     model, description = open_model_folder(folder)
-    check_data(folder, description, meta)
+    meta = check_data(folder, description, meta)
     _remove_earlier(folder)
     images = normalise(split.images, meta.mean, meta.std)
     logits = run_torch(model, images, BATCH)
     calibration = calibrate(logits, split.labels, config.reject)
     interface = config.interface(meta.mean, meta.std, calibration["temperature"])
-    genotype_hash = load_genotype(folder / GENOTYPE).hash
-    metadata = describe(description, genotype_hash, version, interface, calibration)
+    network = network_id(folder, description)
+    metadata = describe(description, network, version, interface, calibration)
     size = tuple(description["pretrained_cfg"]["input_size"])
     export = partial(
         export_onnx, input_size=size, metadata=metadata, interface=interface, opset=config.opset

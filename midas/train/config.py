@@ -1,6 +1,6 @@
 """A target of params.yaml. docs/parameters.md explains every key."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -22,7 +22,7 @@ class TargetConfig(BaseModel):
     skeleton: Literal["cifar", "imagenet", "fast"] = "cifar"  # fast: half-sized maps
     max_macs: int | None = Field(None, ge=1)  # the widest network within, at most `channels` wide
     minutes: Positive | None = None  # time to train in: it chooses `channels` and `epochs`
-    start_from: str | None = None  # a .safetensors of the same cell, width and depth
+    weights: str | None = None  # to start from: a model folder or file of the same network
     epochs: int = Field(600, ge=1, le=100_000)
     batch_size: int = Field(96, ge=2, le=65_536)
     accumulate: int = Field(1, ge=1, le=1024)  # parts that each process runs a batch in
@@ -103,3 +103,24 @@ class TargetConfig(BaseModel):
             return size  # which need not be a multiple of 4
         grown = self.start_size + epoch / growing * (size - self.start_size)
         return min(size, round(grown / 4) * 4)
+
+
+class TimmTargetConfig(TargetConfig):
+    """A model of timm and its training, by the same recipe. What only a cell has is left out."""
+
+    model: str  # timm's name, such as resnet18 or resnet18.a1_in1k
+    drop_path: Share = 0.0  # as timm spreads it over the depth, the same in all epochs
+    auxiliary_weight: float = Field(0.0, le=0, exclude=True)  # no such head
+    channels: int = Field(0, le=0, exclude=True)
+    cells: int = Field(0, le=0, exclude=True)
+    skeleton: Any = Field(None, exclude=True)
+    max_macs: None = Field(None, exclude=True)
+    minutes: None = Field(None, exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_cell(cls, value: Any) -> Any:
+        of_cells = {name for name, field in cls.model_fields.items() if field.exclude}
+        if isinstance(value, dict) and (wrong := of_cells & value.keys()):
+            raise ValueError(f"{min(wrong)} is for the found cell; a timm model has its own size")
+        return value

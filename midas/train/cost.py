@@ -7,14 +7,15 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from midas.data.prepared import DataMeta, Split
 from midas.engine.distributed import Distributed
 from midas.genotype import Genotype
 from midas.nets.build import count_macs, count_parameters
-from midas.nets.network import MidasNet
 from midas.train.config import TargetConfig
 from midas.train.start import initial_network
+from midas.train.state import set_drop_path
 from midas.train.training import Training
 
 STEPS = 10
@@ -28,15 +29,16 @@ class Estimate:
 
     parameters: int  # of the network, without the auxiliary head
     macs: int  # of one image
-    channels: int  # the width that is trained
+    channels: int | None  # the width that is trained; a timm model has its own
     memory: int  # bytes, the most that this process held (of the GPU where there is one)
     step_seconds: float  # the median of the timed steps, at the full image size
     hours: float  # smaller images in proportion to their pixels; without validation
     steps: int  # of the whole training
 
     def __str__(self) -> str:
+        width = f" at {self.channels} channels" if self.channels else ""
         return (
-            f"{self.parameters:,} parameters at {self.channels} channels, {self.macs:,} "
+            f"{self.parameters:,} parameters{width}, {self.macs:,} "
             f"multiply-adds an image; {self.memory / 2**30:.2f} GiB of memory; "
             f"{self.step_seconds:.3f} s a step (median of {STEPS}), about {self.hours:.2g} hours "
             f"for {self.steps:,} steps on this device, validation not counted"
@@ -44,7 +46,7 @@ class Estimate:
 
 
 def estimate(
-    network: MidasNet,
+    network: nn.Module,
     config: TargetConfig,
     train: Split,
     meta: DataMeta,
@@ -61,7 +63,7 @@ def estimate(
     training = Training(network, config, train, train, meta, "dry run", distributed, seed=0)
     last = config.epochs - 1
     training.begin_epoch(last, step=0)
-    network.set_drop_path(config.drop_path)
+    set_drop_path(network, config.drop_path)
     seconds = []
     for step in range(1 + STEPS):
         start = time.perf_counter()
@@ -72,7 +74,8 @@ def estimate(
     epochs = sum((size / meta.size) ** 2 for size in sizes)  # of full-sized images
     hours = median * training.steps_per_epoch * epochs / 3600
     steps = training.steps_per_epoch * config.epochs
-    return Estimate(parameters, macs, network.channels, _memory(distributed), median, hours, steps)
+    channels = getattr(network, "channels", None)
+    return Estimate(parameters, macs, channels, _memory(distributed), median, hours, steps)
 
 
 def fit_minutes(

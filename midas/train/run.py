@@ -4,7 +4,8 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from midas.data.prepared import DataMeta, Split
@@ -13,8 +14,9 @@ from midas.engine.checkpoint import Checkpoint
 from midas.engine.distributed import Distributed
 from midas.nets.build import count_macs, count_parameters
 from midas.nets.network import MidasNet
+from midas.nets.timm_models import Weights
 from midas.train.config import TargetConfig
-from midas.train.state import TrainState, Weights
+from midas.train.state import TrainState, forward
 from midas.train.training import Training
 
 # copies of the weights: themselves, gradients, the states of the optimiser
@@ -34,7 +36,7 @@ class TrainResult:
 
 
 def train(
-    network: MidasNet,
+    network: nn.Module,
     config: TargetConfig,
     train: Split,
     val: Split,
@@ -50,7 +52,7 @@ def train(
     statistics are averaged, so that all have the same state after each step, and rank 0 keeps it.
 
     Args:
-        network: as `initial_network` makes it; it is trained in place.
+        network: as `start_network` makes it; it is trained in place.
         val: the validation images, which choose the best epoch.
         seed: everything random in the training follows from it and from epoch, step and part.
 
@@ -62,15 +64,17 @@ def train(
         ProcessLost: another process of the run has ended.
     """
     distributed = distributed or Distributed()
+    parameters = count_parameters(network)  # before some are frozen
     training = Training(network, config, train, val, meta, title, distributed, seed)
     if not config.checkpointing:  # which takes less than the estimate
         size = train.images.shape[-1]
         part = config.batch_size // training.total_parts()
+        narrower = f"or channels ({network.channels}) " if isinstance(network, MidasNet) else ""
         memory.check(
             title,
             train_bytes(training.train_state, config, size, part * config.replicas),
             distributed.device,
-            f"make batch_size ({config.batch_size}) or channels ({network.channels}) smaller, "
+            f"make batch_size ({config.batch_size}) {narrower}smaller, "
             f"accumulate ({config.accumulate}) larger, or set checkpointing: true",
         )
     finished = loop.run(training, config.epochs, checkpoint, distributed, best_of="val_accuracy")
@@ -83,8 +87,10 @@ def train(
         "best_val_balanced_accuracy": best["val_balanced_accuracy"],
         "last_val_accuracy": history[-1]["val_accuracy"],
         "epochs": len(history),
-        "channels": network.channels,
-        "parameters": count_parameters(network),
+        "channels": getattr(network, "channels", None),  # a timm model has its own
+        "mean": list(meta.mean),
+        "std": list(meta.std),
+        "parameters": parameters,
         "macs": count_macs(network, (3, meta.size, meta.size)),
         "precision": training.precision,
         "seed": seed,
@@ -100,20 +106,15 @@ def train_bytes(state: TrainState, config: TargetConfig, size: int, batch: int) 
 
     `size` is the images' side in pixels, `batch` the number of images of one pass (of a part).
     """
-    network = copy.deepcopy(state.network).train()
-    auxiliary = copy.deepcopy(state.auxiliary)
+    modules = [copy.deepcopy(module) for module in state.modules().values()]
+    modules[0].train()
 
     def loss(images: Tensor, labels: Tensor) -> Tensor:
-        features, auxiliary_features = network.forward_cells(images)
-        total = F.cross_entropy(network.forward_head(features), labels)
-        if auxiliary is not None:
-            total = total + F.cross_entropy(auxiliary(auxiliary_features), labels)
-        return total
+        outputs = forward(modules, images)
+        return torch.stack([F.cross_entropy(logits, labels) for logits in outputs]).sum()
 
-    parameters = list(network.parameters())
-    if auxiliary is not None:
-        parameters += auxiliary.parameters()
-    kept = memory.kept_bytes(loss, (network.in_chans, size, size), parameters)
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    kept = memory.kept_bytes(loss, (3, size, size), parameters)
     copies = COPIES[config.optimiser] + (config.ema is not None)
     states = copies * sum(parameter.nbytes for parameter in parameters)
     return memory.step_bytes(kept, batch, states, parameters[0].device)

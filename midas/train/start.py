@@ -1,17 +1,44 @@
 """The network before its first step: its width and the weights that it starts from."""
 
 from bisect import bisect_right
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import torch
+from torch import nn
 
+from midas.data.prepared import DataMeta, with_normalisation
 from midas.engine import seeding
 from midas.genotype import Genotype
 from midas.io.errors import MidasError, ParamsError, reason
+from midas.nets import timm_models
 from midas.nets.build import build_network, count_macs
 from midas.nets.network import MidasNet
-from midas.train.config import TargetConfig
-from midas.train.store import load_weights
+from midas.train.config import TargetConfig, TimmTargetConfig
+
+
+def start_network(
+    genotype: Genotype | None, config: TargetConfig, meta: DataMeta, seed: int = 0
+) -> tuple[nn.Module, DataMeta]:
+    """The network of any target before its first step, and the data as it takes them.
+
+    Images are normalised by the statistics of `meta`, or by those that the weights expect. A timm
+    model needs no genotype. Raises as `initial_network` and `timm_models.create_pretrained` do.
+    """
+    classes = len(meta.classes)
+    seeding.seed_torch(seed, "train", "network")
+    if not isinstance(config, TimmTargetConfig):
+        assert genotype is not None, "a cell is trained"
+        network: nn.Module = initial_network(genotype, config, classes, meta.size, seed)
+    else:
+        options: dict[str, Any] = {"drop_path_rate": config.drop_path} if config.drop_path else {}
+        create = timm_models.create
+        if config.weights is not None:
+            create = partial(timm_models.create_pretrained, source=config.weights)
+        network = create(config.model, num_classes=classes, size=meta.size, **options)
+    image = cast(Any, network).pretrained_cfg
+    return network, with_normalisation(meta, image) if config.weights and image else meta
 
 
 def initial_network(
@@ -21,7 +48,7 @@ def initial_network(
     size: int | None = None,
     seed: int = 0,
 ) -> MidasNet:
-    """The target's network with weights that follow from the seed, or those of `start_from`.
+    """The target's network with weights that follow from the seed, or those of `weights`.
 
     `size` is the images' side in pixels, which `max_macs` needs.
 
@@ -36,8 +63,8 @@ def initial_network(
         channels = widest(genotype, config, num_classes, size)
     seeding.seed_torch(seed, "train", "network")
     network = _build(genotype, config, num_classes, channels)
-    if config.start_from is not None:
-        _start_from(network, Path(config.start_from))
+    if config.weights is not None:
+        _load(network, Path(config.weights))
     return network
 
 
@@ -72,16 +99,18 @@ def _build(genotype: Genotype, config: TargetConfig, num_classes: int, channels:
     )
 
 
-def _start_from(network: MidasNet, path: Path) -> None:
+def _load(network: MidasNet, path: Path) -> None:
     """Load weights; a classifier of another number of classes is left as it is."""
-    weights = load_weights(path)
+    weights, image = timm_models.read_weights(path)
+    network.pretrained_cfg.update(image)
     state = network.state_dict()
+    timm_models.check_names(str(path), weights, state, ("classifier",))
     for name in ("classifier.weight", "classifier.bias"):
-        if name in weights and weights[name].shape != state[name].shape:
+        if name not in weights or weights[name].shape != state[name].shape:
             weights[name] = state[name]
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise MidasError(
-            f"start_from: {path}: is not of the same cell, width and depth ({reason(error)})"
+            f"weights: {path}: are not of the same cell, width and depth ({reason(error)})"
         ) from error

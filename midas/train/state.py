@@ -1,6 +1,6 @@
 """What changes during a training, and its form in a checkpoint: tensors and plain values only."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -13,10 +13,10 @@ from midas.data.augment import normalise
 from midas.data.prepared import DataMeta, Split
 from midas.engine import seeding
 from midas.nets.network import AuxiliaryHead, MidasNet
+from midas.nets.timm_models import Weights
 from midas.nets.whitening import Whitening
 from midas.train.config import TargetConfig
 
-Weights = dict[str, Tensor]
 MUON_ADAMW = 0.25  # the rate of what Muon leaves to AdamW, over its own
 WHITENED_IMAGES = 2000  # more change the filters by little
 
@@ -25,7 +25,7 @@ WHITENED_IMAGES = 2000  # more change the filters by little
 class TrainState:
     """A training between two steps."""
 
-    network: MidasNet  # without anything that only training needs
+    network: nn.Module  # without anything that only training needs
     auxiliary: AuxiliaryHead | None
     optimiser: torch.optim.Optimizer  # of the parameters of both
     ema: ModelEmaV3 | None  # the moving average of the network's weights
@@ -76,11 +76,13 @@ class TrainState:
         self.best = saved["best"]
 
 
-def new_state(network: MidasNet, config: TargetConfig, seed: int = 0) -> TrainState:
+def new_state(network: nn.Module, config: TargetConfig, seed: int = 0) -> TrainState:
     """A training before its first epoch; it puts the network into channels_last memory."""
-    network.to(memory_format=torch.channels_last).set_grad_checkpointing(config.checkpointing)
+    network.to(memory_format=torch.channels_last)
+    if config.checkpointing:
+        cast(Any, network).set_grad_checkpointing(True)
     auxiliary = None
-    if config.auxiliary_weight > 0:
+    if isinstance(network, MidasNet) and config.auxiliary_weight > 0:
         seeding.seed_torch(seed, "train", "auxiliary")
         auxiliary = AuxiliaryHead(network.auxiliary_channels, network.num_classes, config.skeleton)
         auxiliary.to(next(network.parameters())).to(memory_format=torch.channels_last)
@@ -96,7 +98,23 @@ def new_state(network: MidasNet, config: TargetConfig, seed: int = 0) -> TrainSt
     return TrainState(network, auxiliary, build_optimiser(parameters, config), ema)
 
 
-def whiten(network: MidasNet, train: Split, meta: DataMeta) -> None:
+def forward(modules: Sequence[nn.Module], images: Tensor) -> list[Tensor]:
+    """The logits of a network and, where one stands behind it, of its auxiliary head."""
+    network, *heads = modules
+    if not heads:
+        return [network(images)]
+    assert isinstance(network, MidasNet)
+    features, auxiliary_features = network.forward_cells(images)
+    return [network.forward_head(features), *(head(auxiliary_features) for head in heads)]
+
+
+def set_drop_path(network: nn.Module, probability: float) -> None:
+    """Set it in a network of cells; a timm model keeps what it was built with."""
+    if isinstance(network, MidasNet):
+        network.set_drop_path(probability)
+
+
+def whiten(network: nn.Module, train: Split, meta: DataMeta) -> None:
     """Fit the whitening of a network with the ``fast`` skeleton to the first training images."""
     whitening = next(module for module in network.modules() if isinstance(module, Whitening))
     images = normalise(train.images[:WHITENED_IMAGES], meta.mean, meta.std)

@@ -7,8 +7,8 @@ from safetensors.torch import load_file, save
 
 from midas.io import files
 from midas.io.errors import MidasError
+from midas.nets.timm_models import Weights
 from midas.train.run import TrainResult
-from midas.train.state import Weights
 
 
 def save_training(folder: Path, result: TrainResult) -> None:

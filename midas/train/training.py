@@ -28,7 +28,7 @@ from midas.io.errors import ParamsError
 from midas.nets.network import MidasNet
 from midas.train.config import TargetConfig
 from midas.train.mixing import Mix, class_weights
-from midas.train.state import new_state, whiten
+from midas.train.state import forward, new_state, set_drop_path, whiten
 from midas.train.validate import evaluate
 
 AUTO: tuple[Precision, ...] = ("float32", "bfloat16")  # what `precision: auto` compares
@@ -40,7 +40,7 @@ class Training(Job):
 
     def __init__(
         self,
-        network: MidasNet,
+        network: nn.Module,
         config: TargetConfig,
         train: Split,
         val: Split,
@@ -59,12 +59,15 @@ class Training(Job):
         self.advice = f"lower learning_rate ({config.learning_rate}) or clip ({config.clip})"
         self._check_batch()
         self.precision: Precision | None = None if config.precision == "auto" else config.precision
-        if config.skeleton == "fast" and config.start_from is None:
+        if config.skeleton == "fast" and config.weights is None:
             whiten(network, train, meta)
         self.train_state = new_state(network, config, seed)
         self.best_score = 0.0
         if config.compile:
-            network.compile_cells()
+            if isinstance(network, MidasNet):
+                network.compile_cells()
+            else:
+                network.compile()
         self.replicas = Replicas(list(self.train_state.modules().values()), config.replicas)
         self.augment = Augment(config.augment, meta.mean, meta.std)
         flips = seeding.generator(seed, "flips")
@@ -98,7 +101,7 @@ class Training(Job):
         if self.precision is None:
             self.precision = self._faster_precision()
         network = self.train_state.network
-        network.set_drop_path(self.config.drop_path_at(epoch))
+        set_drop_path(network, self.config.drop_path_at(epoch))
         if self.config.drop_path:  # it changes from epoch to epoch
             reset(self.run_pass)
         network.train()
@@ -247,8 +250,6 @@ class Training(Job):
         `modules` are a network and, where there is one, its auxiliary head. `targets` are labels
         [b], or label distributions [b, classes], which are smoothed already.
         """
-        network, *heads = modules
-        assert isinstance(network, MidasNet)
         assert self.precision is not None, "begin_epoch has chosen one"
         smoothing = 0.0 if targets.is_floating_point() else self.config.label_smoothing
 
@@ -262,13 +263,11 @@ class Training(Job):
             return each.mean()
 
         with precision.lower(self.precision, self.distributed.device):
-            features, auxiliary_features = network.forward_cells(images)
-            logits = network.forward_head(features)
+            logits, *others = forward(modules, images)
             loss: Tensor = criterion(logits)
             total = loss
-            for head in heads:
-                auxiliary = criterion(head(auxiliary_features))
-                total = loss + self.config.auxiliary_weight * auxiliary
+            for auxiliary in others:
+                total = loss + self.config.auxiliary_weight * criterion(auxiliary)
         (total / self.config.accumulate).backward()
         sums = batch_sums(loss, logits, labels)
         return torch.cat([sums, total.detach()[None] * len(labels)])

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from midas.data.prepared import DataMeta
 from midas.genotype import Genotype
 from midas.io import files
 from midas.io.errors import printable
 from midas.nets.build import count_macs, count_parameters
-from midas.nets.network import MidasNet
 
 SHOWN_CLASSES = 20
 _PROVENANCE = "## Where it comes from\n```json\n"
+_IMPORT = "import midas  # from the package midas-nas; registers the models\n"
 _TEMPLATE = """\
 ---
 library_name: timm
@@ -22,8 +24,8 @@ tags: [image-classification, timm, neural-architecture-search]
 ---
 # {name}
 
-An image classifier made by the MIDAS pipeline. Its cells are of the space `{genotype.space}`; the
-last section says how they were found. The network was trained {start}.
+An image classifier made by the MIDAS pipeline. {about}
+The network was trained {start}.
 
 | | |
 |---|---|
@@ -33,15 +35,14 @@ last section says how they were found. The network was trained {start}.
 | parameters | {parameters:,} |
 | multiply-adds | {macs:,} per image (convolutions and linear layers) |
 | validation accuracy | {accuracy:.4f} in its best epoch, {epoch} of {epochs} |
-| genotype | `genotype.json`, SHA-256 {genotype.hash} |
+| network | {network} |
 
 ## Data
 `{meta.source}`: {images}. Fingerprint {meta.fingerprint}.
 
 ## Use it in timm
 ```python
-import midas  # from the package midas-nas; registers the models
-import timm
+{imports}import timm
 
 model = timm.create_model("local-dir:models/{name}", pretrained=True).eval()
 config = timm.data.resolve_model_data_config(model)
@@ -66,8 +67,8 @@ classes (`midas_classes`).
 
 def model_card(
     name: str,
-    model: MidasNet,
-    genotype: Genotype,
+    model: nn.Module,
+    genotype: Genotype | None,
     meta: DataMeta,
     metrics: Mapping[str, Any],
     provenance: Mapping[str, Any],
@@ -80,14 +81,25 @@ def model_card(
     more = ", ..." if len(meta.classes) > SHOWN_CLASSES else ""
     training = provenance.get("training", {})
     start = "from scratch"
-    if training.get("start_from") is not None:
-        weights = Path(training["start_from"]).name  # a card holds no path of this machine
-        provenance = {**provenance, "training": {**training, "start_from": weights}}
+    if genotype is None:
+        about = f"It is timm's model `{training['model']}`."
+        network = f"timm, `{training['model']}`"
+    else:
+        about = (
+            f"Its cells are of the space `{genotype.space}`; the\nlast section says how they were "
+            "found."
+        )
+        network = f"`genotype.json`, SHA-256 {genotype.hash}"
+    if training.get("weights") is not None:
+        weights = Path(training["weights"]).name  # a card holds no path of this machine
+        provenance = {**provenance, "training": {**training, "weights": weights}}
         start = f"further, starting from the weights in `{_cell(weights)}`"
     card = _TEMPLATE.format(
         name=name,
         start=start,
-        genotype=genotype,
+        about=about,
+        network=network,
+        imports=_IMPORT if genotype else "",
         meta=meta,
         accuracy=metrics["best_val_accuracy"],
         epoch=metrics["best_epoch"],

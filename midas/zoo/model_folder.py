@@ -1,35 +1,38 @@
 """Model folders: a genotype, weights and timm's config.json, which are enough to load the model.
 
 After `import midas`, ``timm.create_model("local-dir:models/NAME", pretrained=True)`` loads a
-folder. `open_model_folder` also checks it, and says in one line what is wrong with it.
+folder. One of a timm model has no genotype and needs no import. `open_model_folder` also checks a
+folder, and says in one line what is wrong with it.
 """
 
 import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import timm
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from safetensors.torch import load_file
 from timm.models import save_for_hf
-from torch import Tensor
+from torch import Tensor, nn
 
 from midas.data.config import MAX_SIZE, MIN_SIZE
-from midas.data.prepared import DataMeta
+from midas.data.prepared import DataMeta, with_normalisation
 from midas.genotype import Genotype, load_genotype, save_genotype
 from midas.io import files
 from midas.io.errors import MidasError, ModelFolderError, reason
+from midas.nets import timm_models
 from midas.nets.network import MidasNet
+from midas.nets.timm_models import CONFIG, WEIGHTS
 from midas.zoo.registry import GENERIC
 
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
 GENOTYPE = "genotype.json"
 CARD = "README.md"
+Model = TypeVar("Model", bound=nn.Module)
 _Side = Annotated[int, Field(ge=MIN_SIZE, le=MAX_SIZE)]
 _AGAIN = "run the build stage again"
+_OF_TIMM = {"num_classes", "in_chans", "global_pool", "img_size", "drop_path_rate"}  # model_args
 
 
 class _Preprocessing(BaseModel):
@@ -46,11 +49,25 @@ class _Preprocessing(BaseModel):
 class _Config(BaseModel):
     """The keys of config.json that a model folder needs."""
 
-    architecture: Literal["midas_network"]  # timm would build any other model of its own
+    architecture: str
     model_args: dict[str, Any]
     num_classes: int
     label_names: list[str]
     pretrained_cfg: _Preprocessing
+
+    @model_validator(mode="after")
+    def _known(self) -> "_Config":
+        """Refuse what another registered function would build, or a timm model of unusual size."""
+        if self.architecture != GENERIC:
+            timm_models.check_name(self.architecture)
+            sizes = {
+                "num_classes": self.num_classes,
+                "img_size": list(self.pretrained_cfg.input_size[1:]),
+            }
+            for key, value in self.model_args.items():
+                if key not in _OF_TIMM or value != sizes.get(key, value):
+                    raise ValueError(f"model_args: {key} is not allowed, or not as elsewhere here")
+        return self
 
 
 def build_trained(
@@ -70,46 +87,63 @@ def build_trained(
     size = {"channels": channels, "cells": cells, "skeleton": skeleton}
     classes = len(meta.classes)
     model: MidasNet = timm.create_model(GENERIC, num_classes=classes, genotype=value, **size)
+    return with_trained(model, weights, meta)
+
+
+def with_trained(model: Model, weights: Mapping[str, Tensor], meta: DataMeta) -> Model:
+    """A model with its trained weights, as `build_trained` returns it."""
     _load_weights(model, weights, "the trained weights")
-    model.pretrained_cfg.update(
+    image = cast(Any, model).pretrained_cfg
+    for key in ("test_input_size", "test_crop_pct", "min_input_size", "label_offset"):
+        image.pop(key, None)  # they belong to weights that are not in the folder
+    image.update(
         input_size=(3, meta.size, meta.size),
         pool_size=None,
         mean=meta.mean,
         std=meta.std,
         crop_pct=1.0,
+        crop_mode="center",
         interpolation="bilinear",
-        num_classes=classes,
+        num_classes=len(meta.classes),
     )
     return model.eval()
 
 
 def save_model_folder(
-    folder: Path, model: MidasNet, genotype: Genotype, meta: DataMeta, card: str
+    folder: Path,
+    model: nn.Module,
+    genotype: Genotype | None,
+    meta: DataMeta,
+    card: str,
+    own_normalisation: bool = False,
 ) -> None:
     """Write genotype.json, config.json, model.safetensors and README.md, each whole or not at all.
 
-    The model comes from `build_trained`, and `card` is the text of README.md. Other files stay.
+    The model comes from `build_trained`, and `card` is the text of README.md. A timm model has no
+    genotype. `own_normalisation` says that mean and standard deviation came with the weights. Other
+    files stay.
     """
     with tempfile.TemporaryDirectory() as name:
-        labels = {"label_names": list(meta.classes)}
+        labels = {"label_names": list(meta.classes), "own_normalisation": own_normalisation}
         save_for_hf(model, name, model_config=labels, safe_serialization=True)
         files.write_json(folder / CONFIG, files.read_json(Path(name, CONFIG)))
         files.write_bytes(folder / WEIGHTS, Path(name, WEIGHTS).read_bytes())
-    save_genotype(folder / GENOTYPE, genotype)
+    if genotype is None:
+        (folder / GENOTYPE).unlink(missing_ok=True)
+    else:
+        save_genotype(folder / GENOTYPE, genotype)
     files.write_text(folder / CARD, card)
 
 
-def open_model_folder(folder: Path) -> tuple[MidasNet, dict[str, Any]]:
+def open_model_folder(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The model of a folder, in evaluation mode, and its config.json.
 
     Files that are missing, damaged or contradict each other are a ModelFolderError.
     """
-    for name in (CONFIG, WEIGHTS, GENOTYPE):
-        if not (folder / name).is_file():
-            raise ModelFolderError(f"{folder}: {name} is missing; {_AGAIN}, or `dvc pull`")
+    _need(folder, CONFIG, WEIGHTS)
     config = _read_config(folder)
     try:
-        model: MidasNet = timm.create_model(f"local-dir:{folder}", pretrained=False)
+        model: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=False)
         weights = load_file(folder / WEIGHTS)
     except Exception as error:  # timm and safetensors have no common class for damaged files
         raise ModelFolderError(f"{folder}: cannot be loaded ({reason(error)})") from error
@@ -117,9 +151,26 @@ def open_model_folder(folder: Path) -> tuple[MidasNet, dict[str, Any]]:
     return model.eval(), config
 
 
-def check_data(folder: Path, config: Mapping[str, Any], meta: DataMeta) -> None:
-    """Raise ModelFolderError where a folder's config.json differs from the prepared data."""
+def _need(folder: Path, *names: str) -> None:
+    for name in names:
+        if not (folder / name).is_file():
+            raise ModelFolderError(f"{folder}: {name} is missing; {_AGAIN}, or `dvc pull`")
+
+
+def network_id(folder: Path, config: Mapping[str, Any]) -> str:
+    """What a folder's ONNX file says of its network: the genotype's hash, or timm's name."""
+    name = str(config["architecture"])
+    return load_genotype(folder / GENOTYPE).hash if name == GENERIC else f"timm {name}"
+
+
+def check_data(folder: Path, config: Mapping[str, Any], meta: DataMeta) -> DataMeta:
+    """The prepared data with the folder's normalisation, which its weights may have brought.
+
+    Raises ModelFolderError where a folder's config.json differs from the data.
+    """
     image = config["pretrained_cfg"]
+    if config.get("own_normalisation"):
+        meta = with_normalisation(meta, image)
     pairs = {
         "label_names": (config["label_names"], meta.classes),
         "input_size": (image["input_size"], (3, meta.size, meta.size)),
@@ -130,6 +181,7 @@ def check_data(folder: Path, config: Mapping[str, Any], meta: DataMeta) -> None:
         if list(of_model) != list(of_data):
             problem = f"{folder / CONFIG}: {key} is not that of the prepared data"
             raise ModelFolderError(f"{problem}; run the train and build stages again")
+    return meta
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -138,8 +190,13 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         value: dict[str, Any] = files.read_json(path)
         config = _Config.model_validate(value)
-        genotype = Genotype.from_value(config.model_args.get("genotype"))
-        is_same = genotype == load_genotype(folder / GENOTYPE)
+        is_same = True
+        if config.architecture == GENERIC:
+            _need(folder, GENOTYPE)
+            genotype = Genotype.from_value(config.model_args.get("genotype"))
+            is_same = genotype == load_genotype(folder / GENOTYPE)
+    except ModelFolderError:
+        raise
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
@@ -154,9 +211,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return value
 
 
-def _load_weights(model: MidasNet, weights: Mapping[str, Tensor], name: str) -> None:
+def _load_weights(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
     try:
         model.load_state_dict(dict(weights))
     except RuntimeError as error:
-        problem = f"do not fit the genotype and size ({reason(error)[:200]})"
+        problem = f"do not fit the network and its size ({reason(error)[:200]})"
         raise ModelFolderError(f"{name} {problem}") from error

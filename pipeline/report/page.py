@@ -11,7 +11,7 @@ from markupsafe import Markup
 from midas.drawing.svg import draw_inline
 from midas.genotype import load_genotype
 from midas.io import files
-from pipeline import names, params, paths
+from pipeline import names, params, paths, targets
 from pipeline.report.pixels import thumbnail
 from pipeline.report.search_section import SELECT, SearchView
 from pipeline.report.target_section import TargetView
@@ -26,15 +26,21 @@ def stage_runs() -> list[StageRun]:
     locked = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"] if lock.is_file() else {}
     stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
     seeds = params.value("seeds", params.Seeds)
-    targets = params.value("targets", dict[str, Any])
-    trainings = [names.Training(name, seed) for name in targets for seed in params.training_seeds()]
-    items = {"search": seeds, "decode": seeds, "train": trainings}
+    training_seeds = params.training_seeds()
+    sections = targets.sections()
     runs = []
     for stage, definition in stages.items():
-        matrix = [f"{stage}@{item}" for item in items.get(stage, targets)]
-        for name in matrix if "matrix" in definition else [stage]:
-            if "outs" in locked.get(name, {}):
-                runs.append((name, _record(name, locked[name]["outs"])))
+        command, _, kind = stage.partition("-")  # train-timm is the command train
+        section = f"{kind}_targets" if kind else "targets"
+        items: list[Any] = [name for name in sections if sections[name] == section]
+        if command == "train":
+            items = [names.Training(name, seed) for name in items for seed in training_seeds]
+        elif command in ("search", "decode"):
+            items = seeds
+        for item in [f"@{item}" for item in items] if "matrix" in definition else [""]:
+            outs = locked.get(stage + item, {}).get("outs")
+            if outs is not None:
+                runs.append((stage + item, _record(command + item, outs)))
     return runs
 
 
@@ -70,7 +76,7 @@ def render_report(root: Path, content: Mapping[str, Any], stages: Sequence[Stage
         stages=stages,
         genotype=genotype,
         search=SearchView(sources, genotype),
-        targets=[TargetView(sources, name) for name in content["targets"]],
+        targets=[TargetView(sources, name) for name in targets.sections()],
         paths=paths,
         select=SELECT,
         thumbnail=thumbnail,

@@ -12,7 +12,7 @@ from midas.deploy.export import ExportConfig
 from midas.proxy.config import DecodeStageConfig, ProxyConfig
 from midas.search.config import SearchConfig
 from midas.spaces import get_space
-from midas.train.config import TargetConfig
+from midas.train.config import TargetConfig, TimmTargetConfig
 
 SECTIONS = {
     "data": DataConfig,
@@ -29,6 +29,9 @@ def check(params: dict[str, Any]) -> None:
         elif name == "targets":
             for target in value.values():
                 TargetConfig(**target)
+        elif name == "timm_targets":
+            for target in value.values():
+                TimmTargetConfig(**target)
         elif name == "space":
             get_space(value)
         else:
@@ -115,3 +118,13 @@ def test_the_reference_names_every_key_with_its_default(section: str) -> None:
         if key != "augment":  # it has a table of its own
             default = TABLES[section].model_validate({}).model_dump(mode="json")[key]
             assert yaml.safe_load(shown) == default, key
+
+
+def test_the_reference_names_what_a_model_of_timm_has_and_what_it_lacks() -> None:
+    text = REFERENCE.partition("\n## timm_targets.NAME\n")[2].partition("\n## ")[0]
+    fields = TimmTargetConfig.model_fields
+    assert fields.keys() - TargetConfig.model_fields.keys() <= set(
+        re.findall(r"^\| `(\w+)`", text, re.M)
+    )
+    lacking = {name for name, field in fields.items() if field.exclude}
+    assert lacking == set(re.findall(r"`(\w+)`", text.partition("without")[2].partition(";")[0]))

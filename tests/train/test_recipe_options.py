@@ -83,14 +83,14 @@ def test_fine_tuning_starts_from_the_weights_of_a_file(tmp_path: Path) -> None:
         {name: weight.contiguous() for name, weight in trained.items()},
         tmp_path / "best.safetensors",
     )
-    start = config(start_from=str(tmp_path / "best.safetensors"))
+    start = config(weights=str(tmp_path / "best.safetensors"))
     same = initial_network(GENOTYPE, start, 2)
     other = initial_network(GENOTYPE, start, 5)
     assert all(torch.equal(same.state_dict()[name], weight) for name, weight in trained.items())
     assert other.classifier.weight.shape[0] == 5
     assert torch.equal(other.state_dict()["stem0.0.weight"], trained["stem0.0.weight"])
-    with pytest.raises(MidasError, match="is not of the same cell, width and depth"):
-        initial_network(GENOTYPE, config(start_from=start.start_from, channels=8), 2)
+    with pytest.raises(MidasError, match="are not of the same cell, width and depth"):
+        initial_network(GENOTYPE, config(weights=start.weights, channels=8), 2)
 
 
 def test_the_widest_network_under_a_limit_of_multiply_adds_is_trained() -> None:

@@ -51,7 +51,7 @@ def test_the_card_says_what_the_training_started_from() -> None:
     )
     metrics = {"best_val_accuracy": 0.75, "best_epoch": 2, "epochs": 3}
     cards = [
-        model_card("bugs", network, GENOTYPE, META, metrics, {"training": {"start_from": start}})
+        model_card("bugs", network, GENOTYPE, META, metrics, {"training": {"weights": start}})
         for start in (None, "elsewhere/model.safetensors")
     ]
     assert "was trained from scratch." in cards[0]

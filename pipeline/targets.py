@@ -1,0 +1,31 @@
+"""The targets of params.yaml: networks of the found cell, and models of timm.
+
+A matrix of DVC cannot choose deps by item, so what a training reads decides its section.
+"""
+
+from typing import Any
+
+from midas.io.errors import ParamsError
+from midas.train.config import TargetConfig, TimmTargetConfig
+from pipeline import params
+
+KINDS: dict[str, type[TargetConfig]] = {"targets": TargetConfig, "timm_targets": TimmTargetConfig}
+
+
+def sections() -> dict[str, str]:
+    """The section of each target, by its name; raises ParamsError where two have one name."""
+    content = params.read()
+    known: dict[str, str] = {}
+    for section in KINDS:
+        if section == "targets" or section in content:
+            names = params.value(section, dict[str, Any])
+            if double := known.keys() & names.keys():
+                raise ParamsError(f"{section}.{min(double)}: targets has that name too; rename one")
+            known |= dict.fromkeys(names, section)
+    return known
+
+
+def config(name: str) -> TargetConfig:
+    """A target's typed configuration; raises ParamsError as `params.value` does."""
+    section = sections().get(name, "targets")
+    return params.section(f"{section}.{name}", KINDS[section])

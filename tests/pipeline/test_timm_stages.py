@@ -1,0 +1,70 @@
+"""A model of timm goes through the stages without a search, beside the found network."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from clones import draw_images, edit, make_clone, run
+
+from midas.io.errors import ParamsError
+from pipeline import check, targets
+
+
+def test_a_name_stands_in_one_section_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = {"targets": {"a": {}, "b": {}}, "timm_targets": {"c": {"model": "resnet18"}}}
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    assert targets.sections() == {"a": "targets", "b": "targets", "c": "timm_targets"}
+    assert targets.config("c").model_dump()["model"] == "resnet18"
+    assert "cells" not in targets.config("c").model_dump()
+    content["timm_targets"]["b"] = {"model": "resnet18"}
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ParamsError, match=r"timm_targets\.b: targets has that name too; rename"):
+        targets.sections()
+
+
+@pytest.mark.parametrize(
+    ("section", "keys", "message"),
+    [
+        ("targets", {"start_from": "a.pth"}, "start_from: is called weights now"),
+        ("targets", {"model": "resnet18"}, "stands in the section timm_targets"),
+        ("timm_targets", {}, r"timm_targets\.a\.model: .* Field required"),
+        ("timm_targets", {"model": "resnet18", "channels": 8}, "channels is for the found cell"),
+        ("timm_targets", {"model": "resnet18", "width": 8}, "unknown key"),
+    ],
+)
+def test_a_wrong_key_is_answered_in_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    section: str,
+    keys: dict[str, object],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = {"targets": {}, section: {"a": keys}}
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ParamsError, match=message) as raised:
+        check.check_params(images_prepared=False)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_model_of_timm_is_trained_tested_and_shown_without_a_search(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path / "clone")
+    run(clone, "midas", "init", "folder")
+    edit(clone / "params.yaml", root=str(draw_images(tmp_path / "images", 90)), image_size="32")
+    path = clone / "params.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["targets"] = {}
+    content["timm_targets"] = {
+        "small": {"model": "test_resnet", "epochs": 1, "batch_size": 16, "augment": {"flip": True}}
+    }
+    path.write_text(yaml.safe_dump(content))
+    output = run(clone, "dvc", "repro", "evaluate-timm@small").stdout
+    assert "search@0" not in output
+    tested = json.loads((clone / "artifacts/evaluate/small/metrics.json").read_text())
+    assert tested["class_agreement"] == 1
+    assert (clone / "artifacts/cost/train@small-0.json").is_file()
+    assert "ONNX" in run(clone, "midas", "summary").stdout
