@@ -23,6 +23,10 @@ class TargetConfig(BaseModel):
     max_macs: int | None = Field(None, ge=1)  # the widest network within, at most `channels` wide
     minutes: Positive | None = None  # time to train in: it chooses `channels` and `epochs`
     weights: str | None = None  # to start from: a model folder or file of the same network
+    freeze: Literal["body"] | Annotated[int, Field(ge=1)] | None = (
+        None  # the body, or so many layers
+    )
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None  # of the rate, a layer down
     epochs: int = Field(600, ge=1, le=100_000)
     batch_size: int = Field(96, ge=2, le=65_536)
     accumulate: int = Field(1, ge=1, le=1024)  # parts that each process runs a batch in
@@ -79,6 +83,8 @@ class TargetConfig(BaseModel):
                 f"mixup and cutmix pair images: a part of the batch ({self.batch_size} / "
                 f"{parts}) must be even"
             )
+        if self.freeze is not None and self.weights is None:
+            raise ValueError("freeze keeps weights as they are; name them by `weights`")
         if self.optimiser != "adamw" and self.nesterov and not self.momentum:
             raise ValueError("nesterov: true needs a momentum above 0")
         if self.min_learning_rate > self.learning_rate:

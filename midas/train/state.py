@@ -16,6 +16,7 @@ from midas.nets.network import AuxiliaryHead, MidasNet
 from midas.nets.timm_models import Weights
 from midas.nets.whitening import Whitening
 from midas.train.config import TargetConfig
+from midas.train.freezing import decayed_groups, freeze
 
 MUON_ADAMW = 0.25  # the rate of what Muon leaves to AdamW, over its own
 WHITENED_IMAGES = 2000  # more change the filters by little
@@ -45,7 +46,8 @@ class TrainState:
 
     def parameters(self) -> list[nn.Parameter]:
         """All weights that are trained, the auxiliary head's included."""
-        return [weight for module in self.modules().values() for weight in module.parameters()]
+        weights = (w for module in self.modules().values() for w in module.parameters())
+        return [weight for weight in weights if weight.requires_grad]
 
     def buffers(self) -> Iterator[Tensor]:
         """Batch norm's running statistics, which differ between processes until averaged."""
@@ -90,7 +92,10 @@ def new_state(network: nn.Module, config: TargetConfig, seed: int = 0) -> TrainS
     if config.sync_batch_norm:  # in place: the same parameters under the same names
         for module in modules:
             nn.SyncBatchNorm.convert_sync_batchnorm(module)
-    parameters = [parameter for module in modules for parameter in module.parameters()]
+    freeze(network, config)
+    parameters: list[Any] = [p for m in modules for p in m.parameters() if p.requires_grad]
+    if config.layer_decay is not None:
+        parameters = decayed_groups(modules, config)
     ema = None
     if config.ema is not None:
         # the decay warms up, or a short training would keep its random start in the average
@@ -121,9 +126,10 @@ def whiten(network: nn.Module, train: Split, meta: DataMeta) -> None:
     whitening.fit(images.to(whitening.filters.device))
 
 
-def build_optimiser(parameters: list[nn.Parameter], config: TargetConfig) -> torch.optim.Optimizer:
+def build_optimiser(parameters: list[Any], config: TargetConfig) -> torch.optim.Optimizer:
     """SGD or AdamW with weight decay on every parameter, as published, or Muon.
 
+    `parameters` may be groups with a decay and a rate of their own.
     Muon makes the update of each convolution orthogonal; biases and batch norms have AdamW, at
     MUON_ADAMW of its rate. Source: K. Jordan, 2024, kellerjordan.github.io/posts/muon; timm's code.
     """

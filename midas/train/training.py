@@ -27,6 +27,7 @@ from midas.engine.schedule import build_scheduler
 from midas.io.errors import ParamsError
 from midas.nets.network import MidasNet
 from midas.train.config import TargetConfig
+from midas.train.freezing import keep_frozen_modes
 from midas.train.mixing import Mix, class_weights
 from midas.train.state import forward, new_state, set_drop_path, whiten
 from midas.train.validate import evaluate
@@ -105,6 +106,7 @@ class Training(Job):
         if self.config.drop_path:  # it changes from epoch to epoch
             reset(self.run_pass)
         network.train()
+        keep_frozen_modes(network)
         self.batches = self._batches(epoch)
 
     def step(self, epoch: int, step: int) -> Tensor:
@@ -141,7 +143,7 @@ class Training(Job):
         self.scheduler.step_update(epoch * self.steps_per_epoch)
         row = {
             "epoch": epoch + 1,
-            "learning_rate": round(state.optimiser.param_groups[0]["lr"], 10),
+            "learning_rate": round(max(group["lr"] for group in state.optimiser.param_groups), 10),
             "train_loss": round(trained["loss"], 6),
             "train_accuracy": round(trained["accuracy"], 6),
             "val_loss": round(validation.loss, 6),
