@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import paths
@@ -18,7 +19,7 @@ def command(target: Target) -> Summary:
     from midas.genotype import load_genotype
     from midas.io import files
     from midas.nets import timm_models
-    from midas.train.config import TimmTargetConfig
+    from midas.train.config import TaughtTargetConfig, TimmTargetConfig
     from midas.train.seeds import compare_seeds, seed_rows
     from midas.train.store import load_weights
     from midas.zoo.card import model_card
@@ -47,6 +48,8 @@ def command(target: Target) -> Summary:
         size = config.model_dump(include={"cells", "skeleton"})
         model = build_trained(genotype, weights, meta, channels=compared["channels"], **size)
     training = {**config.model_dump(mode="json"), "seeds": seeds, "kept_seed": kept}
+    if isinstance(config, TaughtTargetConfig):
+        training["teacher"] = Path(params.value("teacher", str)).name
     origin = {**provenance, "training": training}
     card = model_card(target, model, genotype, meta, trained[kept], origin)
     folder = paths.MODELS / target

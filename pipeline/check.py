@@ -28,6 +28,7 @@ def check_params(images_prepared: bool) -> None:
         **dict.fromkeys(targets.KINDS, dict[str, Any]),
         "export": ExportConfig,
         "launcher": str | None,
+        "teacher": str,
     }
     if not params.PARAMS.is_file():
         return  # the stage says where it runs

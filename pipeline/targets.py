@@ -1,4 +1,4 @@
-"""The targets of params.yaml: networks of the found cell, and models of timm.
+"""The targets of params.yaml: networks of the found cell, with or without a teacher, and timm's.
 
 A matrix of DVC cannot choose deps by item, so what a training reads decides its section.
 """
@@ -6,10 +6,14 @@ A matrix of DVC cannot choose deps by item, so what a training reads decides its
 from typing import Any
 
 from midas.io.errors import ParamsError
-from midas.train.config import TargetConfig, TimmTargetConfig
+from midas.train.config import TargetConfig, TaughtTargetConfig, TimmTargetConfig
 from pipeline import params
 
-KINDS: dict[str, type[TargetConfig]] = {"targets": TargetConfig, "timm_targets": TimmTargetConfig}
+KINDS: dict[str, type[TargetConfig]] = {
+    "targets": TargetConfig,
+    "timm_targets": TimmTargetConfig,
+    "taught_targets": TaughtTargetConfig,
+}
 
 
 def sections() -> dict[str, str]:
@@ -20,7 +24,7 @@ def sections() -> dict[str, str]:
         if section == "targets" or section in content:
             names = params.value(section, dict[str, Any])
             if double := known.keys() & names.keys():
-                raise ParamsError(f"{section}.{min(double)}: targets has that name too; rename one")
+                raise ParamsError(f"{section}.{min(double)}: another section has it; rename one")
             known |= dict.fromkeys(names, section)
     return known
 

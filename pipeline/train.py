@@ -14,6 +14,7 @@ from pipeline.summary_table import Fact, Summary
 if TYPE_CHECKING:
     from midas.data.prepared import DataMeta, Split
     from midas.train.config import TargetConfig
+    from midas.train.distillation import Teacher
 
 
 def command(
@@ -33,12 +34,13 @@ def command(
     from midas.engine import memory, seeding
     from midas.engine.distributed import join
     from midas.genotype import load_genotype
+    from midas.nets.timm_models import CONFIG, WEIGHTS
     from midas.train.config import TimmTargetConfig
     from midas.train.cost import estimate
     from midas.train.run import train
     from midas.train.start import start_network
     from midas.train.store import save_training
-    from pipeline import checkpoints, targets
+    from pipeline import checkpoints, params, targets
 
     memory.keep_freed()
     seeding.deterministic()
@@ -57,16 +59,18 @@ def command(
         genotype = load_genotype(inputs[-1])
         config = _planned(target, config, inputs[-1], images, meta)
     network, meta = start_network(genotype, config, meta, seed)
+    teacher = _teacher(config, meta)
     title = f"train {target}, seed {seed}"
     if dry_run:
         with join() as distributed:
             network.to(distributed.device)
-            print(
-                f"train {target}, dry run: {estimate(network, config, images, meta, distributed)}"
-            )
+            cost = estimate(network, config, images, meta, distributed, teacher)
+            print(f"train {target}, dry run: {cost}")
         return None
-    if config.weights and Path(config.weights).exists():  # no hub's name
-        inputs.append(Path(config.weights))
+    folders = [config.weights, params.value("teacher", str) if teacher else None]
+    for path in map(Path, filter(None, folders)):
+        members = [path / CONFIG, path / WEIGHTS] if path.is_dir() else [path]
+        inputs += [member for member in members if member.is_file()]  # and no hub's name
     checkpoint = checkpoints.checkpoint(
         "train", str(training), {"target": config.model_dump(mode="json")}, inputs
     )
@@ -74,7 +78,9 @@ def command(
     val = load_split(inputs[1])
     with join() as distributed:
         network.to(distributed.device)
-        result = train(network, config, images, val, meta, checkpoint, title, distributed, seed)
+        result = train(
+            network, config, images, val, meta, checkpoint, title, distributed, seed, teacher
+        )
         if not distributed.is_main:
             return None
         save_training(folder, result)
@@ -89,6 +95,18 @@ def command(
         "validation accuracy, last epoch": Fact(metrics["last_val_accuracy"], ".2%"),
     }
     return Summary("train", {f"{target}, seed {seed}": facts}, folder)
+
+
+def _teacher(config: TargetConfig, meta: DataMeta) -> Teacher | None:
+    """The network of the model folder that `teacher` names, where the target has one."""
+    from midas.train.config import TaughtTargetConfig
+    from midas.train.distillation import load_teacher
+    from pipeline import params
+
+    if not isinstance(config, TaughtTargetConfig):
+        return None
+    folder = Path(params.value("teacher", str))
+    return load_teacher(folder, meta, config.temperature, config.teacher_weight)
 
 
 def _planned(
@@ -110,7 +128,8 @@ def _planned(
     key = fingerprint(keys, [cell])
     plan = files.read_json(path) if path.is_file() else {}
     if plan.get("key") != key:
-        chosen = fit_minutes(load_genotype(cell), config, images, meta)
+        teacher = _teacher(config, meta)
+        chosen = fit_minutes(load_genotype(cell), config, images, meta, teacher)
         names = {"channels", "epochs", "warmup_epochs"}
         plan = {"key": key, "chosen": chosen.model_dump(include=names)}
         files.write_json(path, plan)

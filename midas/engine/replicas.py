@@ -56,6 +56,13 @@ class Replicas:
             for other in others:
                 other.copy_(first)
 
+    @torch.no_grad()
+    def spread(self) -> None:
+        """Give all copies the statistics of the modules, as a checkpoint changes those alone."""
+        for first, *others in zip(*map(_statistics, self.copies), strict=True):
+            for other in others:
+                other.copy_(first)
+
 
 def _share(modules: Modules) -> Modules:
     """Copies of modules that read the same weights."""

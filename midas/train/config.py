@@ -130,3 +130,10 @@ class TimmTargetConfig(TargetConfig):
         if isinstance(value, dict) and (wrong := of_cells & value.keys()):
             raise ValueError(f"{min(wrong)} is for the found cell; a timm model has its own size")
         return value
+
+
+class TaughtTargetConfig(TargetConfig):
+    """A network of the found cell that learns from the model folder `teacher`, too."""
+
+    temperature: Positive = 4.0  # that softens the probabilities
+    teacher_weight: Annotated[float, Field(ge=0, le=1)] = 0.9  # of the teacher's share in the loss

@@ -14,6 +14,7 @@ from midas.engine.distributed import Distributed
 from midas.genotype import Genotype
 from midas.nets.build import count_macs, count_parameters
 from midas.train.config import TargetConfig
+from midas.train.distillation import Teacher
 from midas.train.start import initial_network
 from midas.train.state import set_drop_path
 from midas.train.training import Training
@@ -51,6 +52,7 @@ def estimate(
     train: Split,
     meta: DataMeta,
     distributed: Distributed | None = None,
+    teacher: Teacher | None = None,
 ) -> Estimate:
     """Time ten steps of the recipe, after one that is not timed; throw the network away.
 
@@ -60,7 +62,7 @@ def estimate(
     distributed = distributed or Distributed()
     parameters = count_parameters(network)
     macs = count_macs(network, (3, meta.size, meta.size))
-    training = Training(network, config, train, train, meta, "dry run", distributed, seed=0)
+    training = Training(network, config, train, train, meta, "dry run", distributed, 0, teacher)
     last = config.epochs - 1
     training.begin_epoch(last, step=0)
     set_drop_path(network, config.drop_path)
@@ -79,7 +81,11 @@ def estimate(
 
 
 def fit_minutes(
-    genotype: Genotype, config: TargetConfig, train: Split, meta: DataMeta
+    genotype: Genotype,
+    config: TargetConfig,
+    train: Split,
+    meta: DataMeta,
+    teacher: Teacher | None = None,
 ) -> TargetConfig:
     """The configuration whose training takes `config.minutes` on this machine, by timed steps.
 
@@ -93,7 +99,7 @@ def fit_minutes(
     def hours(channels: int) -> float:
         narrowed = config.model_copy(update={"channels": channels})
         network = initial_network(genotype, narrowed, len(meta.classes), meta.size)
-        return estimate(network, narrowed, train, meta).hours
+        return estimate(network, narrowed, train, meta, teacher=teacher).hours
 
     widths = range(min(WIDTH_STEP, config.channels), config.channels + 1, WIDTH_STEP)
     width = widths[max(0, bisect_right(widths, limit, key=hours) - 1)]

@@ -16,6 +16,7 @@ from midas.nets.build import count_macs, count_parameters
 from midas.nets.network import MidasNet
 from midas.nets.timm_models import Weights
 from midas.train.config import TargetConfig
+from midas.train.distillation import Teacher
 from midas.train.state import TrainState, forward
 from midas.train.training import Training
 
@@ -45,6 +46,7 @@ def train(
     title: str = "train",
     distributed: Distributed | None = None,
     seed: int = 0,
+    teacher: Teacher | None = None,
 ) -> TrainResult:
     """Train a network, or go on where a checkpoint stands: the end is the same, bit for bit.
 
@@ -54,6 +56,7 @@ def train(
     Args:
         network: as `start_network` makes it; it is trained in place.
         val: the validation images, which choose the best epoch.
+        teacher: what the network learns from beside the labels.
         seed: everything random in the training follows from it and from epoch, step and part.
 
     Raises:
@@ -65,7 +68,7 @@ def train(
     """
     distributed = distributed or Distributed()
     parameters = count_parameters(network)  # before some are frozen
-    training = Training(network, config, train, val, meta, title, distributed, seed)
+    training = Training(network, config, train, val, meta, title, distributed, seed, teacher)
     if not config.checkpointing:  # which takes less than the estimate
         size = train.images.shape[-1]
         part = config.batch_size // training.total_parts()

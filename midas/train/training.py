@@ -25,8 +25,8 @@ from midas.engine.progress import progress
 from midas.engine.replicas import Modules, Replicas
 from midas.engine.schedule import build_scheduler
 from midas.io.errors import ParamsError
-from midas.nets.network import MidasNet
 from midas.train.config import TargetConfig
+from midas.train.distillation import Teacher
 from midas.train.freezing import keep_frozen_modes
 from midas.train.mixing import Mix, class_weights
 from midas.train.state import forward, new_state, set_drop_path, whiten
@@ -49,7 +49,9 @@ class Training(Job):
         title: str,
         distributed: Distributed,
         seed: int,
+        teacher: Teacher | None = None,
     ) -> None:
+        self.teacher = teacher
         self.config = config
         self.images = train
         self.val = val
@@ -65,10 +67,7 @@ class Training(Job):
         self.train_state = new_state(network, config, seed)
         self.best_score = 0.0
         if config.compile:
-            if isinstance(network, MidasNet):
-                network.compile_cells()
-            else:
-                network.compile()
+            getattr(network, "compile_cells", network.compile)()
         self.replicas = Replicas(list(self.train_state.modules().values()), config.replicas)
         self.augment = Augment(config.augment, meta.mean, meta.std)
         flips = seeding.generator(seed, "flips")
@@ -183,6 +182,7 @@ class Training(Job):
         """See `Job`."""
         self.precision = state["precision"]
         self.train_state.restore(state)
+        self.replicas.spread()
         self.best_score = state["best_score"]
 
     def _faster_precision(self) -> Precision:
@@ -267,6 +267,8 @@ class Training(Job):
         with precision.lower(self.precision, self.distributed.device):
             logits, *others = forward(modules, images)
             loss: Tensor = criterion(logits)
+            if self.teacher is not None:
+                loss = self.teacher.loss(loss, logits, images)
             total = loss
             for auxiliary in others:
                 total = loss + self.config.auxiliary_weight * criterion(auxiliary)

@@ -94,6 +94,8 @@ def model_card(
         weights = Path(training["weights"]).name  # a card holds no path of this machine
         provenance = {**provenance, "training": {**training, "weights": weights}}
         start = f"further, starting from the weights in `{_cell(weights)}`"
+    if training.get("teacher") is not None:
+        start += f" and from the answers of the model `{_cell(training['teacher'])}`"
     card = _TEMPLATE.format(
         name=name,
         start=start,

@@ -12,7 +12,7 @@ from midas.deploy.export import ExportConfig
 from midas.proxy.config import DecodeStageConfig, ProxyConfig
 from midas.search.config import SearchConfig
 from midas.spaces import get_space
-from midas.train.config import TargetConfig, TimmTargetConfig
+from midas.train.config import TargetConfig, TaughtTargetConfig, TimmTargetConfig
 
 SECTIONS = {
     "data": DataConfig,
@@ -32,10 +32,13 @@ def check(params: dict[str, Any]) -> None:
         elif name == "timm_targets":
             for target in value.values():
                 TimmTargetConfig(**target)
+        elif name == "taught_targets":
+            for target in value.values():
+                TaughtTargetConfig(**target)
         elif name == "space":
             get_space(value)
         else:
-            assert name in ("seeds", "training_seeds", "launcher"), name
+            assert name in ("seeds", "training_seeds", "launcher", "teacher"), name
 
 
 def nested(name: str, value: str) -> dict[str, Any]:
@@ -128,3 +131,11 @@ def test_the_reference_names_what_a_model_of_timm_has_and_what_it_lacks() -> Non
     )
     lacking = {name for name, field in fields.items() if field.exclude}
     assert lacking == set(re.findall(r"`(\w+)`", text.partition("without")[2].partition(";")[0]))
+
+
+def test_the_reference_names_what_a_taught_target_has_beside_the_others() -> None:
+    text = REFERENCE.partition("\n## taught_targets.NAME\n")[2].partition("\n## ")[0]
+    fields = TaughtTargetConfig.model_fields
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", text, re.MULTILINE))
+    assert rows.keys() == fields.keys() - TargetConfig.model_fields.keys()
+    assert all(yaml.safe_load(shown) == fields[key].default for key, shown in rows.items())

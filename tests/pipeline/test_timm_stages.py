@@ -20,7 +20,7 @@ def test_a_name_stands_in_one_section_only(tmp_path: Path, monkeypatch: pytest.M
     assert "cells" not in targets.config("c").model_dump()
     content["timm_targets"]["b"] = {"model": "resnet18"}
     Path("params.yaml").write_text(yaml.safe_dump(content))
-    with pytest.raises(ParamsError, match=r"timm_targets\.b: targets has that name too; rename"):
+    with pytest.raises(ParamsError, match=r"timm_targets\.b: another section has it; rename one"):
         targets.sections()
 
 

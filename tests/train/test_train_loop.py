@@ -102,15 +102,15 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not() -> None:
     assert not equal(run(epochs=2), run(epochs=2, seed=1))
 
 
-@pytest.mark.parametrize("ema", [None, 0.9])
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.9}, {"replicas": 2, "drop_path": 0}])
 @pytest.mark.parametrize("before", [True, False], ids=["before the save", "after the save"])
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
-    tmp_path: Path, ema: float | None, before: bool
+    tmp_path: Path, changes: dict[str, Any], before: bool
 ) -> None:
-    whole = run(ema=ema)
+    whole = run(**changes)
     with pytest.raises(PowerCut):
-        run(Unplugged(tmp_path, saves=3, before=before), ema=ema)
-    resumed = run(Checkpoint(tmp_path, "print"), ema=ema)
+        run(Unplugged(tmp_path, saves=3, before=before), **changes)
+    resumed = run(Checkpoint(tmp_path, "print"), **changes)
     assert equal(whole, resumed)
 
 
