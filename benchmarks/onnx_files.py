@@ -43,7 +43,7 @@ def agrees(folder: Path, data: Path) -> bool:
     model, config = open_model_folder(folder)
     split = load_split(data / "test.safetensors")
     meta = load_meta(data / "meta.json")
-    check_data(folder, config, meta)
+    meta = check_data(folder, config, meta)
     images = transform(split.images, config["pretrained_cfg"])
     pixels = Interface(meta.mean, meta.std, input="uint8-nhwc")
     logits = run_torch(model, images, BATCH)

@@ -1,5 +1,6 @@
 """The check of the whole params.yaml when a stage begins: no mistake waits for a later stage."""
 
+from pathlib import Path
 from typing import Any
 
 from pipeline import names, paths
@@ -16,6 +17,7 @@ def check_params(images_prepared: bool) -> None:
     from midas.io.errors import ParamsError
     from midas.proxy.config import DecodeStageConfig
     from midas.search.config import SearchConfig
+    from midas.train.config import TimmTargetConfig
     from pipeline import params, targets
 
     kinds: dict[str, Any] = {
@@ -40,13 +42,51 @@ def check_params(images_prepared: bool) -> None:
             )
         params.value(str(name), kinds[name])
     meta = paths.DATA / "meta.json"
-    images = None
+    images = size = None
     if images_prepared and meta.is_file():
-        images = files.read_json(meta)["counts"]["train"]
+        described = files.read_json(meta)
+        images, size = described["counts"]["train"], described["size"]
     for target, section in targets.sections().items() if "targets" in sections else ():
-        batch = targets.config(names.check_target(target)).batch_size
+        config = targets.config(names.check_target(target))
+        if isinstance(config, TimmTargetConfig):
+            _check_model(target, config.model, size)
+        batch = config.batch_size
         if images is not None and batch > images:
             raise ParamsError(
                 f"{params.PARAMS}: {section}.{target}.batch_size: {batch} is more than the "
                 f"{images} training images; make it {images} or less"
             )
+
+
+def _check_model(target: str, name: str, size: int | None) -> None:
+    """Raise an error for a model of timm that is unknown or, at images of `size`, cannot be trained
+    and exported. What passed is kept, so that this costs its seconds once.
+    """
+    import tempfile
+
+    import timm
+    import torch
+
+    from midas.deploy.export import export_onnx
+    from midas.io import files
+    from midas.io.errors import ExportError, MidasError, reason
+    from midas.nets import timm_models
+
+    timm_models.check_name(name)
+    passed = paths.PLANS / f"{target}.exported"
+    key = f"{name} {size} timm {timm.__version__} torch {torch.__version__}\n"
+    if size is None or (passed.is_file() and passed.read_text() == key):
+        return
+    try:
+        model = timm_models.create(name, 2, size)
+        if model(torch.zeros(2, 3, size, size)).shape != (2, 2):
+            raise ValueError("it returns more than logits while it is trained")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model.onnx")
+            export_onnx(model.eval(), path, input_size=(3, size, size), metadata={})
+    except MidasError:
+        raise
+    except Exception as error:  # of timm, of the model and of the exporter
+        text = f"cannot be trained and exported at {size} pixels ({reason(error)[:120]})"
+        raise ExportError(f"timm_targets.{target}: {name} {text}; take another model") from error
+    files.write_text(passed, key)

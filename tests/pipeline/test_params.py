@@ -18,8 +18,7 @@ from midas.io.errors import ParamsError
 from midas.proxy.config import DecodeStageConfig
 from midas.search.config import SearchConfig
 from midas.spaces import get_space
-from midas.train.config import TargetConfig
-from pipeline import check, params
+from pipeline import check, params, targets
 
 PRESETS = sorted((Path(__file__).parents[2] / "presets").glob("*.yaml"))
 QUICKSTART = [preset.stem for preset in PRESETS].index("quickstart")
@@ -35,8 +34,10 @@ SECTIONS: dict[str, Any] = {
 def test_every_preset_is_valid(preset: Path) -> None:
     for name, config in SECTIONS.items():
         params.section(name, config, preset)
-    for target in params.value("targets", dict[str, Any], preset):
-        params.section(f"targets.{target}", TargetConfig, preset)
+    content = params.read(preset)
+    for section, kind in targets.KINDS.items():
+        for target in content.get(section, {}):
+            params.section(f"{section}.{target}", kind, preset)
     space = get_space(params.value("space", str, preset))
     space.without(params.section("search", SearchConfig, preset).exclude)
     assert params.value("seeds", list[int], preset)
@@ -52,7 +53,7 @@ def names(config: type[BaseModel]) -> Iterator[str]:
                 yield from names(kind)
 
 
-@pytest.mark.parametrize("config", [*SECTIONS.values(), TargetConfig])
+@pytest.mark.parametrize("config", [*SECTIONS.values(), *targets.KINDS.values()])
 def test_dvc_takes_no_result_of_another_value_from_its_cache(config: type[BaseModel]) -> None:
     """DVC's run cache ignores parameters that are called as its facts of a file, such as `size`."""
 

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from clones import draw_images, edit, make_clone, run
 
-from midas.io.errors import ParamsError
+from midas.io.errors import ExportError, ParamsError
 from pipeline import check, targets
 
 
@@ -47,6 +48,34 @@ def test_a_wrong_key_is_answered_in_one_line(
     with pytest.raises(ParamsError, match=message) as raised:
         check.check_params(images_prepared=False)
     assert "\n" not in str(raised.value)
+
+
+def test_a_model_that_cannot_be_used_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    meta = tmp_path / "artifacts/data/meta.json"
+    meta.parent.mkdir(parents=True)
+    meta.write_text(json.dumps({"counts": {"train": 1000}, "size": 32}))
+
+    def check_model(name: str) -> None:
+        content = {"targets": {}, "timm_targets": {"a": {"model": name}}}
+        Path("params.yaml").write_text(yaml.safe_dump(content))
+        check.check_params(images_prepared=True)
+
+    with pytest.raises(ParamsError, match=r"nearest names are resnet"):
+        check_model("resnet19")
+    with pytest.raises(
+        ExportError, match=r"a: inception_v3 cannot .* 32 pixels \(.*; take another"
+    ):
+        check_model("inception_v3")
+    check_model("test_resnet")
+    tried = (tmp_path / "artifacts/plans/a.exported").stat().st_mtime_ns
+    check_model("test_resnet")
+    assert (tmp_path / "artifacts/plans/a.exported").stat().st_mtime_ns == tried, "once is enough"
+    monkeypatch.setattr(torch.onnx, "export", lambda *a, **k: (_ for _ in ()).throw(OSError("no")))
+    with pytest.raises(ExportError, match=r"a: test_vit cannot .* at 32 pixels \(no\); take"):
+        check_model("test_vit")
 
 
 @pytest.mark.slow
