@@ -59,8 +59,9 @@ def check_params(images_prepared: bool) -> None:
 
 
 def _check_model(target: str, name: str, size: int | None) -> None:
-    """Raise an error for a model of timm that is unknown or, at images of `size`, cannot be trained
-    and exported. What passed is kept, so that this costs its seconds once.
+    """Refuse a model of timm that is unknown or, at `size`, cannot be trained and exported.
+
+    What passed is noted in a file, so that the trial is made once.
     """
     import tempfile
 
@@ -69,7 +70,7 @@ def _check_model(target: str, name: str, size: int | None) -> None:
 
     from midas.deploy.export import export_onnx
     from midas.io import files
-    from midas.io.errors import ExportError, MidasError, reason
+    from midas.io.errors import ExportError, reason
     from midas.nets import timm_models
 
     timm_models.check_name(name)
@@ -77,16 +78,14 @@ def _check_model(target: str, name: str, size: int | None) -> None:
     key = f"{name} {size} timm {timm.__version__} torch {torch.__version__}\n"
     if size is None or (passed.is_file() and passed.read_text() == key):
         return
+    model = timm_models.create(name, 2, size)
     try:
-        model = timm_models.create(name, 2, size)
         if model(torch.zeros(2, 3, size, size)).shape != (2, 2):
             raise ValueError("it returns more than logits while it is trained")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "model.onnx")
             export_onnx(model.eval(), path, input_size=(3, size, size), metadata={})
-    except MidasError:
-        raise
-    except Exception as error:  # of timm, of the model and of the exporter
+    except Exception as error:  # of the model and of the exporter
         text = f"cannot be trained and exported at {size} pixels ({reason(error)[:120]})"
         raise ExportError(f"timm_targets.{target}: {name} {text}; take another model") from error
     files.write_text(passed, key)

@@ -85,15 +85,15 @@ def _download(name: str, source: str, num_classes: int, size: int, **options: An
     hub = "" if source == "timm" else source
     try:
         architecture = load_model_config_from_hf(hub.removeprefix("hf-hub:"))[1] if hub else name
-        if architecture.partition(".")[0] == name.partition(".")[0]:
-            return create(name, num_classes, size, hub, pretrained=True, **options)
+        if architecture.partition(".")[0] != name.partition(".")[0]:
+            raise ParamsError(f"weights: {source}: is a {architecture}, and model says {name}")
+        return create(name, num_classes, size, hub, pretrained=True, **options)
     except ParamsError:
         raise
     except Exception as error:  # those of the hub and of the connection have no common class
         advice = "connect, or put the file here and name its path"
         text = f"{name} cannot be fetched ({reason(error)[:120]}); {advice}"
         raise MidasError(f"weights: {source}: {text}") from error
-    raise ParamsError(f"weights: {source}: is a {architecture}, and model says {name}")
 
 
 def read_weights(path: Path) -> tuple[Weights, dict[str, Any]]:

@@ -86,14 +86,28 @@ def test_a_model_of_timm_is_trained_tested_and_shown_without_a_search(tmp_path: 
     edit(clone / "params.yaml", root=str(draw_images(tmp_path / "images", 90)), image_size="32")
     path = clone / "params.yaml"
     content = yaml.safe_load(path.read_text())
+    content["seeds"] = [0]
+    content["search"] |= {"epochs": 1, "channels": 4, "image_size": 8}
+    few = {"epochs": 1, "batch_size": 16, "augment": {"flip": True}}
     content["targets"] = {}
-    content["timm_targets"] = {
-        "small": {"model": "test_resnet", "epochs": 1, "batch_size": 16, "augment": {"flip": True}}
-    }
+    content["timm_targets"] = {"small": {"model": "test_resnet", **few}}
+    content["teacher"] = "models/small"
+    found = {"channels": 4, "cells": 3, "auxiliary_weight": 0.0}
+    content["taught_targets"] = {"taught": {**found, **few}}
     path.write_text(yaml.safe_dump(content))
     output = run(clone, "dvc", "repro", "evaluate-timm@small").stdout
     assert "search@0" not in output
     tested = json.loads((clone / "artifacts/evaluate/small/metrics.json").read_text())
     assert tested["class_agreement"] == 1
     assert (clone / "artifacts/cost/train@small-0.json").is_file()
-    assert "ONNX" in run(clone, "midas", "summary").stdout
+    output = run(clone, "dvc", "repro").stdout
+    assert "train-taught@taught-0" in output
+    assert "train-timm" not in output.replace("'train-timm@small-0' didn't change", "")
+    card = (clone / "models/taught/README.md").read_text()
+    assert "from scratch and from the answers of the model `small`" in card
+    summary = run(clone, "midas", "summary").stdout
+    assert "small" in summary
+    assert "taught" in summary
+    page = (clone / "report/index.html").read_text()
+    assert "train-timm@small-0" in page
+    assert "train-taught@taught-0" in page
