@@ -109,6 +109,8 @@ def read_weights(path: Path) -> tuple[Weights, dict[str, Any]]:
                 k: files.read_json(path / CONFIG)["pretrained_cfg"][k] for k in ("mean", "std")
             }
             path = path / WEIGHTS
+        if not path.is_file():
+            raise FileNotFoundError  # which timm would log, too
         weights: Weights = load_state_dict(str(path), weights_only=True)
         if not weights or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
             raise TypeError("it is no mapping of names to tensors")

@@ -106,7 +106,7 @@ def test_weights_of_another_architecture_are_refused_by_their_tensors(
 
 
 def test_a_pickle_of_more_than_tensors_and_a_missing_or_damaged_file_are_refused(
-    tmp_path: Path,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Code:
         def __reduce__(self) -> tuple[Any, ...]:
@@ -121,6 +121,7 @@ def test_a_pickle_of_more_than_tensors_and_a_missing_or_damaged_file_are_refused
     assert not (tmp_path / "made").exists()
     with pytest.raises(MidasError, match="there is no such file; name a file"):
         start(weights=str(tmp_path / "absent.pth"))
+    assert caplog.messages == []
 
 
 def test_a_wrong_name_is_answered_by_the_nearest_ones() -> None:
