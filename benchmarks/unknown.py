@@ -34,7 +34,7 @@ def foreign_images(folder: Path | None) -> dict[str, Tensor]:
         "noise": torch.randint(0, 256, (2000, 3, 32, 32), dtype=torch.uint8, generator=draws),
     }
     if folder is not None:
-        with np.load(folder / "cifar100_test.npz") as arrays:
+        with np.load(folder / "cifar100_test.npz", allow_pickle=False) as arrays:
             images["CIFAR-100"] = torch.from_numpy(arrays["images"]).permute(0, 3, 1, 2)
     return images
 

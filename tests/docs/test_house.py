@@ -77,7 +77,7 @@ def name_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("paths", "most"), [(LIBRARY, 14_500), (BENCHMARKS, 2_500)], ids=["library", "benchmarks"]
+    ("paths", "most"), [(LIBRARY, 15_000), (BENCHMARKS, 2_500)], ids=["library", "benchmarks"]
 )
 def test_there_is_no_more_code_than_can_be_read(paths: list[Path], most: int) -> None:
     assert sum(len(lines_of(path)) for path in paths) <= most
