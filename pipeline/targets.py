@@ -3,6 +3,7 @@
 A matrix of DVC cannot choose deps by item, so what a training reads decides its section.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from midas.io.errors import ParamsError
@@ -16,13 +17,15 @@ KINDS: dict[str, type[TargetConfig]] = {
 }
 
 
-def sections() -> dict[str, str]:
-    """The section of each target, by its name; raises ParamsError where two have one name."""
-    content = params.read()
+def sections(content: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """The section of each target, by its name, in params.yaml or in its `content`.
+
+    Raises ParamsError where two have one name.
+    """
     known: dict[str, str] = {}
     for section in KINDS:
-        if section == "targets" or section in content:
-            names = params.value(section, dict[str, Any])
+        if section == "targets" or section in (content or params.read()):
+            names = content[section] if content else params.value(section, dict[str, Any])
             if double := known.keys() & names.keys():
                 raise ParamsError(f"{section}.{min(double)}: another section has it; rename one")
             known |= dict.fromkeys(names, section)

@@ -39,8 +39,7 @@ def _balanced(order: Tensor, labels: Tensor, generator: torch.Generator) -> Tens
     """As many images of every class, in a random order; `labels` are those of `order`, [n]."""
     members = [order[labels == label] for label in labels.unique()]
     each = -(-len(order) // len(members))
-    repeated = [index.repeat(-(-each // len(index)))[:each] for index in members]
-    drawn = torch.cat(repeated)
+    drawn = torch.cat([index.repeat(-(-each // len(index)))[:each] for index in members])
     return drawn[torch.randperm(len(drawn), generator=generator)][: len(order)]
 
 

@@ -23,9 +23,7 @@ class TargetConfig(BaseModel):
     max_macs: int | None = Field(None, ge=1)  # the widest network within, at most `channels` wide
     minutes: Positive | None = None  # time to train in: it chooses `channels` and `epochs`
     weights: str | None = None  # to start from: a model folder or file of the same network
-    freeze: Literal["body"] | Annotated[int, Field(ge=1)] | None = (
-        None  # the body, or so many layers
-    )
+    freeze: Literal["body"] | Annotated[int, Field(ge=1)] | None = None  # or so many layers
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None  # of the rate, a layer down
     epochs: int = Field(600, ge=1, le=100_000)
     batch_size: int = Field(96, ge=2, le=65_536)

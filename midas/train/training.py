@@ -90,11 +90,7 @@ class Training(Job):
 
     def total_parts(self) -> int:
         """Parts of a batch, over all processes."""
-        return self.distributed.size * self._own_parts()
-
-    def _own_parts(self) -> int:
-        """Parts of a batch that this process runs."""
-        return self.config.accumulate * self.config.replicas
+        return self.distributed.size * self.config.accumulate * self.config.replicas
 
     def begin_epoch(self, epoch: int, step: int) -> None:
         """See `Job`."""
@@ -225,7 +221,7 @@ class Training(Job):
         draws = self.augment.draw(shape, seeding.generator(self.seed, "augment", epoch, step))
         if self.config.alternate_flip:
             draws = draws._replace(mirror=self.first_flips[index] ^ bool(epoch % 2))
-        places = self.distributed.parts(len(index), self._own_parts())
+        places = self.distributed.parts(len(index), self.total_parts() // self.distributed.size)
         size = self.config.size_at(epoch, shape[-1])
         for part, images, labels in batch_parts(
             self.images, index, self.augment, draws, places, weight.device

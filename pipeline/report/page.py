@@ -76,7 +76,7 @@ def render_report(root: Path, content: Mapping[str, Any], stages: Sequence[Stage
         stages=stages,
         genotype=genotype,
         search=SearchView(sources, genotype),
-        targets=[TargetView(sources, name) for name in targets.sections()],
+        targets=[TargetView(sources, name) for name in targets.sections(content)],
         paths=paths,
         select=SELECT,
         thumbnail=thumbnail,
