@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from midas.genotype import Genotype
 from midas.io import files
-from midas.io.errors import MidasError
+from midas.io.errors import MidasError, shorten
 
 VARIABLE = "MIDAS_NB201_TABLE"
 SUFFIXES = ("_valid", "_test")
 MAX_BYTES = 2**26  # of an unpacked table; NAS-Bench-201 with six columns takes 2 MB
 HELP = (
-    f"name it by --table FILE or {VARIABLE}; `midas bench nb201-import FILE` makes the table from "
-    "NATS-tss-v1_0-3ffb9.pickle.pbz2, the official file linked at github.com/D-X-Y/NATS-Bench"
+    f"name it by --table FILE or {VARIABLE}; `midas bench nb201-import FILE` makes it from "
+    "NATS-tss-v1_0-3ffb9.pickle.pbz2 of github.com/D-X-Y/NATS-Bench"
 )
 Accuracies = NDArray[np.float64]
 
@@ -115,7 +115,9 @@ def load_table(path: Path) -> Table:
     try:
         architectures, columns = _parse(_read_text(path))
     except (OSError, EOFError, ValueError, KeyError, TypeError, csv.Error, zlib.error) as error:
-        raise MidasError(f"{path}: is not a table of NAS-Bench-201 ({error!r}); {HELP}") from error
+        where = shorten(str(path), 70)
+        reason = shorten(repr(error), 50)
+        raise MidasError(f"{where}: is not a table of cells ({reason}); {HELP}") from error
     if not columns:
         raise MidasError(f"{path}: has no columns NAME_valid or NAME_test; {HELP}")
     return Table(architectures, columns, str(path))

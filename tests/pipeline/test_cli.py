@@ -115,10 +115,10 @@ def test_the_version_and_the_way_to_a_traceback_are_shown(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("command", "first"),
     [
-        ("summary", "dvc repro"),
-        ("report", "dvc repro"),
-        ("build digits", "dvc repro select"),
-        ("train digits 0", "dvc repro select"),
+        ("summary", "run `dvc repro` first"),
+        ("report", "run `dvc repro` first"),
+        ("build digits", "run the data stage (`dvc repro data`)"),
+        ("train digits 0", "run the data stage (`dvc repro data`)"),
     ],
 )
 def test_what_must_run_before_is_named(
@@ -126,7 +126,7 @@ def test_what_must_run_before_is_named(
 ) -> None:
     code, message = midas_here(*command.split())
     assert code == 1
-    assert f"there is no such file; run `{first}` first" in message
+    assert f"there is no such file; {first}" in message
     assert message.count("\n") == 1
 
 

@@ -78,7 +78,9 @@ def test_the_metrics_of_the_test_are_the_few_that_people_compare(finished: Path)
     built = read(finished, "artifacts/build/mine/metrics.json")
     assert metrics == {
         "accuracy": details["accuracy_onnx"],
+        "balanced_accuracy": details["balanced_accuracy"],
         "class_agreement": details["class_agreement"],
+        "ece": details["ece"],
         "parameters": built["parameters"],
         "macs": built["macs"],
         "bytes": (finished / "models/mine/model.onnx").stat().st_size,

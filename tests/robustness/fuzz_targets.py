@@ -165,7 +165,7 @@ def onnx(data: bytes) -> None:
     except predict.PredictError:
         return
     if answer.ndim == 2 and answer.shape[1] == len(model.classes):
-        assert predict.report(path, answer[0], model.classes, 3, False).isprintable()
+        assert predict.report(path, answer[0], model, 3, False).isprintable()
 
 
 def _written(name: str, data: bytes) -> Path:
