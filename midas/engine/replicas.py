@@ -1,7 +1,7 @@
 """Data parallelism inside one process: copies of a network that share its weights, a thread each.
 
-Torch's own threads do not help oneDNN's bfloat16 convolutions: their backward pass waits at
-barriers. Two copies with half a batch each keep two cores busy (docs/devices.md).
+Torch's own threads wait for each other at barriers inside oneDNN's bfloat16 convolutions. Copies
+with a part of the batch each meet once a step (docs/devices.md).
 """
 
 import copy
