@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -121,6 +122,7 @@ def _planned(
     from midas.engine.checkpoint import fingerprint
     from midas.genotype import load_genotype
     from midas.io import files
+    from midas.io.errors import ParamsError
     from midas.train.cost import fit_minutes
 
     path = paths.PLANS / f"{target}.json"
@@ -128,9 +130,11 @@ def _planned(
     key = fingerprint(keys, [cell])
     plan = files.read_json(path) if path.is_file() else {}
     if plan.get("key") != key:
+        if "WORLD_SIZE" in os.environ:  # each process would choose by its own times
+            raise ParamsError(f"minutes: run `midas train {target} --dry-run` first, which chooses")
         teacher = _teacher(config, meta)
         chosen = fit_minutes(load_genotype(cell), config, images, meta, teacher)
-        names = {"channels", "epochs", "warmup_epochs"}
-        plan = {"key": key, "chosen": chosen.model_dump(include=names)}
+        include = {"channels", "epochs", "warmup_epochs"}
+        plan = {"key": key, "chosen": chosen.model_dump(include=include)}
         files.write_json(path, plan)
     return config.model_copy(update={**plan["chosen"], "minutes": None})

@@ -1,6 +1,4 @@
-"""Mixup and cutmix as timm has them, with draws that follow from the seed and the step; and the
-weights of classes in the loss.
-"""
+"""How the images and labels of a batch count: mixup and cutmix by timm, and class weights."""
 
 from typing import cast
 

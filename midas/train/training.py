@@ -7,6 +7,7 @@ import copy
 import time
 from collections.abc import Iterator
 from functools import partial
+from operator import call
 from typing import Any
 
 import torch
@@ -70,8 +71,7 @@ class Training(Job):
             getattr(network, "compile_cells", network.compile)()
         self.replicas = Replicas(list(self.train_state.modules().values()), config.replicas)
         self.augment = Augment(config.augment, meta.mean, meta.std)
-        flips = seeding.generator(seed, "flips")
-        self.first_flips = torch.rand(len(train), generator=flips) < 0.5  # in the first epoch
+        self.first_flips = torch.rand(len(train), generator=seeding.generator(seed, "flips")) < 0.5
         self.mix = Mix(config, len(meta.classes), seed)
         counts = train.labels.bincount(minlength=len(meta.classes))
         self.class_weights = class_weights(config.class_weights, counts, distributed.device)
@@ -190,8 +190,8 @@ class Training(Job):
         seconds = torch.zeros(2, dtype=torch.float64, device=device)
         trial = copy.copy(self)
         trial.train_state = copy.deepcopy(self.train_state)
-        modules = list(trial.train_state.modules().values())
-        trial.replicas = Replicas(modules, self.config.replicas)
+        trial.replicas = Replicas(list(trial.train_state.modules().values()), self.config.replicas)
+        trial.run_pass = call  # a recorded pass would leave its gradients on our own weights
         last = self.config.epochs - 1  # whose images have their full size
         for index, name in enumerate(AUTO):
             trial.precision = name

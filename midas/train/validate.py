@@ -36,7 +36,7 @@ def evaluate(
     network.eval()
     classes = len(meta.classes)
     sums = torch.zeros(1 + 2 * classes, dtype=torch.float64, device=weight.device)
-    loss, hits, counts = sums[:1], sums[1 : 1 + classes], sums[1 + classes :]  # views
+    loss, hits, counts = sums.split([1, classes, classes])  # views
     for index in sequential_batches(len(split), BATCH)[distributed.rank :: distributed.size]:
         labels = send(split.labels[index], weight.device)
         images = normalise(send(split.images[index], weight.device), meta.mean, meta.std)
