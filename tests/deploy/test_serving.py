@@ -16,6 +16,7 @@ from PIL import Image
 from midas.deploy import predict
 from midas.deploy.export import ExportConfig
 from midas.deploy.export_folder import ship
+from midas.deploy.interface import Input
 from midas.deploy.serving import write_triton, write_web
 from midas.io.errors import ExportError
 
@@ -113,15 +114,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     not RUNTIME.is_dir(),
     reason="onnxruntime-web is not here: npm install, or MIDAS_ORT_WEB=its folder dist",
 )
-@pytest.mark.parametrize("pixels", [False, True], ids=["floats", "pixels"])
+@pytest.mark.parametrize("kind", ["float32", "uint8-nhwc", "image"])
 def test_the_page_gives_the_same_classes_as_python(
-    shipped: Path, photos: Path, tmp_path: Path, pixels: bool
+    shipped: Path, photos: Path, tmp_path: Path, kind: Input
 ) -> None:
     pytest.importorskip("aiohttp", reason="aiohttp, which drives the browser, is not installed")
     folder = shipped
-    if pixels:
+    if kind != "float32":
         folder = write_model_folder(tmp_path / "small")
-        config = ExportConfig(input="uint8-nhwc", output="probabilities")
+        config = ExportConfig(input=kind, output="probabilities")
         ship(folder, config, split_of(8, seed=1), META, "1.2.3")
     write_web(folder, tmp_path / "web", RUNTIME)
     answers = asyncio.run(
