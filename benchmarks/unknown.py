@@ -2,7 +2,8 @@
 
 python benchmarks/unknown.py --model models/cifar10 --root CIFAR --cifar100 DIR reads
 cifar-10-batches-py in CIFAR and cifar100_test.npz in DIR. Temperature and threshold are those of
-model.onnx, which come from validation images; all figures are of CIFAR-10's test images.
+model.onnx, which come from validation images; all figures are of CIFAR-10's test images. `predict`
+answers "unknown" by the first signal.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from midas.data.augment import normalise
 from midas.data.config import DataConfig
 from midas.data.pictures import to_rgb
 from midas.data.prepare import open_source, original_images
-from midas.deploy.calibration import answered, calibration_error
+from midas.deploy.calibration import answered, calibration_error, certainty
 from midas.deploy.export import read_calibration
 from midas.deploy.runtimes import run_torch
 from midas.zoo.model_folder import open_model_folder
@@ -62,6 +63,7 @@ def main() -> None:
     if "threshold" in answers:
         print(answered(probabilities, labels, answers["threshold"]))
     signals: dict[str, Callable[[Tensor], Tensor]] = {
+        "1 - p2 / p1": lambda logits: certainty((logits / temperature).softmax(1)),
         "confidence": lambda logits: (logits / temperature).softmax(1).max(1).values,
         "largest logit": lambda logits: logits.max(1).values,
         "energy": lambda logits: logits.logsumexp(1),
