@@ -5,7 +5,6 @@ and torch; help, `init` and `predict` must answer at once.
 """
 
 import importlib.util
-import os
 import signal
 import sys
 from importlib.machinery import SourceFileLoader
@@ -15,10 +14,6 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
-
-# OpenMP's endless spinning stalls beside any busy process; no spinning is slow on an idle machine
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 INTERRUPTED = 75  # exit code: what was done up to the last checkpoint is kept; run it again
 
@@ -43,12 +38,9 @@ bench = typer.Typer(
 def _print_version(value: bool) -> None:
     if not value:
         return
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib.metadata import version
 
-    try:
-        print(f"midas-nas {version('midas-nas')}")
-    except PackageNotFoundError:  # a clone that is run where it lies
-        print("midas-nas, not installed")
+    print(f"midas-nas {version('midas-nas')}")
     raise typer.Exit
 
 
@@ -143,12 +135,9 @@ def bench_onnx(
     print(table(measure_latency(folder, seconds=seconds, write=False)))
 
 
-def zoo(
-    markdown: Annotated[bool, typer.Option(help="As docs/zoo.md shows it.")] = False,
-) -> None:
+def zoo() -> None:
     """List the models that timm knows, with sizes and costs."""
-    table = _load("zoo/table.py")
-    print(table.markdown() if markdown else table.text())
+    print(_load("zoo/table.py").markdown())
 
 
 def push(
@@ -156,7 +145,7 @@ def push(
     repo: Annotated[str, typer.Argument(help="USER/NAME on the Hugging Face hub.")],
 ) -> None:
     """Put a model folder on the Hugging Face hub."""
-    from midas.zoo.publish import push as push_folder
+    from midas.zoo.model_folder import push as push_folder
 
     print(push_folder(folder, repo))
 
@@ -206,20 +195,15 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        _fail(error)
+        errors = sys.modules.get("midas.io.errors")  # missing where none of them can be raised
+        text = str(error)
+        if errors is None or not isinstance(error, errors.MidasError):
+            text = f"internal error: {type(error).__name__}: {error} (--debug shows the traceback)"
+        sys.exit(f"midas: {text}")
 
 
 def _stop(number: int, frame: object) -> None:
     raise Stopped
-
-
-def _fail(error: Exception) -> None:
-    """One line for what a user can mend; a fault of this project says so."""
-    errors = sys.modules.get("midas.io.errors")  # missing where none of them can have been raised
-    text = str(error)
-    if errors is None or not isinstance(error, errors.MidasError):
-        text = f"internal error: {type(error).__name__}: {error} (--debug shows the traceback)"
-    sys.exit(f"midas: {text}")
 
 
 if __name__ == "__main__":

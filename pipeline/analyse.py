@@ -1,29 +1,25 @@
 """Stage `analyse`: the paper's questions to the searches of all seeds; only the report reads it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline import paths
 from pipeline.summary_table import Fact, Summary
 
-if TYPE_CHECKING:
-    from midas.data.prepared import DataMeta, Split
-    from midas.proxy.config import DecodeStageConfig
-    from midas.search.config import SearchConfig
-
 SHOWN = 6  # images whose patches are kept for the report
-BATCH = 256  # images that pass with these
 
 
 def command() -> Summary:
     """Ask the searches the paper's questions."""
-    from midas.analysis.paper_questions import one_of_each_class
+    from midas.analysis.paper_questions import analyse_search, one_of_each_class
     from midas.data.prepared import load_meta, load_split, save_split
-    from midas.decode.evidence import agreement, decode_sample, load_evidence
+    from midas.decode.evidence import agreement, decode_sample, entry_genotype, load_evidence
     from midas.engine import seeding
     from midas.io import files
     from midas.proxy.config import DecodeStageConfig
     from midas.search.bilevel import BilevelSplit
     from midas.search.config import SearchConfig
+    from midas.search.run import load_search
+    from midas.spaces import get_space
     from pipeline import params
 
     seeding.deterministic()
@@ -31,6 +27,8 @@ def command() -> Summary:
     config = params.section("decode", DecodeStageConfig)
     # where search.genotype names a cell nothing was searched, so there is nothing to ask
     seeds = params.value("seeds", params.Seeds) if search.genotype is None else []
+    space = get_space(params.value("space", str))
+    searched = space.without(search.exclude)
     train = load_split(paths.DATA / "train.safetensors")
     meta = load_meta(paths.DATA / "meta.json")
     sample = decode_sample(BilevelSplit(train, search).architecture, config)
@@ -38,14 +36,19 @@ def command() -> Summary:
     entries = [
         load_evidence(paths.written(paths.decoded(seed), f"decode@{seed}")) for seed in seeds
     ]
-    tables: dict[str, list[dict[str, Any]]]
-    tables = {"cells": [], "weights": [], "patches": [], "spreads": []}
+    tables: dict[str, list[dict[str, Any]]] = {"cells": [], "weights": [], "patches": []}
     answers = []
     for entry in entries:
-        answer, added = _analyse_seed(entry, search, config, meta, sample, shown)
-        answers.append(answer)
+        seed = entry["seed"]
+        path = paths.search(seed) / "search.safetensors"
+        modules = load_search(path, space, search, len(meta.classes))
+        kept = entry_genotype(entry, space)
+        seeding.seed_torch(config.seed, "decode")  # as the decode stage: `noise` draws from here
+        answer, added = analyse_search(*modules, sample, shown, meta, config, searched, kept)
+        answers.append({"seed": seed, **answer})
         for name, rows in added.items():
-            tables[name] += rows
+            label = seed if name == "patches" else f"seed {seed}"
+            tables[name] += [{"seed": label, **row} for row in rows]
     result = {
         "method": search.method,
         "patch_size": search.patch_size,
@@ -61,61 +64,7 @@ def command() -> Summary:
     return Summary("analyse", columns, paths.ANALYSIS)
 
 
-def _analyse_seed(
-    entry: dict[str, Any],
-    search: "SearchConfig",
-    config: "DecodeStageConfig",
-    meta: "DataMeta",
-    sample: "Split",
-    shown: "Split",
-) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
-    """One seed's answers, and its rows of each table."""
-    from midas.analysis.paper_questions import (
-        analyse,
-        patch_rows,
-        spread_rows,
-        weight_rows,
-        without_pairs,
-    )
-    from midas.data.prepared import Split
-    from midas.decode.decode import decode, sample_weights
-    from midas.decode.evidence import entry_genotype
-    from midas.decode.monitor import accuracy, decode_batches
-    from midas.engine import seeding
-    from midas.search.methods import FixedCell
-    from midas.search.run import load_search
-    from midas.spaces import get_space
-    from pipeline import params
-
-    seed = entry["seed"]
-    space = get_space(params.value("space", str))
-    searched = space.without(search.exclude)
-    path = paths.search(seed) / "search.safetensors"
-    supernet, method = load_search(path, space, search, len(meta.classes))
-    seeding.seed_torch(config.seed, "decode")  # as the decode stage: `noise` draws from here
-    batches = decode_batches(sample, meta, config.batch_size)
-    samples = sample_weights(supernet, method, batches)
-    accuracies = {}
-    for rule, weights in (("pairs", samples), ("top-2", without_pairs(samples))):
-        cell = FixedCell(decode(weights, searched, config.aggregation).cells)
-        accuracies[rule] = round(accuracy(supernet, cell, sample, meta, config.batch_size), 6)
-    answers = analyse(samples, sample.labels)
-    kept = entry_genotype(entry, space)
-    batch = Split(sample.images[:BATCH], sample.labels[:BATCH])
-    name = f"seed {seed}"
-    rows = {
-        "cells": [{"seed": name, **row} for row in answers["cells"]],
-        "weights": [{"seed": name, **row} for row in weight_rows(samples, searched)],
-        "patches": [
-            {"seed": seed, **row} for row in patch_rows(supernet, method, batch, shown, meta, kept)
-        ],
-        "spreads": [{"seed": seed, **row} for row in spread_rows(samples, searched, kept)],
-    }
-    return {"seed": seed, "subnetwork_accuracy": accuracies, **answers}, rows
-
-
 def _facts(answer: dict[str, Any]) -> dict[str, Any]:
-    """What is shown of one seed."""
     accuracies = answer["subnetwork_accuracy"]
     known = answer["class_accuracy"]
     return {

@@ -1,16 +1,10 @@
 """Stage `build@target`: from genotype and trained weights to a folder that timm loads."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline import paths
 from pipeline.names import Target
 from pipeline.summary_table import Fact, Summary
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 def command(target: Target) -> Summary:
@@ -20,14 +14,13 @@ def command(target: Target) -> Summary:
     from midas.io import files
     from midas.nets import timm_models
     from midas.train.config import TaughtTargetConfig, TimmTargetConfig
-    from midas.train.seeds import compare_seeds, seed_rows
-    from midas.train.store import load_weights
+    from midas.train.store import compare_seeds, load_weights, seed_rows
     from midas.zoo.card import model_card
     from midas.zoo.model_folder import build_trained, save_model_folder, with_trained
     from pipeline import params, targets
 
     config = targets.config(target)
-    seeds = params.training_seeds()
+    seeds = params.value("training_seeds", params.Seeds)
     prepared = load_meta(paths.DATA / "meta.json")
     trained = {}
     for seed in seeds:
@@ -41,7 +34,7 @@ def command(target: Target) -> Summary:
     if isinstance(config, TimmTargetConfig):
         provenance = {"data_fingerprint": meta.fingerprint}
         network = timm_models.create(config.model, len(meta.classes), meta.size)
-        model: nn.Module = with_trained(network, weights, meta)
+        model = with_trained(network, weights, meta)
     else:
         genotype = load_genotype(paths.written(paths.GENOTYPE / "genotype.json", "select"))
         provenance = files.read_json(paths.GENOTYPE / "provenance.json")

@@ -7,10 +7,7 @@ from pipeline import names, paths
 
 
 def check_params(images_prepared: bool) -> None:
-    """Check every section of params.yaml, and batches against the number of prepared images.
-
-    Raises ParamsError for an unknown section, key or value, or a batch larger than the split.
-    """
+    """Raise ParamsError for a fault in any section, or a batch larger than the training images."""
     from midas.data.config import DataConfig
     from midas.deploy.export import ExportConfig
     from midas.io import files
@@ -59,10 +56,7 @@ def check_params(images_prepared: bool) -> None:
 
 
 def _check_model(target: str, name: str, size: int | None) -> None:
-    """Refuse a model of timm that is unknown or, at `size`, cannot be trained and exported.
-
-    What passed is noted in a file, so that the trial is made once.
-    """
+    """Refuse a model of timm that is unknown or, at `size`, cannot be exported; tried only once."""
     import tempfile
 
     import timm

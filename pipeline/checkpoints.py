@@ -14,18 +14,8 @@ from pipeline import params as parameters
 from pipeline.paths import CHECKPOINTS, DATA
 
 
-def code_of(stage: str) -> list[Path]:
-    """The code among the stage's deps in dvc.yaml, which a test proves complete."""
-    stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    deps = stages[stage]["deps"]
-    return [Path(dep) for dep in deps if dep.startswith(("midas/", "pipeline/"))]
-
-
 def check_data(meta: DataMeta) -> None:
-    """Raise DataError for prepared images of another source or size than params.yaml names.
-
-    Under `dvc repro` they are what it names; a stage that is run by hand reads what is there.
-    """
+    """Raise DataError for prepared images of another source or size than params.yaml names."""
     config = parameters.section("data", DataConfig)
     size = config.image_size
     if (meta.source, meta.size) != (config.source, size or meta.size):
@@ -39,11 +29,10 @@ def check_data(meta: DataMeta) -> None:
 def checkpoint(
     stage: str, item: str | int, params: Mapping[str, Any], data: Sequence[Path]
 ) -> Checkpoint:
-    """The checkpoint of a stage's run for an item: a seed, or a training.
-
-    Its fingerprint is of the stage's code, its `params` (JSON values), and the files and folders of
-    `data` that it reads.
-    """
+    """A stage's checkpoint for an item, named by its code, `params` and the files of `data`."""
     keys = {"stage": stage, "item": str(item), **params}
-    name = fingerprint(keys, [*code_of(stage), *data])
+    definition = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
+    # a test proves these deps complete
+    code = [Path(dep) for dep in definition["deps"] if dep.startswith(("midas/", "pipeline/"))]
+    name = fingerprint(keys, [*code, *data])
     return Checkpoint(CHECKPOINTS / f"{stage}-{item}", name)

@@ -10,21 +10,14 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from rich import box
+from rich import box, progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
-from midas.engine.progress import Reporter
+from midas.engine.loop import Reporter
 from midas.io.errors import ParamsError
 from pipeline.summary_table import Fact, Summary
 
@@ -44,29 +37,27 @@ def form() -> str:
     return name
 
 
+@dataclass
 class LineReporter(Reporter):
     """Prints a line for each note, with speed and time left; as text or as JSON."""
 
-    def __init__(self, title: str, total: int, done: int, as_json: bool) -> None:
-        self.title = title
-        self.total = total
-        self.done = done
-        self.as_json = as_json
+    title: str
+    total: int
+    done: int
+    as_json: bool
+
+    def __post_init__(self) -> None:
         self.start = time.monotonic()
-        self.done_before = done  # in earlier runs, which say nothing of the speed
-        self.best = float("-inf")
+        self.done_before = self.done  # in earlier runs, which say nothing of the speed
 
     def step(self, **values: float) -> None:
-        """See `Reporter`."""
         self.done += 1
 
     def skip(self, count: int) -> None:
-        """See `Reporter`."""
         self.done += count
         self.done_before += count
 
-    def note(self, text: str, row: Mapping[str, Any] | None = None, best_of: str = "") -> None:
-        """See `Reporter`."""
+    def note(self, text: str, row: Mapping[str, Any] | None = None) -> None:
         speed = (self.done - self.done_before) / max(1e-9, time.monotonic() - self.start)
         left = (self.total - self.done) / speed if speed else 0.0
         if not self.as_json:
@@ -81,39 +72,25 @@ class LineReporter(Reporter):
             "steps_per_second": round(speed, 3),
             "seconds_left": round(left, 1),
         }
-        if row is not None and row.get(best_of) is not None:
-            self.best = max(self.best, row[best_of])
-            value["best"] = self.best
         numbers = {k: v for k, v in (row or {}).items() if isinstance(v, int | float)}
         print(json.dumps(value | numbers, ensure_ascii=False), flush=True)
 
 
 class BarReporter(Reporter):
-    """A live bar on a terminal, with notes above it, and best value and skips beside it."""
+    """A live bar on a terminal, with notes above it and the values of the step beside it."""
 
-    def __init__(self, title: str, total: int, done: int, bar: Progress) -> None:
+    def __init__(self, title: str, total: int, done: int, bar: progress.Progress) -> None:
         self.bar = bar
-        self.task = bar.add_task(title, total=total, completed=done, values="", best="")
-        self.best = float("-inf")
+        self.task = bar.add_task(title, total=total, completed=done, values="")
 
     def step(self, **values: float) -> None:
-        """See `Reporter`."""
         text = " ".join(f"{name} {value:.3f}" for name, value in values.items())
         self.bar.update(self.task, advance=1, values=text)
 
     def skip(self, count: int) -> None:
-        """See `Reporter`."""
         self.bar.update(self.task, advance=count)
 
-    def note(self, text: str, row: Mapping[str, Any] | None = None, best_of: str = "") -> None:
-        """See `Reporter`."""
-        beside = []
-        if row is not None and row.get(best_of) is not None:
-            self.best = max(self.best, row[best_of])
-            beside.append(f"best {self.best:.3f}")
-        if row is not None and "skips" in row:
-            beside.append(f"skips {row['skips']}")
-        self.bar.update(self.task, best=" ".join(beside))
+    def note(self, text: str, row: Mapping[str, Any] | None = None) -> None:
         self.bar.console.print(text, highlight=False, markup=False)
 
 
@@ -125,16 +102,15 @@ def show_progress(title: str, total: int, done: int) -> Iterator[Reporter]:
         yield Reporter()
     elif chosen == "terminal":
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.speed:.1f}/s" if total else ""),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[values]}"),
-            TextColumn("{task.fields[best]}"),
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.speed:.1f}/s" if total else ""),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[values]}"),
         )
-        with Progress(*columns, console=Console()) as bar:
+        with progress.Progress(*columns, console=Console()) as bar:
             yield BarReporter(title, total, done, bar)
     else:
         yield LineReporter(title, total, done, as_json=chosen == "json")
@@ -164,7 +140,6 @@ def show(summary: Summary, always: bool = False) -> None:
 
 
 def _table(summary: Summary, lines: box.Box | None) -> Table:
-    """A row for each fact, a column for each seed or target."""
     table = Table(box=lines, pad_edge=lines is not None)
     table.add_column(summary.title, style="dim" if lines else "")
     for name in summary.columns:
@@ -176,7 +151,6 @@ def _table(summary: Summary, lines: box.Box | None) -> Table:
 
 
 def _text(fact: Fact | int | str | None) -> str:
-    """A fact as people read it."""
     if isinstance(fact, Fact):
         return f"{fact.value:{fact.spec}}{fact.unit}"
     return f"{fact:,}" if isinstance(fact, int) else fact or ""

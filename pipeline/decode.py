@@ -1,6 +1,4 @@
-"""Stage `decode@seed`: from one search to one cell, with the evidence for it and its proxy
-trainings.
-"""
+"""Stage `decode@seed`: from one search to one cell, by evidence and proxy trainings."""
 
 from typing import Any
 
@@ -17,15 +15,10 @@ def command(seed: Seed) -> Summary:
     from midas.engine.distributed import join
     from midas.io import files
     from midas.proxy.config import DecodeStageConfig
-    from midas.proxy.local_search import (
-        neighbours,
-        op_shares,
-        result_rows,
-        run_local_search,
-    )
+    from midas.proxy.local_search import neighbours, op_shares, result_rows, run_local_search
     from midas.search.bilevel import BilevelSplit
     from midas.search.config import SearchConfig
-    from midas.search.run import load_search, steps_of
+    from midas.search.run import load_search
     from midas.spaces import get_space
     from pipeline import checkpoints, params
 
@@ -48,7 +41,8 @@ def command(seed: Seed) -> Summary:
         device = distributed.device
     supernet.to(device)
     method.to(device)
-    half = BilevelSplit(train, search).architecture
+    split = BilevelSplit(train, search)
+    half = split.architecture
     samples, genotype = read_supernet(searched, supernet, method, search, config, half, meta)
     results = []
     checkpoint = None
@@ -63,7 +57,7 @@ def command(seed: Seed) -> Summary:
         )
         genotype = results[-1].genotype
     value = evidence(seed, genotype, samples, searched, supernet, method, config, half, meta)
-    value["steps"] = steps_of(paths.search(seed))
+    value["steps"] = search.epochs * split.steps_per_epoch
     if results:
         value["score"] = -round(results[-1].objective, 6)
         value["score_of"] = "objective of the proxy trainings, negated"
@@ -76,7 +70,6 @@ def command(seed: Seed) -> Summary:
 
 
 def _facts(value: dict[str, Any]) -> dict[str, Any]:
-    """What is shown of one seed."""
     facts: dict[str, Any] = {
         "sub-network accuracy": Fact(value["subnetwork_accuracy"], ".1%"),
         "supernet accuracy": Fact(value["supernet_accuracy"], ".1%"),

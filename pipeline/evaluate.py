@@ -7,6 +7,18 @@ from pipeline.names import Target
 from pipeline.summary_table import Fact, Summary
 
 MISTAKES = 24  # the worst ones, kept with their pixels for the report
+SHOWN = {
+    "test images": ("images", ","),
+    "accuracy, torch": ("accuracy_torch", ".2%"),
+    "accuracy, ONNX": ("accuracy_onnx", ".2%"),
+    "same class on": ("class_agreement", ".2%"),
+    "largest difference, of the range": ("relative_difference", ".1e"),
+    "calibration error, before": ("ece_before", ".2%"),
+    "calibration error": ("ece", ".2%"),
+    "answered": ("coverage", ".2%"),
+    "error among answered": ("answered_error", ".2%"),
+    "among the first five, ONNX": ("top5_onnx", ".2%"),
+}
 
 
 def command(target: Target) -> Summary:
@@ -62,25 +74,14 @@ def command(target: Target) -> Summary:
 
 
 def _columns(target: str, details: dict[str, Any]) -> dict[str, Any]:
-    """What is shown: the network with its file, and each variant."""
     facts = {
-        "test images": details["images"],
-        "accuracy, torch": Fact(details["accuracy_torch"], ".2%"),
-        "accuracy, ONNX": Fact(details["accuracy_onnx"], ".2%"),
-        "same class on": Fact(details["class_agreement"], ".2%"),
-        "largest difference, of the range": Fact(details["relative_difference"], ".1e"),
+        name: Fact(details[key], spec)
+        for name, (key, spec) in SHOWN.items()
+        if details.get(key) is not None
     }
-    facts["calibration error, before"] = Fact(details["ece_before"], ".2%")
-    facts["calibration error"] = Fact(details["ece"], ".2%")
-    if "coverage" in details:
-        facts["answered"] = Fact(details["coverage"], ".2%")
-        if details["answered_error"] is not None:
-            facts["error among answered"] = Fact(details["answered_error"], ".2%")
     if "originals" in details:
         agreement = details["originals"]["class_agreement"]
         facts["same class on original images"] = Fact(agreement, ".2%")
-    if "top5_onnx" in details:
-        facts["among the first five, ONNX"] = Fact(details["top5_onnx"], ".2%")
     columns: dict[str, Any] = {target: facts}
     for kind, variant in details.get("variants", {}).items():
         columns[kind] = {

@@ -1,5 +1,6 @@
 """Stage `export@target`: from a model folder to a verified ONNX file in it."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,7 +46,7 @@ def command(
     calibration = None
     if "int8" in config.variants:
         calibration = load_split(paths.DATA / "train.safetensors").images
-    parity = ship(folder, config, split, meta, _version(), calibration)
+    parity = ship(folder, config, split, meta, version("midas-nas"), calibration)
     first = measure_latency(folder)["results"][0]
     columns: dict[str, Any] = {
         target: {
@@ -67,13 +68,3 @@ def command(
             "shipped": "yes" if variant["shipped"] else "no",
         }
     return Summary("export", columns, folder)
-
-
-def _version() -> str:
-    """This package's version, or a word for a clone that is not installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("midas-nas")
-    except PackageNotFoundError:
-        return "uninstalled"

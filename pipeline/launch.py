@@ -13,11 +13,7 @@ FLAGS = {"--standalone"}
 
 
 def launch(*command: str) -> bool:
-    """Run this command under torchrun where params.yaml says `launcher: torchrun ARGUMENTS`.
-
-    Returns whether it did, so that nothing is left to do here. Raises ParamsError for another
-    program or an option that could start one, and MidasError where a process failed.
-    """
+    """Run this command under torchrun if `launcher` says so; returns whether it did."""
     from midas.io.errors import MidasError, ParamsError  # here: `--help` must not import midas
     from pipeline import params
 

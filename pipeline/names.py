@@ -1,7 +1,6 @@
-"""Which run of a stage a command is for: a target, a seed, or both.
+"""Which run of a stage a command is for: a target, a seed, or both, plainly or by DVC's name.
 
-Each is named plainly or as DVC names it (``build@digits``): dvc.yaml hands over ``$DVC_STAGE``, so
-that no text of params.yaml becomes part of a shell's command line.
+dvc.yaml hands over ``$DVC_STAGE``, so that no text of params.yaml is part of a shell's command.
 """
 
 import re
@@ -51,11 +50,7 @@ def seed(text: str) -> int:
 
 
 def training(text: str, number: int | None = None) -> Training:
-    """The training in ``train@digits-0``, or of a target and a seed; raises as `target` does.
-
-    By default the seed is the first of `training_seeds`. A target's name may hold a hyphen: the
-    seed stands behind the last one.
-    """
+    """The training in ``train@digits-0``, whose target may hold hyphens, or of target and seed."""
     if "@" in text:
         name, hyphen, own_seed = _item(text).rpartition("-")
         if not hyphen or number is not None:
@@ -68,7 +63,7 @@ def training(text: str, number: int | None = None) -> Training:
     if number is None:
         from pipeline import params  # here: `--help` must not import midas
 
-        number = params.training_seeds()[0]
+        number = params.value("training_seeds", params.Seeds)[0]
     return Training(name, number)
 
 

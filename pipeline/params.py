@@ -18,34 +18,22 @@ MAX_BYTES = 2**20
 _ROOM = 200  # characters of the errors that one message names
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 RENAMED = {
-    "search.arm": "search.method",
-    "decode.rule": "decode.aggregation",
-    "decode.refine": "decode.proxy",
-    "decode.proxy.capacity": "decode.proxy.size_prior",
+    "arm": "method",
+    "rule": "aggregation",
+    "refine": "proxy",
+    "capacity": "size_prior",
+    "start_from": "weights",
 }
-REMOVED = (
-    "second_order",
-    "partial",
-    "separate_keys",
-    "uniform_start",
-    "detach_keys",
-    "checkpointing",
-    "stop_at_skips",
-)
 _short_repr = reprlib.Repr()  # of values, however much a few YAML aliases stand for
 _short_repr.maxlevel = 2
 _short_repr.maxstring = 80
 
 
-def parse(text: str) -> Any:
-    """The value of a YAML text, read as DVC reads it: YAML 1.2, where ``on`` is a text."""
-    return YAML(typ="safe").load(text)
-
-
 def read(path: Path = PARAMS) -> dict[str, Any]:
     """The whole file; raises ParamsError unless it is a YAML mapping of at most 1 MiB."""
     try:
-        content = parse(files.read_text(path, MAX_BYTES))
+        # as DVC reads it: YAML 1.2, where ``on`` is a text
+        content = YAML(typ="safe").load(files.read_text(path, MAX_BYTES))
     except FileNotFoundError as error:
         raise ParamsError(
             f"{path}: there is no such file here; stages run in the root of the clone"
@@ -60,10 +48,7 @@ def read(path: Path = PARAMS) -> dict[str, Any]:
 
 
 def value(name: str, kind: Any, path: Path = PARAMS) -> Any:
-    """The checked value under a dotted name, e.g. ``value("seeds", list[int])``.
-
-    A value that is missing or of another type is a ParamsError, which says what is allowed.
-    """
+    """The checked value under a dotted name; raises ParamsError, which says what is allowed."""
     node: Any = read(path)
     for part in name.split("."):
         if not isinstance(node, dict) or part not in node:
@@ -76,12 +61,6 @@ def value(name: str, kind: Any, path: Path = PARAMS) -> Any:
         return TypeAdapter(kind).validate_python(node)
     except ValidationError as error:
         raise ParamsError(f"{path}: {_message(name, kind, error)}") from error
-
-
-def training_seeds(path: Path = PARAMS) -> list[int]:
-    """The seeds of every target's trainings; raises ParamsError as `value` does."""
-    seeds: list[int] = value("training_seeds", Seeds, path)
-    return seeds
 
 
 def section(name: str, config: type[Config], path: Path = PARAMS) -> Config:
@@ -108,14 +87,10 @@ def _describe(name: str, kind: Any, detail: Any) -> str:
         return f"{key}: {_short_repr.repr(detail['input'])} is read as no text; put it in quotes"
     if detail["type"] != "extra_forbidden":
         return f"{key}: {_short_repr.repr(detail['input'])} is not allowed: {detail['msg']}"
-    if key in RENAMED:
-        return f"{key}: is called {RENAMED[key]} now"
-    if key.endswith(".start_from"):
-        return f"{key}: is called weights now"
+    if detail["loc"][-1] in RENAMED:
+        return f"{key}: is called {RENAMED[detail['loc'][-1]]} now"
     if key.startswith("targets.") and key.endswith(".model"):
         return f"{key}: a timm model stands in the section timm_targets, without search"
-    if name == "search" and detail["loc"][-1] in REMOVED:
-        return f"{key}: was removed; docs/learned.md says why"
     allowed = list(config_in(kind, detail["loc"][:-1]).model_fields)
     close = get_close_matches(str(detail["loc"][-1]), allowed)
     return f"{key}: unknown key; allowed are {listed(dict.fromkeys([*close, *allowed]))}"

@@ -16,14 +16,11 @@ SECTIONS = ("space", "seeds", "search", "decode")  # a genotype follows from the
 
 
 def collect(kept_seed: int | None, data_fingerprint: str) -> dict[str, Any]:
-    """Parameters, seeds, fingerprints of data and code, and versions; no dates and no paths.
-
-    `kept_seed` is None for a cell that was not searched; of its file the name is kept.
-    """
+    """Parameters, seeds, fingerprints of data and code, and versions; no dates and no paths."""
     everything = params.read()
     parameters = {name: everything.get(name) for name in SECTIONS}
     search = dict(parameters["search"] or {})
-    if search.get("genotype"):
+    if search.get("genotype"):  # not searched
         parameters["search"] = {**search, "genotype": Path(search["genotype"]).name}
     text = json.dumps(parameters, sort_keys=True)
     return {

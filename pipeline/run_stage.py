@@ -1,7 +1,6 @@
 """What every stage command is wrapped in: checked parameters, a lock, its summary, and a record.
 
-The record holds the cost and the hashes of what was written. Where they are those of dvc.lock, that
-run made the files; otherwise they came from the cache or from a remote.
+Where the record's hashes are those of dvc.lock, that run made the files.
 """
 
 import fcntl
@@ -9,29 +8,28 @@ import functools
 import hashlib
 import inspect
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import quote
 
-from pipeline import paths, versions
+from pipeline import paths
 from pipeline.summary_table import Summary
 
 Command = Callable[..., Summary | None]
+PINS = Path("versions.txt")
 
 
 def stage_command(
     stage: str, command: Command, item: Callable[..., object] = str
 ) -> Callable[..., None]:
-    """The command of a stage as the command line runs it.
+    """The command of a stage as the command line runs it; `item` makes DVC's name of its arguments.
 
-    The positional parameters say which run of the stage; `item` makes of their values the name that
-    DVC has for it. Keyword-only options ask for something else, neither locked nor recorded.
+    Keyword-only options ask for something else, neither locked nor recorded.
     """
 
     @functools.wraps(command)
@@ -43,12 +41,12 @@ def stage_command(
         if any(bound.arguments[option.name] != option.default for option in options):
             command(*args, **kwargs)
             return
-        from midas.engine.progress import show_progress_with  # here: help must not import torch
+        from midas.engine.loop import show_progress_with  # here: help must not import torch
         from pipeline import check, console
 
         check.check_params(images_prepared=stage != "data")
         name = f"{stage}@{item(*bound.args)}" if bound.args else stage
-        sys.stderr.write(versions.warning())
+        sys.stderr.write(version_warning())
         show_progress_with(console.show_progress)
         with lock(name):
             summary = command(*args, **kwargs)
@@ -59,17 +57,40 @@ def stage_command(
     return run
 
 
+def version_warning() -> str:
+    """A line where installed libraries, which DVC does not see, are not those of versions.txt."""
+    if not PINS.is_file():
+        return ""  # outside of a clone
+    from importlib.metadata import PackageNotFoundError, version  # here: help does not need it
+
+    lines = [line.strip() for line in PINS.read_text(encoding="utf-8").splitlines()]
+    differences = []
+    for name, _, pinned in (line.partition("==") for line in lines if "==" in line):
+        try:
+            installed = version(name)
+        except PackageNotFoundError:
+            continue  # the stage that needs it says so
+        # 2.14.1+cpu is another build, not another version
+        if installed.partition("+")[0] != pinned:
+            differences.append(f"{name} {installed} ({PINS}: {pinned})")
+    if not differences:
+        return ""
+    return (
+        f"warning: {', '.join(differences)}: cached results are of the versions in {PINS}; "
+        "make setup installs those, or write yours there to run the pipeline again\n"
+    )
+
+
 def record(name: str, seconds: float) -> None:
     """Write the record of a stage that has ended; `name` is DVC's, e.g. ``search@0``."""
+    from midas.engine.memory import peak
     from midas.io import files
 
-    processes = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)  # under torchrun children compute
-    peak = max(resource.getrusage(who).ru_maxrss for who in processes)
     value = {
         "stage": name,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
-        "peak_memory_bytes": peak if sys.platform == "darwin" else 1024 * peak,
+        "peak_memory_bytes": peak(),
         "outs": {str(path): _md5(path) for path in outs_of(name) if path.is_file()},
     }
     files.write_json(paths.COST / f"{name}.json", value)
@@ -104,28 +125,15 @@ def _md5(path: Path) -> str:
 def lock(name: str) -> Iterator[None]:
     """Hold the lock of a stage, e.g. ``search@0``: two processes must not write the same files.
 
-    DVC has such a lock, but a stage outlives a `dvc repro` that was killed alone, and stages are
-    also run by hand. The kernel takes the lock back when the process, and what `pipeline.launch`
-    started with it, end. Raises MidasError if another process holds it or it cannot be written.
+    A stage outlives a `dvc repro` that was killed alone. Raises MidasError if another process holds
+    the lock, or it cannot be written.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ or not Path("dvc.yaml").is_file():
         yield  # torchrun's parent holds it; outside of a clone no stage runs
         return
-    with _locked(paths.CHECKPOINTS / f"{quote(name, safe='@')}.lock", name) as file:
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
-
-
-def _locked(path: Path, name: str) -> IO[str]:
-    """The open and locked file.
-
-    filelock's descriptor is closed in child processes, but torchrun must hold the lock on where its
-    parent is killed.
-    """
     from midas.io.errors import MidasError  # here: `--help` must not import midas
 
+    path = paths.CHECKPOINTS / f"{quote(name, safe='@')}.lock"
     try:
         path.parent.mkdir(exist_ok=True)
         file = path.open("a+", encoding="utf-8")
@@ -133,15 +141,18 @@ def _locked(path: Path, name: str) -> IO[str]:
         raise MidasError(
             f"{path}: cannot be written ({error.strerror}); a stage needs a folder it can write"
         ) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.seek(0)
-        holder = file.read().strip() or "unknown"
-        file.close()
-        raise MidasError(
-            f"{name}: process {holder} is running it in this folder; wait until it ends or stop it "
-            f"(kill {holder}), then run again"
-        ) from error
-    os.set_inheritable(file.fileno(), True)
-    return file
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise MidasError(
+                f"{name}: process {holder} is running it in this folder; wait until it ends or "
+                f"stop it (kill {holder}), then run again"
+            ) from error
+        os.set_inheritable(file.fileno(), True)  # torchrun holds it where its parent is killed
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield

@@ -1,6 +1,4 @@
-"""Stage `search@seed`: search one cell. It reads the training images and writes weights and history
-of one seed.
-"""
+"""Stage `search@seed`: search one cell on the training images."""
 
 from pipeline import launch, paths
 from pipeline.names import Seed
@@ -13,23 +11,17 @@ def command(seed: Seed) -> Summary | None:
     from midas.decode.monitor import search_monitor
     from midas.engine import seeding
     from midas.engine.distributed import join
+    from midas.search import run
     from midas.search.config import SearchConfig
-    from midas.search.run import (
-        fixed_genotype,
-        run_search,
-        save_history,
-        save_search,
-        write_empty_search,
-    )
     from midas.spaces import get_space
     from pipeline import checkpoints, params
 
     space = get_space(params.value("space", str))
     config = params.section("search", SearchConfig)
     folder = paths.search(seed)
-    genotype = fixed_genotype(space, config, paths.GENOTYPE)
+    genotype = run.fixed_genotype(space, config, paths.GENOTYPE)
     if genotype is not None:
-        write_empty_search(folder)
+        run.write_empty_search(folder)
         facts = {"searched": "nothing: search.genotype names a cell", "cell": genotype.hash[:12]}
         return Summary("search", {f"seed {seed}": facts}, folder)
     if launch.launch("search", str(seed)):
@@ -43,11 +35,11 @@ def command(seed: Seed) -> Summary | None:
     checkpoint = checkpoints.checkpoint("search", seed, keys, inputs)
     monitor = search_monitor(space.without(config.exclude), meta, config)
     with join() as distributed:
-        result = run_search(space, config, train, meta, seed, checkpoint, distributed, monitor)
+        result = run.run_search(space, config, train, meta, seed, checkpoint, distributed, monitor)
         if not distributed.is_main:
             return None
-        save_search(folder / "search.safetensors", result)
-        save_history(folder, result.history)
+        run.save_search(folder / "search.safetensors", result)
+        run.save_history(folder, result.history)
         checkpoint.clear()
     last = result.history[-1]
     accuracy = last["arch_accuracy"]

@@ -11,7 +11,8 @@ SHORT = 5_000  # steps; the cell of a shorter search says little on its own
 def command() -> None:
     """Show what the last run left."""
     from midas.io import files
-    from pipeline import console, targets, versions
+    from pipeline import console, targets
+    from pipeline.run_stage import version_warning
 
     sections = targets.sections()
     search: dict[str, Any] = {"steps": 0}
@@ -34,7 +35,7 @@ def command() -> None:
         return
     if 0 < search["steps"] < SHORT:
         print("A short search: docs/method.md says what to expect of it.")
-    print(versions.warning(), end="")
+    print(version_warning(), end="")
     # DVC does not bring the page back from its cache, since it shows times
     page = paths.REPORT / "index.html"
     print(f"The report: {page}" if page.is_file() else f"`midas report` writes {page}")
@@ -42,7 +43,6 @@ def command() -> None:
 
 
 def _facts(target: str) -> dict[str, Any]:
-    """One target's column of the table."""
     from midas.deploy.latency import known_latency
     from midas.io import files
     from pipeline.build import deviation_text

@@ -1,7 +1,4 @@
-"""The targets of params.yaml: networks of the found cell, with or without a teacher, and timm's.
-
-A matrix of DVC cannot choose deps by item, so what a training reads decides its section.
-"""
+"""The targets of params.yaml. A matrix of DVC cannot choose deps, so each kind has a section."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,10 +15,7 @@ KINDS: dict[str, type[TargetConfig]] = {
 
 
 def sections(content: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """The section of each target, by its name, in params.yaml or in its `content`.
-
-    Raises ParamsError where two have one name.
-    """
+    """The section of each target by name; raises ParamsError where two have one name."""
     known: dict[str, str] = {}
     for section in KINDS:
         if section == "targets" or section in (content or params.read()):

@@ -46,11 +46,8 @@ def command(
     memory.keep_freed()
     seeding.deterministic()
     config = targets.config(target)
-    inputs = [
-        paths.DATA / "train.safetensors",
-        paths.DATA / "val.safetensors",
-        paths.DATA / "meta.json",
-    ]
+    inputs = [paths.DATA / f"{name}.safetensors" for name in ("train", "val")]
+    inputs.append(paths.DATA / "meta.json")
     genotype = None
     images = load_split(inputs[0])
     meta = load_meta(inputs[2])
@@ -72,9 +69,8 @@ def command(
     for path in map(Path, filter(None, folders)):
         members = [path / CONFIG, path / WEIGHTS] if path.is_dir() else [path]
         inputs += [member for member in members if member.is_file()]  # and no hub's name
-    checkpoint = checkpoints.checkpoint(
-        "train", str(training), {"target": config.model_dump(mode="json")}, inputs
-    )
+    keys = {"target": config.model_dump(mode="json")}
+    checkpoint = checkpoints.checkpoint("train", str(training), keys, inputs)
     folder = paths.training(*training)
     val = load_split(inputs[1])
     with join() as distributed:
@@ -113,10 +109,7 @@ def _teacher(config: TargetConfig, meta: DataMeta) -> Teacher | None:
 def _planned(
     target: str, config: TargetConfig, cell: Path, images: Split, meta: DataMeta
 ) -> TargetConfig:
-    """The configuration with what `minutes` has chosen, now or in an earlier run on this machine.
-
-    The choice is kept in a file, so that every seed and every repetition trains the same network.
-    """
+    """The configuration with what `minutes` has chosen: kept in a file, the same for every seed."""
     if config.minutes is None:
         return config
     from midas.engine.checkpoint import fingerprint

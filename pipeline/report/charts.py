@@ -1,23 +1,25 @@
-"""Charts as inline SVG, drawn by matplotlib; they follow the page's light and dark themes.
+"""What the report draws: charts over epochs, thumbnails of images, and maps of patches over them.
 
-matplotlib only knows fixed colours: those of `VARIABLES` stand for variables of the style sheet.
+Charts are inline SVG by matplotlib, which only knows fixed colours: those of `VARIABLES` stand for
+variables of the style sheet, which follow light and dark themes.
 """
 
+import base64
 import io
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
 from markupsafe import Markup, escape
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
+from torch import Tensor
 
-from pipeline.report.values import Series
+from pipeline.report.values import Row, Series
 
 INK = "#010203"
 FAINT = "#040506"
@@ -42,6 +44,7 @@ STYLE: dict[Any, Any] = {
 }
 SMALL = (2.7, 1.9)  # inches
 WIDE = (4.0, 2.3)  # still readable at the width of a phone
+SIDE = 96  # pixels of a thumbnail's side on the page
 
 
 def lines(
@@ -53,14 +56,18 @@ def lines(
     limits: tuple[float, float] | None = None,
     legend: bool = True,
 ) -> Markup:
-    """A line chart over epochs, small if it has a title; empty where no series has a point.
-
-    `label` describes the chart to screen readers and is unique on the page.
-    """
+    """A line chart over epochs, small if it has a title; `label` is unique on the page."""
     drawn = {name: data for name, data in series.items() if data.points}
     if not drawn:
         return Markup("")
-    with _new_chart(title, "epoch", y) as (figure, axes):
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=SMALL if title else WIDE, layout="constrained")
+        figure.patch.set_visible(False)
+        axes = figure.subplots()
+        axes.patch.set_visible(False)
+        axes.set(xlabel="epoch", ylabel=y, title=title)
+        axes.grid(axis="y", color=FAINT, alpha=0.25, linewidth=0.6)
+        axes.set_axisbelow(True)
         for k, (name, data) in enumerate(drawn.items()):
             (line,) = axes.plot(*zip(*data.points, strict=True), label=name, linewidth=1.6)
             line.set_marker("o" if len(data.points) == 1 else "None")
@@ -72,28 +79,6 @@ def lines(
             outside = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "fontsize": 7}
             axes.legend(**outside if title else {"loc": "best"})
         return _inline(figure, label, list(drawn.values()))
-
-
-def bars(label: str, series: Series, end: float, x: str, title: str) -> Markup:
-    """A small histogram of images: each point is the start and height of a bin, up to `end`."""
-    starts, heights = zip(*series.points, strict=True)
-    with _new_chart(title, x, "images") as (figure, axes):
-        axes.stairs(heights, [*starts, end], fill=True, color=COLOURS[0], gid="series-0")
-        axes.xaxis.set_major_locator(MaxNLocator(3))
-        return _inline(figure, label, [series])
-
-
-@contextmanager
-def _new_chart(title: str, x: str, y: str) -> Iterator[tuple[Figure, Axes]]:
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=SMALL if title else WIDE, layout="constrained")
-        figure.patch.set_visible(False)
-        axes = figure.subplots()
-        axes.patch.set_visible(False)
-        axes.set(xlabel=x, ylabel=y, title=title)
-        axes.grid(axis="y", color=FAINT, alpha=0.25, linewidth=0.6)
-        axes.set_axisbelow(True)
-        yield figure, axes
 
 
 def _inline(figure: Figure, label: str, series: Sequence[Series]) -> Markup:
@@ -120,3 +105,38 @@ def _inline(figure: Figure, label: str, series: Sequence[Series]) -> Markup:
         f'role="img" aria-label="{escape(label)}">'
     )
     return Markup(opening + re.sub(r"\s*\n\s*", "\n", text))
+
+
+def thumbnail(image: Tensor, alt: str) -> Markup:
+    """A uint8 image [3, H, W] as an `img` element with sharp pixels."""
+    element = Markup('<img class="pixels" src="{}" width="{}" height="{}" alt="{}">')
+    return element.format(_data_uri(image), SIDE, SIDE, alt)
+
+
+def patch_map(
+    image: Tensor, patches: Sequence[Row], colours: Mapping[str, str], label: str, origin: Markup
+) -> Markup:
+    """A uint8 image [3, H, W] under rows of patches.csv, in the colours of their operations."""
+    height = SIDE / (1 + max(int(patch["row"]) for patch in patches))
+    width = SIDE / (1 + max(int(patch["column"]) for patch in patches))
+    rect = Markup(
+        '<rect x="{0:g}" y="{1:g}" width="{2:g}" height="{3:g}" fill="{4}" fill-opacity="0.55" '
+        'stroke="{4}" stroke-width="1"><title>{5} {6:.3f}</title></rect>'
+    )
+    rects = []
+    for patch in patches:
+        op = patch["operation"]
+        x = width * int(patch["column"])
+        y = height * int(patch["row"])
+        rects.append(rect.format(x, y, width, height, colours[op], op, float(patch["weight"])))
+    return Markup(
+        '<svg class="pixels" viewBox="0 0 {0} {0}" width="{0}" height="{0}" role="img" '
+        'aria-label="{1}"{2}>'
+        '<image href="{3}" width="{0}" height="{0}" preserveAspectRatio="none"/>{4}</svg>'
+    ).format(SIDE, label, origin, _data_uri(image), Markup("").join(rects))
+
+
+def _data_uri(image: Tensor) -> str:
+    out = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(out, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()

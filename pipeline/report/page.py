@@ -12,7 +12,7 @@ from midas.drawing.svg import draw_inline
 from midas.genotype import load_genotype
 from midas.io import files
 from pipeline import names, params, paths, targets
-from pipeline.report.pixels import thumbnail
+from pipeline.report.charts import thumbnail
 from pipeline.report.search_section import SELECT, SearchView
 from pipeline.report.target_section import TargetView
 from pipeline.report.values import Sources
@@ -26,7 +26,7 @@ def stage_runs() -> list[StageRun]:
     locked = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"] if lock.is_file() else {}
     stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
     seeds = params.value("seeds", params.Seeds)
-    training_seeds = params.training_seeds()
+    training_seeds = params.value("training_seeds", params.Seeds)
     sections = targets.sections()
     runs = []
     for stage, definition in stages.items():
@@ -54,10 +54,7 @@ def _record(name: str, outs: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def render_report(root: Path, content: Mapping[str, Any], stages: Sequence[StageRun]) -> str:
-    """Render the page about the pipeline in `root`, with the content of params.yaml and the runs.
-
-    Raises MidasError if a file that the pipeline writes is missing or damaged.
-    """
+    """The page about the pipeline in `root`; raises MidasError for missing or damaged files."""
     environment = Environment(
         loader=PackageLoader("pipeline.report"),
         autoescape=True,  # of everything but markup made in this package

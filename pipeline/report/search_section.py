@@ -1,4 +1,4 @@
-"""The report's view of the search: indicators and weights over epochs, patches, spreads."""
+"""The report's view of the search: indicators and weights over epochs, patches."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -10,7 +10,6 @@ from midas.data.prepared import load_split
 from midas.genotype import CellGenotype, Edge, Genotype
 from pipeline import paths
 from pipeline.report import charts
-from pipeline.report.pixels import patch_map
 from pipeline.report.values import Series, Sources
 
 SELECT = f"{paths.GENOTYPE}/select.json"
@@ -44,7 +43,6 @@ class SearchView:
         self.kept = str(sources.value(SELECT, "kept_seed"))
         self.weights_file = f"{paths.SEARCH}/seed-{self.kept}/weights.csv"
         self.patches_file = f"{paths.ANALYSIS}/patches.csv"
-        self.spreads_file = f"{paths.ANALYSIS}/spreads.csv"
         self.images_file = f"{paths.ANALYSIS}/images.safetensors"
         choices = dict.fromkeys(row["choice"] for row in sources.rows(self.weights_file))
         choices.pop("pair", None)
@@ -117,23 +115,10 @@ class SearchView:
         operations = ", ".join(f"{op} in {count}" for op, count in counts)
         label = f"an image of class {name}: {operations} patches"
         origin = self.sources.origin(self.patches_file, **where)
-        return patch_map(image, patches, self.colours, label, origin)
-
-    def spreads(self) -> list[Markup]:
-        """For each decoded edge of each cell, a histogram of its operation's weight over images."""
-        rows = self.sources.rows(self.spreads_file, seed=self.kept)
-        ends = {(row["cell"], row["edge"], row["operation"]): float(row["to"]) for row in rows}
-        drawn = []
-        for (cell, edge, op), end in ends.items():
-            where = {"seed": self.kept, "cell": cell, "edge": edge, "operation": op}
-            series = self.sources.series(self.spreads_file, "from", "samples", **where)
-            label = f"{cell}, {edge}: weight of {op} over images"
-            drawn.append(charts.bars(label, series, end, op, f"{cell}, {edge}"))
-        return drawn
+        return charts.patch_map(image, patches, self.colours, label, origin)
 
 
 def _edges(genotype: Genotype) -> list[tuple[str, str, str]]:
-    """(cell type, edge, operation) of every edge."""
     return [
         (kind, f"{edge.source} to {edge.target}", edge.op)
         for kind, cell in genotype.cells.items()

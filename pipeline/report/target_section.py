@@ -9,7 +9,6 @@ from midas.data.prepared import load_split
 from midas.io import files
 from pipeline import paths
 from pipeline.report import charts
-from pipeline.report.pixels import thumbnail
 from pipeline.report.values import Sources
 
 MATRIX_CLASSES = 20  # up to this many classes, the confusion is a matrix
@@ -75,7 +74,7 @@ class TargetView:
         for image, number in zip(images, numbers, strict=True):
             row = self.sources.rows(self.predictions)[number]
             alt = f"test image {number}, {row['actual']} taken for {row['predicted']}"
-            yield number, row, thumbnail(image, alt)
+            yield number, row, charts.thumbnail(image, alt)
 
     def is_timed(self) -> bool:
         """Whether the recorded training time belongs to the present weights."""

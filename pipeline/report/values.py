@@ -1,7 +1,6 @@
 """Numbers with their origin: each one on the page names the file and the key it was read from.
 
-A number becomes an HTML `data` element, whose `value` is the number in the file. Its attributes and
-its tooltip say where to look it up. A chart carries these attributes on each series.
+A number is an HTML `data` element, whose attributes and tooltip say where to look it up.
 """
 
 import csv
@@ -81,10 +80,7 @@ class Sources:
         return _attributes(file, {"where": _json(where)})
 
     def number(self, file: str, *keys: str | int, form: str = "{:,}", scale: float = 1) -> Markup:
-        """The number under the keys of a JSON file, or a phrase without the file or for null.
-
-        `scale` is the factor between the number and its text, e.g. 1e-6 for bytes in MB.
-        """
+        """A number of a JSON file by its keys, times `scale`, or a phrase where there is none."""
         if not self.has(file):
             return MISSING
         value = self.value(file, *keys)

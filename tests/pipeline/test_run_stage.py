@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from midas.engine import progress
+from midas.engine import loop
 from midas.io.errors import MidasError, ParamsError
 from pipeline import names, paths
 from pipeline.run_stage import outs_of, stage_command
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 def silent_afterwards(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("MIDAS_PROGRESS", "plain")
     yield
-    progress.show_progress_with(progress._silent)
+    loop.show_progress_with(None)
 
 
 @pytest.fixture
