@@ -59,28 +59,17 @@ class TargetConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "TargetConfig":
-        parts = self.accumulate * self.replicas
-        part = self.batch_size // parts
         if self.schedule == "onecycle" and self.warmup_epochs:
             raise ValueError("onecycle has its own warm-up; leave warmup_epochs at 0")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"warmup_epochs {self.warmup_epochs} leaves nothing of {self.epochs} epochs"
             )
-        if self.batch_size % parts or part < 2:
-            raise ValueError(
-                f"accumulate {self.accumulate} times replicas {self.replicas} must divide "
-                f"batch_size {self.batch_size} into parts of 2 or more"
-            )
+        self.check_parts()
         if self.replicas > 1 and (self.drop_path or self.compile):
             raise ValueError("replicas above 1 needs drop_path 0 and compile false")
         if self.alternate_flip and not self.augment.flip:
             raise ValueError("alternate_flip needs augment.flip: true")
-        if (self.mixup or self.cutmix) and part % 2:
-            raise ValueError(
-                f"mixup and cutmix pair images: a part of the batch ({self.batch_size} / "
-                f"{parts}) must be even"
-            )
         if self.freeze is not None and self.weights is None:
             raise ValueError("freeze keeps weights as they are; name them by `weights`")
         if self.optimiser != "adamw" and self.nesterov and not self.momentum:
@@ -92,17 +81,29 @@ class TargetConfig(BaseModel):
             )
         return self
 
+    def check_parts(self, processes: int = 1) -> None:
+        """Raise ValueError where a batch has no equal parts of 2 images, or of pairs for mixup."""
+        parts = processes * self.accumulate * self.replicas
+        part = self.batch_size // parts
+        if self.batch_size % parts or part < 2:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be divided among {processes} processes with "
+                f"accumulate {self.accumulate} and replicas {self.replicas}; make it a multiple of "
+                f"{parts}, {2 * parts} or more"
+            )
+        if (self.mixup or self.cutmix) and part % 2:
+            raise ValueError(
+                f"mixup and cutmix pair images: a part of the batch ({self.batch_size} / {parts}) "
+                "must be even"
+            )
+
     def drop_path_at(self, epoch: int) -> float:
         """The drop-path probability of an epoch counted from 0: it rises from 0 to `drop_path`."""
         return self.drop_path * epoch / self.epochs
 
     def size_at(self, epoch: int, size: int) -> int:
-        """The side of the training images in an epoch counted from 0, in pixels.
-
-        It grows linearly from `start_size`, in steps of 4 pixels, to the full `size`, which the
-        last third of the epochs has: early epochs cost a fraction of the time.
-        """
-        growing = self.epochs - 1 - self.epochs // 3
+        """The side of an epoch's images, which grows from `start_size` by 4 pixels at a time."""
+        growing = self.epochs - 1 - self.epochs // 3  # the last third has the full size
         if self.start_size is None or self.start_size >= size or epoch >= growing:
             return size  # which need not be a multiple of 4
         grown = self.start_size + epoch / growing * (size - self.start_size)

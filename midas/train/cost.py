@@ -1,16 +1,14 @@
 """What a training will cost, from ten steps that are timed and thrown away."""
 
-import resource
-import sys
 import time
 from bisect import bisect_right
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from midas.data.prepared import DataMeta, Split
-from midas.engine.distributed import Distributed
+from midas.engine import memory
+from midas.engine.distributed import ALONE, Distributed
 from midas.genotype import Genotype
 from midas.nets.build import count_macs, count_parameters
 from midas.train.config import TargetConfig
@@ -51,15 +49,10 @@ def estimate(
     config: TargetConfig,
     train: Split,
     meta: DataMeta,
-    distributed: Distributed | None = None,
+    distributed: Distributed = ALONE,
     teacher: Teacher | None = None,
 ) -> Estimate:
-    """Time ten steps of the recipe, after one that is not timed; throw the network away.
-
-    Drop path and image size are those of full work. Raises DataError and ParamsError as
-    `midas.train.run.train` does.
-    """
-    distributed = distributed or Distributed()
+    """Time ten steps at full drop path and image size; the network is of no use afterwards."""
     parameters = count_parameters(network)
     macs = count_macs(network, (3, meta.size, meta.size))
     training = Training(network, config, train, train, meta, "dry run", distributed, 0, teacher)
@@ -77,7 +70,9 @@ def estimate(
     hours = median * training.steps_per_epoch * epochs / 3600
     steps = training.steps_per_epoch * config.epochs
     channels = getattr(network, "channels", None)
-    return Estimate(parameters, macs, channels, _memory(distributed), median, hours, steps)
+    return Estimate(
+        parameters, macs, channels, memory.peak(distributed.device), median, hours, steps
+    )
 
 
 def fit_minutes(
@@ -89,8 +84,8 @@ def fit_minutes(
 ) -> TargetConfig:
     """The configuration whose training takes `config.minutes` on this machine, by timed steps.
 
-    Its width is the largest, at most `channels`, with which the epochs of `config` fit in. It has
-    as many epochs as then fit in: fewer than those of `config` only at the narrowest width.
+    It is the widest, at most `channels`, that has time for the epochs of `config`; at the narrowest
+    width there may be fewer.
     """
     if config.minutes is None:
         return config
@@ -99,7 +94,7 @@ def fit_minutes(
     def hours(channels: int) -> float:
         narrowed = config.model_copy(update={"channels": channels})
         network = initial_network(genotype, narrowed, len(meta.classes), meta.size)
-        return estimate(network, narrowed, train, meta, None, teacher).hours
+        return estimate(network, narrowed, train, meta, teacher=teacher).hours
 
     widths = range(min(WIDTH_STEP, config.channels), config.channels + 1, WIDTH_STEP)
     width = widths[max(0, bisect_right(widths, limit, key=hours) - 1)]
@@ -107,10 +102,3 @@ def fit_minutes(
     chosen = {"channels": width, "epochs": epochs, "minutes": None}
     warmup_epochs = min(config.warmup_epochs, epochs - 1)
     return config.model_copy(update={**chosen, "warmup_epochs": warmup_epochs})
-
-
-def _memory(distributed: Distributed) -> int:
-    if distributed.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(distributed.device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -42,10 +42,9 @@ class Teacher:
 
 
 def distillation_loss(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """The mean divergence of softened probabilities from those of the logits `targets`, times T^2.
+    """The mean divergence from the teacher's softened probabilities, times T^2.
 
-    Its gradient is that of the cross-entropy with soft targets. Source: Hinton et al., arXiv
-    1503.02531, section 2.
+    Source: Hinton et al., arXiv 1503.02531, section 2.
     """
     learned = F.log_softmax(logits / temperature, 1)
     expected = F.log_softmax(targets / temperature, 1)
@@ -54,10 +53,7 @@ def distillation_loss(logits: Tensor, targets: Tensor, temperature: float) -> Te
 
 
 def load_teacher(folder: Path, meta: DataMeta, temperature: float, weight: float) -> Teacher:
-    """The network of a model folder, for a learner that takes images as `meta` says.
-
-    Raises MidasError where it cannot be loaded, or its classes are not those of `meta`.
-    """
+    """The network of a model folder; MidasError where it does not load or has other classes."""
     try:
         config: dict[str, Any] = files.read_json(folder / CONFIG)
         classes = tuple(config["label_names"])

@@ -12,10 +12,7 @@ from midas.train.config import TargetConfig
 
 
 class Mix:
-    """Blends the images of a batch and their labels where mixup or cutmix is on.
-
-    Sources: mixup, arXiv 1710.09412; cutmix, arXiv 1905.04899.
-    """
+    """Blends images and labels by mixup (arXiv 1710.09412) or cutmix (arXiv 1905.04899), if on."""
 
     def __init__(self, config: TargetConfig, num_classes: int, seed: int = 0) -> None:
         self.seed = seed
@@ -38,11 +35,10 @@ class Mix:
 
 
 def class_weights(kind: str, counts: Tensor, device: torch.device | None = None) -> Tensor | None:
-    """The weight of each class in the loss, from the classes' numbers of images [K].
+    """The weight of each class in the loss, from the numbers of images [K]; 1 for the mean image.
 
-    ``balanced`` divides by the number of images. ``effective`` divides by the effective number
-    (1 - b^n) / (1 - b) with b = 1 - 1/N for N images in all: less extreme (Cui et al., arXiv
-    1901.05555). The mean over the training images is 1, and ``none`` gives None.
+    ``balanced`` divides by the number of images n, ``effective`` by (1 - b^n) / (1 - b) with
+    b = 1 - 1/N for N images in all (Cui et al., arXiv 1901.05555).
     """
     if kind == "none":
         return None

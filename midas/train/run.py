@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from midas.data.prepared import DataMeta, Split
 from midas.engine import loop, memory
 from midas.engine.checkpoint import Checkpoint
-from midas.engine.distributed import Distributed
+from midas.engine.distributed import ALONE, Distributed
 from midas.nets.build import count_macs, count_parameters
 from midas.nets.network import MidasNet
 from midas.nets.timm_models import Weights
@@ -19,9 +19,6 @@ from midas.train.config import TargetConfig
 from midas.train.distillation import Teacher
 from midas.train.state import TrainState, forward
 from midas.train.training import Training
-
-# copies of the weights: themselves, gradients, the states of the optimiser
-COPIES = {"sgd": 3, "adamw": 4, "muon": 3}
 
 
 @dataclass(frozen=True)
@@ -44,29 +41,26 @@ def train(
     meta: DataMeta,
     checkpoint: Checkpoint | None = None,
     title: str = "train",
-    distributed: Distributed | None = None,
+    distributed: Distributed = ALONE,
     seed: int = 0,
     teacher: Teacher | None = None,
 ) -> TrainResult:
     """Train a network, or go on where a checkpoint stands: the end is the same, bit for bit.
 
-    Each of several processes runs its part of every batch. Their gradients and batch norm
-    statistics are averaged, so that all have the same state after each step, and rank 0 keeps it.
+    Each of several processes runs its part of every batch; all have the same state after each step.
 
     Args:
         network: as `start_network` makes it; it is trained in place.
         val: the validation images, which choose the best epoch.
         teacher: what the network learns from beside the labels.
-        seed: everything random in the training follows from it and from epoch, step and part.
+        seed: everything random follows from it and from epoch, step and part.
 
     Raises:
         TrainingDiverged: a loss is not a number; the checkpoint holds the last good state.
         DataError: the training images do not fill one batch.
-        ParamsError: the batch cannot be divided as asked, or batch norm not be synchronised.
+        ParamsError: the batch cannot be divided, or batch norm not be synchronised.
         MidasError: a step would not fit into memory, or the training was interrupted.
-        ProcessLost: another process of the run has ended.
     """
-    distributed = distributed or Distributed()
     parameters = count_parameters(network)  # before some are frozen
     training = Training(network, config, train, val, meta, title, distributed, seed, teacher)
     if not config.checkpointing:  # which takes less than the estimate
@@ -75,12 +69,12 @@ def train(
         narrower = f"or channels ({network.channels}) " if isinstance(network, MidasNet) else ""
         memory.check(
             title,
-            train_bytes(training.train_state, config, size, part * config.replicas),
+            train_bytes(training.train_state, size, part * config.replicas),
             distributed.device,
             f"make batch_size ({config.batch_size}) {narrower}smaller, "
             f"accumulate ({config.accumulate}) larger, or set checkpointing: true",
         )
-    finished = loop.run(training, config.epochs, checkpoint, distributed, best_of="val_accuracy")
+    finished = loop.run(training, config.epochs, checkpoint, distributed)
     history = finished.history
     best = max(reversed(history), key=training.score)
     metrics = {
@@ -104,20 +98,12 @@ def train(
     return TrainResult(state.best, state.weights(), history, metrics, cost, meta.fingerprint)
 
 
-def train_bytes(state: TrainState, config: TargetConfig, size: int, batch: int) -> int:
-    """The most bytes that a step holds, from a pass of two images through a copy of the network.
-
-    `size` is the images' side in pixels, `batch` the number of images of one pass (of a part).
-    """
-    modules = [copy.deepcopy(module) for module in state.modules().values()]
-    modules[0].train()
+def train_bytes(state: TrainState, size: int, batch: int) -> int:
+    """The most bytes that a step of `batch` images of `size` pixels holds, by a pass of two."""
+    modules = copy.deepcopy(state.modules).train()
 
     def loss(images: Tensor, labels: Tensor) -> Tensor:
         outputs = forward(modules, images)
         return torch.stack([F.cross_entropy(logits, labels) for logits in outputs]).sum()
 
-    parameters = [parameter for module in modules for parameter in module.parameters()]
-    kept = memory.kept_bytes(loss, (3, size, size), parameters)
-    copies = COPIES[config.optimiser] + (config.ema is not None)
-    states = copies * sum(parameter.nbytes for parameter in parameters)
-    return memory.step_bytes(kept, batch, states, parameters[0].device)
+    return memory.step_bytes(loss, size, batch, list(modules.parameters()))

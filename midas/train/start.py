@@ -21,11 +21,7 @@ from midas.train.config import TargetConfig, TimmTargetConfig
 def start_network(
     genotype: Genotype | None, config: TargetConfig, meta: DataMeta, seed: int = 0
 ) -> tuple[nn.Module, DataMeta]:
-    """The network of any target before its first step, and the data as it takes them.
-
-    Images are normalised by the statistics of `meta`, or by those that the weights expect. A timm
-    model needs no genotype. Raises as `initial_network` and `timm_models.create_pretrained` do.
-    """
+    """The network of any target before its first step, and the data normalised as it takes them."""
     classes = len(meta.classes)
     seeding.seed_torch(seed, "train", "network")
     if not isinstance(config, TimmTargetConfig):
@@ -48,14 +44,7 @@ def initial_network(
     size: int | None = None,
     seed: int = 0,
 ) -> MidasNet:
-    """The target's network with weights that follow from the seed, or those of `weights`.
-
-    `size` is the images' side in pixels, which `max_macs` needs.
-
-    Raises:
-        ParamsError: no width is narrow enough for `max_macs`; and as `build_network` does.
-        MidasError: the weights to start from are missing or of another network.
-    """
+    """The target's network, with new weights or those of `weights`; raises MidasError."""
     channels = config.channels
     if config.max_macs is not None:
         if size is None:
@@ -69,10 +58,7 @@ def initial_network(
 
 
 def widest(genotype: Genotype, config: TargetConfig, num_classes: int, size: int) -> int:
-    """The most channels, at most `config.channels`, within `config.max_macs`.
-
-    Raises ParamsError where the narrowest network is above the limit.
-    """
+    """The most channels within `max_macs`; ParamsError where the narrowest network is above it."""
 
     def macs(channels: int) -> int:
         with torch.device("meta"):  # shapes without memory

@@ -6,6 +6,7 @@ Source of the recipe: DARTS, arXiv 1806.09055, section 3.2 and appendix; docs/pr
 import copy
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from operator import call
 from typing import Any
@@ -20,61 +21,62 @@ from midas.data.prepared import DataMeta, Split
 from midas.engine import precision, seeding
 from midas.engine.cuda_graphs import graphed_step, reset
 from midas.engine.distributed import Distributed
-from midas.engine.loop import Job, Row, batch_sums
+from midas.engine.loop import Job, Row, batch_sums, progress
 from midas.engine.precision import Precision
-from midas.engine.progress import progress
-from midas.engine.replicas import Modules, Replicas
+from midas.engine.replicas import Replicas
 from midas.engine.schedule import build_scheduler
 from midas.io.errors import ParamsError
 from midas.train.config import TargetConfig
 from midas.train.distillation import Teacher
-from midas.train.freezing import keep_frozen_modes
 from midas.train.mixing import Mix, class_weights
-from midas.train.state import forward, new_state, set_drop_path, whiten
+from midas.train.state import forward, keep_frozen_modes, new_state, set_drop_path, whiten
 from midas.train.validate import evaluate
 
 AUTO: tuple[Precision, ...] = ("float32", "bfloat16")  # what `precision: auto` compares
 TIMED_STEPS = 3
 
 
+@dataclass(eq=False)
 class Training(Job):
     """The `Job` of a final training. Arguments as in `midas.train.run.train`."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        config: TargetConfig,
-        train: Split,
-        val: Split,
-        meta: DataMeta,
-        title: str,
-        distributed: Distributed,
-        seed: int,
-        teacher: Teacher | None = None,
-    ) -> None:
-        self.teacher = teacher
-        self.config = config
-        self.images = train
-        self.val = val
-        self.meta = meta
-        self.title = title
-        self.distributed = distributed
-        self.seed = seed
+    network: nn.Module
+    config: TargetConfig
+    train: Split
+    val: Split
+    meta: DataMeta
+    title: str
+    distributed: Distributed
+    seed: int
+    teacher: Teacher | None = None
+
+    def __post_init__(self) -> None:
+        config = self.config
+        meta = self.meta
         self.advice = f"lower learning_rate ({config.learning_rate}) or clip ({config.clip})"
-        self._check_batch()
+        try:
+            config.check_parts(self.distributed.size)
+        except ValueError as error:
+            raise ParamsError(f"{self.title}: {error}") from error
+        if config.sync_batch_norm and self.distributed.device.type == "cpu":
+            raise ParamsError(
+                f"{self.title}: sync_batch_norm is for GPUs, and this process computes on a CPU; "
+                "leave it out: the statistics of the processes are averaged after each step"
+            )
         self.precision: Precision | None = None if config.precision == "auto" else config.precision
         if config.skeleton == "fast" and config.weights is None:
-            whiten(network, train, meta)
-        self.train_state = new_state(network, config, seed)
+            whiten(self.network, self.train, meta)
+        self.train_state = new_state(self.network, config, self.seed)
         self.best_score = 0.0
         if config.compile:
-            getattr(network, "compile_cells", network.compile)()
-        self.replicas = Replicas(list(self.train_state.modules().values()), config.replicas)
+            getattr(self.network, "compile_cells", self.network.compile)()
+        self.replicas = Replicas(self.train_state.modules, config.replicas)
         self.augment = Augment(config.augment, meta.mean, meta.std)
-        self.first_flips = torch.rand(len(train), generator=seeding.generator(seed, "flips")) < 0.5
-        self.mix = Mix(config, len(meta.classes), seed)
-        counts = train.labels.bincount(minlength=len(meta.classes))
-        self.class_weights = class_weights(config.class_weights, counts, distributed.device)
+        flips = seeding.generator(self.seed, "flips")
+        self.first_flips = torch.rand(len(self.train), generator=flips) < 0.5
+        self.mix = Mix(config, len(meta.classes), self.seed)
+        counts = self.train.labels.bincount(minlength=len(meta.classes))
+        self.class_weights = class_weights(config.class_weights, counts, self.distributed.device)
         self.batches = self._batches(0)
         self.steps_per_epoch = len(self.batches)
         self.scheduler = build_scheduler(
@@ -86,14 +88,15 @@ class Training(Job):
         )
         divided = self.total_parts() > 1 or config.checkpointing or config.compile
         can_capture = config.cuda_graphs and not divided
-        self.run_pass = graphed_step(self.train_state.parameters(), distributed.device, can_capture)
+        self.run_pass = graphed_step(
+            self.train_state.parameters(), self.distributed.device, can_capture
+        )
 
     def total_parts(self) -> int:
         """Parts of a batch, over all processes."""
         return self.distributed.size * self.config.accumulate * self.config.replicas
 
     def begin_epoch(self, epoch: int, step: int) -> None:
-        """See `Job`."""
         if self.precision is None:
             self.precision = self._faster_precision()
         network = self.train_state.network
@@ -105,7 +108,7 @@ class Training(Job):
         self.batches = self._batches(epoch)
 
     def step(self, epoch: int, step: int) -> Tensor:
-        """See `Job`: `batch_sums`, and the loss with the auxiliary head's share."""
+        """`batch_sums`, and the loss with the auxiliary head's share."""
         state = self.train_state
         number = epoch * self.steps_per_epoch + step
         self.scheduler.step_update(number)
@@ -131,7 +134,7 @@ class Training(Job):
         return sums
 
     def end_epoch(self, epoch: int, sums: Tensor) -> Row:
-        """See `Job`: validate the epoch, and keep its weights if it is the best so far."""
+        """Validate the epoch, and keep its weights if it is the best so far."""
         state = self.train_state
         trained = self.metrics(sums)
         validation = evaluate(state.evaluated, self.val, self.meta, self.distributed)
@@ -156,41 +159,35 @@ class Training(Job):
         return -value if self.config.select_by == "loss" else value
 
     def is_done(self, history: list[Row]) -> bool:
-        """See `Job`: whether as many epochs as `patience` have passed since the best one."""
+        """Whether as many epochs as `patience` have passed since the best one."""
         if self.config.patience is None or not history:
             return False
         first = max(history, key=self.score)  # an equal epoch is no better one
         return len(history) - int(first["epoch"]) >= self.config.patience
 
     def describe(self, row: Row) -> str:
-        """See `Job`."""
         return (
             f"loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.3f} | "
             f"validation loss {row['val_loss']:.3f} accuracy {row['val_accuracy']:.4f}"
         )
 
     def state(self) -> dict[str, Any]:
-        """See `Job`."""
         kept = {"best_score": self.best_score, "precision": self.precision}
         return self.train_state.to_checkpoint() | kept
 
     def restore(self, state: dict[str, Any]) -> None:
-        """See `Job`."""
         self.precision = state["precision"]
         self.train_state.restore(state)
         self.replicas.spread()
         self.best_score = state["best_score"]
 
     def _faster_precision(self) -> Precision:
-        """bfloat16 where steps of this very training are faster so, or else float32.
-
-        The steps are those of a copy, which is thrown away. The first of each is not counted.
-        """
+        """bfloat16 where steps of a copy of this training are faster so, or else float32."""
         device = self.distributed.device
         seconds = torch.zeros(2, dtype=torch.float64, device=device)
         trial = copy.copy(self)
         trial.train_state = copy.deepcopy(self.train_state)
-        trial.replicas = Replicas(list(trial.train_state.modules().values()), self.config.replicas)
+        trial.replicas = Replicas(trial.train_state.modules, self.config.replicas)
         trial.run_pass = call  # a recorded pass would leave its gradients on our own weights
         last = self.config.epochs - 1  # whose images have their full size
         for index, name in enumerate(AUTO):
@@ -210,21 +207,21 @@ class Training(Job):
 
     def _batches(self, epoch: int) -> list[Tensor]:
         config = self.config
-        labels = self.images.labels if config.balanced_batches else None
-        return epoch_batches(len(self.images), config.batch_size, self.seed, epoch, labels=labels)
+        labels = self.train.labels if config.balanced_batches else None
+        return epoch_batches(len(self.train), config.batch_size, self.seed, epoch, labels=labels)
 
     def _parts(self, epoch: int, step: int) -> Iterator[tuple[int, Tensor, Tensor]]:
         """This process's parts of a batch: number, images [b, 3, H, W] and labels [b]."""
         index = self.batches[step]
         weight = next(self.train_state.network.parameters())
-        shape = (len(index), *self.images.images.shape[1:])
+        shape = (len(index), *self.train.images.shape[1:])
         draws = self.augment.draw(shape, seeding.generator(self.seed, "augment", epoch, step))
         if self.config.alternate_flip:
             draws = draws._replace(mirror=self.first_flips[index] ^ bool(epoch % 2))
         places = self.distributed.parts(len(index), self.total_parts() // self.distributed.size)
         size = self.config.size_at(epoch, shape[-1])
         for part, images, labels in batch_parts(
-            self.images, index, self.augment, draws, places, weight.device
+            self.train, index, self.augment, draws, places, weight.device
         ):
             images = images.to(weight.dtype)
             if size < shape[-1]:
@@ -242,12 +239,10 @@ class Training(Job):
         ]
         return torch.stack(self.replicas.run(passes)).sum(0)
 
-    def _pass(self, modules: Modules, images: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
-        """Add a part's share of the batch's gradient to the weights; the part's sums, [4].
-
-        `modules` are a network and, where there is one, its auxiliary head. `targets` are labels
-        [b], or label distributions [b, classes], which are smoothed already.
-        """
+    def _pass(
+        self, modules: nn.ModuleList, images: Tensor, targets: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Add a part's share of the batch's gradient to the weights; the part's sums, [4]."""
         assert self.precision is not None, "begin_epoch has chosen one"
         smoothing = 0.0 if targets.is_floating_point() else self.config.label_smoothing
 
@@ -271,26 +266,3 @@ class Training(Job):
         (total / self.config.accumulate).backward()
         sums = batch_sums(loss, logits, labels)
         return torch.cat([sums, total.detach()[None] * len(labels)])
-
-    def _check_batch(self) -> None:
-        config = self.config
-        size = self.distributed.size
-        total = self.total_parts()
-        part = config.batch_size // total
-        if config.batch_size % total or part < 2:
-            raise ParamsError(
-                f"{self.title}: batch_size {config.batch_size} cannot be divided among {size} "
-                f"processes with accumulate {config.accumulate} and replicas {config.replicas}; "
-                f"make it a multiple of {total}, {2 * total} or more"
-            )
-        if (config.mixup or config.cutmix) and part % 2:
-            raise ParamsError(
-                f"{self.title}: mixup and cutmix pair images, and a part of the batch has {part} "
-                f"of them (batch_size {config.batch_size}, {size} processes, accumulate "
-                f"{config.accumulate}, replicas {config.replicas}); make it even"
-            )
-        if config.sync_batch_norm and self.distributed.device.type == "cpu":
-            raise ParamsError(
-                f"{self.title}: sync_batch_norm is for GPUs, and this process computes on a CPU; "
-                "leave it out: the statistics of the processes are averaged after each step"
-            )

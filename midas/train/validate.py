@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from midas.data.augment import normalise
 from midas.data.batches import sequential_batches
 from midas.data.prepared import DataMeta, Split
-from midas.engine.distributed import Distributed, send
+from midas.engine.distributed import ALONE, Distributed, send
 
 BATCH = 256  # images at a time: bounds memory, changes nothing else
 
@@ -24,13 +24,9 @@ class Validation(NamedTuple):
 
 @torch.no_grad()
 def evaluate(
-    network: nn.Module, split: Split, meta: DataMeta, distributed: Distributed | None = None
+    network: nn.Module, split: Split, meta: DataMeta, distributed: Distributed = ALONE
 ) -> Validation:
-    """The loss and accuracies of a network in evaluation mode; its mode is left as it was.
-
-    Several processes take batches in turn, each image once.
-    """
-    distributed = distributed or Distributed()
+    """The loss and accuracies in evaluation mode; processes take batches in turn."""
     weight = next(network.parameters())
     training = network.training
     network.eval()

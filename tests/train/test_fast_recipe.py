@@ -60,7 +60,7 @@ def test_a_training_that_goes_on_keeps_the_precision_that_was_chosen() -> None:
 def test_replicas_need_a_recipe_without_random_draws_in_the_network() -> None:
     with pytest.raises(ValueError, match="replicas above 1 needs drop_path 0"):
         config(replicas=2, drop_path=0.2)
-    with pytest.raises(ValueError, match="accumulate 1 times replicas 3 must divide batch_size 16"):
+    with pytest.raises(ValueError, match="batch_size 16 cannot be divided"):
         config(replicas=3, drop_path=0)
 
 

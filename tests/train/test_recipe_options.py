@@ -49,7 +49,7 @@ def test_mixing_pairs_the_images_of_each_processes_part() -> None:
     options = config(mixup=0.2, batch_size=12, auxiliary_weight=0)
     network = initial_network(GENOTYPE, options, 2, META.size)
     Training(network, options, TRAIN, VAL, META, "two", Distributed(0, 2), seed=0)
-    with pytest.raises(ParamsError, match=r"^four: .* a part of the batch has 3 of them"):
+    with pytest.raises(ParamsError, match=r"^four: .* a part of the batch \(12 / 4\) must be even"):
         Training(network, options, TRAIN, VAL, META, "four", Distributed(0, 4), seed=0)
 
 
@@ -155,8 +155,8 @@ def test_synchronised_batch_norm_replaces_every_batch_norm_and_no_parameter() ->
     plain = initial_network(GENOTYPE, config(), 2)
     network = initial_network(GENOTYPE, config(), 2)
     state = new_state(network, config(sync_batch_norm=True))
-    assert state.auxiliary is not None
-    kinds = [type(module) for module in (*state.network.modules(), *state.auxiliary.modules())]
+    assert len(state.modules) == 2
+    kinds = [type(module) for module in state.modules.modules()]
     assert nn.BatchNorm2d not in kinds
     assert kinds.count(nn.SyncBatchNorm) == 2 + sum(
         isinstance(m, nn.BatchNorm2d) for m in plain.modules()

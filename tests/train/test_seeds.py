@@ -4,7 +4,7 @@ import statistics
 
 import pytest
 
-from midas.train.seeds import compare_seeds, seed_rows
+from midas.train.store import compare_seeds, seed_rows
 
 SIZE = {"channels": 4, "parameters": 1000, "macs": 20_000}
 

@@ -41,7 +41,7 @@ def test_the_defaults_are_the_published_recipe() -> None:
         ({"schedule": "step"}, "'cosine', 'linear' or 'onecycle'"),
         ({"epochs": 5, "warmup_epochs": 5}, "leaves nothing"),
         ({"schedule": "onecycle", "warmup_epochs": 1}, "its own warm-up"),
-        ({"batch_size": 96, "accumulate": 5}, "must divide batch_size"),
+        ({"batch_size": 96, "accumulate": 5}, "batch_size 96 cannot be divided"),
         ({"batch_size": 18, "accumulate": 2, "mixup": 0.2}, "must be even"),
         ({"min_learning_rate": 1.0}, "above learning_rate"),
     ],
