@@ -1,5 +1,5 @@
-/* Mosaic attention and the pair rule on one patch p, and their gradients: midas/search/attention.py
- * and topology.py in C. */
+/* Mosaic attention and the pair rule on one patch p, and their gradients: methods/midas.py
+ * and edge_pairs.py in C. */
 
 #define EPSILON 1e-5 /* as in torch's layer_norm */
 
@@ -12,19 +12,11 @@ FAST real sum_of(const long C, const real *values) {
     return sum;
 }
 
-/* Write x [C], which is share * sum, layer-normalised where asked for; return 1 / its standard
- * deviation. */
-FAST real layer_norm(const Attention *a, const long C, const real *sum, real share,
-                     real *restrict x) {
-    real mean = 0, square = 0;
-    for (long c = 0; c < C; c++)
-        x[c] = sum[c] * share;
-    if (!a->normalise) return 1;
-    for (long c = 0; c < C; c++)
-        mean += x[c];
-    mean /= C;
+/* Write x [C], which is `mean_pixel` [C] layer-normalised; return 1 / its standard deviation. */
+FAST real layer_norm(const long C, const real *mean_pixel, real *restrict x) {
+    real mean = sum_of(C, mean_pixel) / C, square = 0;
     for (long c = 0; c < C; c++) {
-        x[c] -= mean;
+        x[c] = mean_pixel[c] - mean;
         square += x[c] * x[c];
     }
     real inv_std = 1 / sqrt(square / C + (real)EPSILON);
@@ -34,15 +26,15 @@ FAST real layer_norm(const Attention *a, const long C, const real *sum, real sha
 }
 
 /* To `out`, add scale * the gradient by what was normalised to x, from that by x. */
-FAST void layer_norm_backward(const Attention *a, const long C, const real *x, const real *grad_x,
-                              real inv_std, real scale, real *restrict out) {
+FAST void layer_norm_backward(const long C, const real *x, const real *grad_x, real inv_std,
+                              real scale, real *restrict out) {
     real mean = 0, along = 0;
     for (long c = 0; c < C; c++) {
         mean += grad_x[c];
         along += grad_x[c] * x[c];
     }
-    mean = a->normalise ? mean / C : 0;
-    along = a->normalise ? along / C : 0;
+    mean /= C;
+    along /= C;
     for (long c = 0; c < C; c++)
         out[c] += scale * inv_std * (grad_x[c] - mean - x[c] * along);
 }
@@ -55,8 +47,8 @@ typedef struct { /* of a candidate */
 /* The logit of a candidate whose output has the patch mean share * sum [C]. One pass over channels
  * takes mean and variance about the first channel's value, which keeps digits. key_query_sum is the
  * sum of key_query. */
-FAST Logit logit(const Attention *a, const long C, const real *sum, real share,
-                 const real *key_query, real key_query_sum) {
+FAST Logit logit(const long C, const real *sum, real share, const real *key_query,
+                 real key_query_sum) {
     real first = sum[0], mean = 0, square = 0, product = 0;
     for (long c = 0; c < C; c++) {
         real x = sum[c] - first;
@@ -64,7 +56,6 @@ FAST Logit logit(const Attention *a, const long C, const real *sum, real share,
         square += x * x;
         product += x * key_query[c];
     }
-    if (!a->normalise) return (Logit){share * (product + first * key_query_sum), 0, 1};
     mean /= C;
     real variance = (square / C - mean * mean) * share * share;
     real inv_std = 1 / sqrt((variance < 0 ? 0 : variance) + (real)EPSILON);
@@ -78,7 +69,7 @@ FAST void project_query(const Attention *a, const long C, long p, const Workspac
     long n = a->edges, d = a->width;
     real scale = 1 / sqrt((real)d), *restrict key_query = w->key_query;
     for (long i = 0; i < n; i++)
-        w->inv_std[i] = layer_norm(a, C, a->inputs[i] + p * C, 1, w->pooled + i * C);
+        w->inv_std[i] = layer_norm(C, a->inputs[i] + p * C, w->pooled + i * C);
     for (long c = 0; c < C; c++)
         key_query[c] = 0;
     for (long j = 0; j < d; j++) {
@@ -123,9 +114,9 @@ FAST void project_query_backward(const Attention *a, const AttentionGrads *grads
         long skip = a->skips[i];
         if (skip >= 0) {
             real *out = grads->keys + (p * a->first[n] + skip) * C;
-            layer_norm_backward(a, C, x, grad_x, w->inv_std[i], share, out);
+            layer_norm_backward(C, x, grad_x, w->inv_std[i], share, out);
         } else if (grads->inputs[i]) {
-            layer_norm_backward(a, C, x, grad_x, w->inv_std[i], 1, grads->inputs[i] + p * C);
+            layer_norm_backward(C, x, grad_x, w->inv_std[i], 1, grads->inputs[i] + p * C);
         }
     }
 }

@@ -4,6 +4,7 @@ Source: DARTS of first order, arXiv 1806.09055, section 2.3 with xi = 0, as docs
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -63,11 +64,9 @@ Batch = list[tuple[Tensor, Tensor]]  # images [b, 3, H, W] and labels [b] of eac
 
 
 class BilevelSplit:
-    """A stratified half of the training images for the weights, the other for the architecture.
+    """A stratified half of the images for the weights, one for the architecture, as for all seeds.
 
-    All search seeds have the same halves, so that their sub-networks are compared on the same
-    images. `config` may use fewer images, averaged down to `image_size`; it is a ParamsError if the
-    images are smaller.
+    `config` may use fewer images, averaged down to `image_size`; ParamsError for smaller ones.
     """
 
     def __init__(self, train: Split, config: SearchConfig) -> None:
@@ -95,46 +94,40 @@ def _take(train: Split, half: Tensor, config: SearchConfig) -> Split:
 
 
 def _average_down(images: Tensor, size: int | None) -> Tensor:
-    """Area-average uint8 images [N, 3, H, W] to [N, 3, size, size]."""
     if size is None or size == images.shape[-1]:
         return images
     averaged = F.adaptive_avg_pool2d(images.float(), size).round().to(torch.uint8)
     return averaged.contiguous(memory_format=torch.channels_last)
 
 
+@dataclass(eq=False)
 class BilevelSearch(Job):
     """The `Job` of a search: two optimisers that take turns. Arguments as in `run_search`."""
 
-    def __init__(
-        self,
-        supernet: Supernet,
-        method: Method,
-        config: SearchConfig,
-        split: BilevelSplit,
-        meta: DataMeta,
-        seed: int,
-        distributed: Distributed,
-        monitor: Monitor | None = None,
-    ) -> None:
-        self.supernet = supernet
-        self.method = method
-        self.config = config
-        self.split = split
-        self.seed = seed
-        self.distributed = distributed
-        self.monitor = monitor
-        self.title = f"search seed {seed}"
+    supernet: Supernet
+    method: Method
+    config: SearchConfig
+    split: BilevelSplit
+    meta: DataMeta
+    seed: int
+    distributed: Distributed
+    monitor: Monitor | None = None
+
+    def __post_init__(self) -> None:
+        config = self.config
+        method = self.method
+        self.title = f"search seed {self.seed}"
         self.advice = f"lower search.learning_rate ({config.learning_rate})"
-        self.steps_per_epoch = split.steps_per_epoch
-        self.total_parts = distributed.size * config.accumulate  # of a batch
+        self.steps_per_epoch = self.split.steps_per_epoch
+        self.total_parts = self.distributed.size * config.accumulate  # of a batch
         self._check_parts()
-        self.augment = Augment(config.augment, meta.mean, meta.std)
-        self.weights = list(supernet.parameters())
+        self.augment = Augment(config.augment, self.meta.mean, self.meta.std)
+        self.weights = list(self.supernet.parameters())
         self.architecture = list(method.parameters())
         self.weight_optimiser = weight_optimiser(self.weights, config)
         self.arch_optimiser: torch.optim.Optimizer | None = None
         self.stateful: dict[str, Any] = {
-            "supernet": supernet,
+            "supernet": self.supernet,
             "method": method,
             "weight_optimiser": self.weight_optimiser,
         }
@@ -144,8 +137,8 @@ class BilevelSearch(Job):
         steps = config.epochs * self.steps_per_epoch
         self.scheduler = build_scheduler(self.weight_optimiser, steps, config.min_learning_rate)
         can_capture = config.cuda_graphs and method.repeats and config.accumulate == 1
-        self.weight_pass = graphed_step(self.weights, distributed.device, can_capture)
-        self.arch_pass = graphed_step(self.architecture, distributed.device, can_capture)
+        self.weight_pass = graphed_step(self.weights, self.distributed.device, can_capture)
+        self.arch_pass = graphed_step(self.architecture, self.distributed.device, can_capture)
         self.generator = torch.Generator()
         self.random_states: list[Tensor] = []  # of torch's generators at a restored checkpoint
 
@@ -158,12 +151,11 @@ class BilevelSearch(Job):
         reset(self.arch_pass)  # a method's penalty may grow with the progress
         self.weight_batches = self._epoch_batches(self.split.weights, "weights", epoch)
         self.arch_batches = self._epoch_batches(self.split.architecture, "architecture", epoch)
-        self.learns = self.arch_optimiser is not None and epoch >= self.config.warmup_epochs
         self.generator = seeding.generator(self.seed, "search", "augment", epoch)
         seeding.seed_torch(self.seed, "search", epoch)  # `noise` and methods draw from here
         for done in range(step):  # repeat the draws of the steps that an earlier run has made
             self._draw(self.split.weights, self.weight_batches[done])
-            if self.learns:
+            if self.architecture and epoch >= self.config.warmup_epochs:
                 self._draw(self.split.architecture, self.arch_batches[done])
         if step and self.random_states:  # `noise` and methods have drawn, too
             seeding.restore_random_states(self.random_states, self.distributed.device)
@@ -173,10 +165,14 @@ class BilevelSearch(Job):
         """Loss times images, hits, images; of the weights' half, then of the other."""
         batch = self._batch_parts(self.split.weights, self.weight_batches[step])
         arch_sums = torch.zeros(3, device=self.distributed.device)
-        if self.learns:
+        if self.arch_optimiser is not None and epoch >= self.config.warmup_epochs:
             held_out = self._batch_parts(self.split.architecture, self.arch_batches[step])
-            arch_sums = self._architecture_step(held_out)
-        return torch.cat([self._weight_step(batch), arch_sums])
+            arch_sums = self._backward(held_out, self.method, self.supernet, self.arch_pass)
+            self.arch_optimiser.step()
+        sums = self._backward(batch, self.supernet, self.method, self.weight_pass)
+        nn.utils.clip_grad_norm_(self.weights, self.config.clip)
+        self.weight_optimiser.step()  # a weight whose candidate was not drawn stays
+        return torch.cat([sums, arch_sums])
 
     def end_epoch(self, epoch: int, sums: Tensor) -> dict[str, Any]:
         """The architecture's columns are None where it did not learn."""
@@ -214,7 +210,6 @@ class BilevelSearch(Job):
         self.random_states = state["random_states"]
 
     def _check_parts(self) -> None:
-        """Raise ParamsError where the batches cannot be divided."""
         total = self.total_parts
         for half in (self.split.weights, self.split.architecture):
             batch = self._batch(half)
@@ -235,26 +230,11 @@ class BilevelSearch(Job):
         return self.augment.draw((len(index), *half.images.shape[1:]), self.generator)
 
     def _batch_parts(self, half: Split, index: Tensor) -> Batch:
-        """The parts of a batch that this process runs."""
         places = self.distributed.parts(len(index), self.config.accumulate)
         draws = self._draw(half, index)
         weight = self.weights[0]
         parts = batch_parts(half, index, self.augment, draws, places, weight.device)
         return [(images.to(weight.dtype), labels) for _, images, labels in parts]
-
-    def _architecture_step(self, batch: Batch) -> Tensor:
-        """Adam on the method alone. Returns sums, [3]."""
-        assert self.arch_optimiser is not None
-        sums = self._backward(batch, self.method, self.supernet, self.arch_pass)
-        self.arch_optimiser.step()
-        return sums
-
-    def _weight_step(self, batch: Batch) -> Tensor:
-        """SGD on the weights alone; one whose candidate was not drawn stays. Returns sums, [3]."""
-        sums = self._backward(batch, self.supernet, self.method, self.weight_pass)
-        nn.utils.clip_grad_norm_(self.weights, self.config.clip)
-        self.weight_optimiser.step()
-        return sums
 
     def _backward(
         self, batch: Batch, learner: nn.Module, fixed: nn.Module, run: GraphedStep

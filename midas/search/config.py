@@ -21,7 +21,6 @@ class SearchConfig(BaseModel):
     exclude: list[str] = ["none"]  # operations that no edge offers
     patch_size: Literal[1, 2, 4, 8] | None = 4  # side in pixels; None: the map is one patch
     width: int = Field(16, ge=1, le=1024)  # of queries and keys
-    normalise: bool = True  # layer-normalise what queries and keys are projected from
     channels: int = Field(16, ge=1, le=512)  # of the first cells' nodes
     cells: int = Field(8, ge=1, le=64)  # in each of three stages for NAS-Bench-201
     image_size: int | None = Field(None, ge=4, le=1024)  # side in pixels; None keeps the images'
@@ -45,7 +44,7 @@ class SearchConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "SearchConfig":
-        if self.method == "midas" and self.normalise and self.channels == 1:
+        if self.method == "midas" and self.channels == 1:
             raise ValueError("channels: a normalised key of one channel is always 0; use 2 or more")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov: true needs a momentum above 0")

@@ -1,7 +1,6 @@
 """Which two incoming edges a node keeps: exact marginals over pairs of edges.
 
-Source: our reading, docs/method.md, "pair marginals". MIDAS, arXiv 2602.17700, has the idea of
-scoring candidate pairs.
+Source: the idea is MIDAS's, arXiv 2602.17700; the formula is ours (docs/method.md).
 """
 
 from functools import cache
@@ -29,9 +28,8 @@ def incidence(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 def pair_marginals(scores: Tensor) -> tuple[Tensor, Tensor]:
     """The Gibbs distribution over pairs of edges, and each edge's probability of being kept.
 
-    Scores are [..., n]; an edge's is the log-sum-exp of its operation logits. pi{i,k} is
-    proportional to exp(score_i + score_k). A softmax over the pair sums is finite for any finite
-    scores; the closed form from softmax(scores) is NaN in float32 from a gap of 20.
+    pi{i,k} is proportional to exp(score_i + score_k), for scores [..., n]: the log-sum-exp of each
+    edge's operation logits. The closed form from softmax(scores) is NaN from a gap of 20.
 
     Returns:
         pi [..., pairs] in the order of `pairs`, and m [..., n], the sum of pi over the pairs that

@@ -1,8 +1,7 @@
 """The mixed operation: the weighted sum of the candidates' outputs at a node.
 
-`plain_mixed_op` is the definition, and what runs on GPUs and without a C compiler. On a CPU
-`midas.search.node_kernel` reads each output once in a pass; tests hold the two equal. A patch is a
-square of pixels; the last row and column of patches may be smaller.
+`plain_mixed_op` is the definition. On a CPU `midas.search.node_kernel` reads each output once;
+tests hold the two equal. The last row and column of patches may be smaller.
 """
 
 from collections.abc import Sequence
@@ -16,10 +15,9 @@ from midas.search import node_kernel
 
 
 def patch_means(x: Tensor, patch: int | None) -> Tensor:
-    """The mean over each patch of a map [B, C, H, W], as [B, Ph, Pw, C].
+    """The mean over each patch of a map [B, C, H, W], as [B, ceil(H / patch), ceil(W / patch), C].
 
-    Ph = ceil(H / patch), and Pw likewise. Without a patch size, or with one that is not smaller
-    than the map, the whole map is one patch.
+    Without a patch size, or with one that is not smaller, the whole map is one patch.
     """
     if patch is None or patch >= max(x.shape[-2:]):
         return x.mean(dim=(2, 3))[:, None, None, :]
@@ -28,10 +26,7 @@ def patch_means(x: Tensor, patch: int | None) -> Tensor:
 
 
 def spread(values: Tensor, size: Sequence[int], patch: int | None) -> Tensor:
-    """Give every pixel of a map of `size` (H, W) the value of its patch.
-
-    Values are [B, Ph, Pw, K], the result [B, H, W, K], or [B, 1, 1, K] without a patch size.
-    """
+    """The patches' values [B, Ph, Pw, K] for each pixel, [B, H, W, K]; as they are if no patch."""
     if patch is None:
         return values
     rows = values.repeat_interleave(patch, 1)[:, : size[0]]
@@ -39,10 +34,7 @@ def spread(values: Tensor, size: Sequence[int], patch: int | None) -> Tensor:
 
 
 def mixed_op(op_outputs: Sequence[Tensor], weights: Tensor, patch: int | None) -> Tensor:
-    """The sum over E candidates of weights, [B or 1, Ph, Pw, E], times outputs, [B, C, H, W] each.
-
-    `patch` is the side of a patch in pixels; None where one patch covers the map.
-    """
+    """The sum over E candidates of weights [B or 1, Ph, Pw, E] times outputs [B, C, H, W] each."""
     if usable(node_kernel.SOURCE, *op_outputs) and compatible(op_outputs[0], weights.contiguous()):
         return node_kernel.weighted_sum(op_outputs, weights, patch)
     return plain_mixed_op(op_outputs, weights, patch)

@@ -88,7 +88,7 @@ FAST void attend_row(const Shape *s, const Attention *a, const long C, const Pat
         real key_query_sum = sum_of(C, w->key_query);
         for (long e = 0; e < E; e++) {
             const real *sum = w->sums + (q * E + e) * C;
-            w->logits[e] = logit(a, C, sum, share, w->key_query, key_query_sum).value;
+            w->logits[e] = logit(C, sum, share, w->key_query, key_query_sum).value;
         }
         softmax_pairs(a, p, w->logits, w->edges);
     }
@@ -111,13 +111,13 @@ FAST void attention_row_backward(const Shape *s, const Attention *a, const Atten
         }
         softmax_pairs_backward(a, grads, p, w->grad_mixing, w->edges, grad_logits);
         project_query(a, C, p, w);
-        real key_query_sum = sum_of(C, w->key_query), mean = a->normalise ? key_query_sum / C : 0;
+        real key_query_sum = sum_of(C, w->key_query), mean = key_query_sum / C;
         for (long c = 0; c < C; c++)
             grad_key_query[c] = 0;
         for (long e = 0; e < E; e++) {
             const real *sum = w->sums + (q * E + e) * C;
-            Logit l = logit(a, C, sum, share, w->key_query, key_query_sum);
-            real along = a->normalise ? l.value / C : 0;
+            Logit l = logit(C, sum, share, w->key_query, key_query_sum);
+            real along = l.value / C;
             real grad = grad_logits[e], scale = grad * share * l.inv_std;
             real *restrict out = grad_keys + e * C;
             for (long c = 0; c < C; c++) {

@@ -26,7 +26,6 @@ typedef struct { /* mosaic attention of a node; as _Attention */
     long max_ops;              /* candidates of the edge that has most */
     long width;                /* d */
     long pair_rule;            /* whether an edge counts with its probability, or in full */
-    long normalise;            /* whether means of inputs and outputs are layer-normalised */
     const long *first;         /* [n + 1]: edge i has candidates first[i] to first[i + 1] - 1 */
     const long *skips;         /* [n]: the candidate whose output is input i itself, or -1 */
     const real *const *inputs; /* [n]: their patch means [B, Ph, Pw, C] */

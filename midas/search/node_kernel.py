@@ -45,7 +45,7 @@ class _Mixing(Struct):
 
 class _Attention(Struct):
     _fields_ = (
-        *fields(c_long, "edges max_ops width pair_rule normalise"),
+        *fields(c_long, "edges max_ops width pair_rule"),
         *fields(POINTER(c_long), "first skips"),
         ("inputs", POINTER(c_void_p)),
         *((name, c_void_p) for name in (*Projections._fields, *KernelWeights._fields)),
@@ -76,7 +76,6 @@ class NodeKernel:
         patch: the side of a patch in pixels; None where one patch covers the map.
         candidates: the number of candidates on each of the n edges, for `attended_sum` only.
         pair_rule: whether an edge counts with its probability of being kept, or in full.
-        normalise: whether the means of inputs and outputs are layer-normalised.
         skips: for each of the n inputs, the index of the output that is the input itself, or -1.
     """
 
@@ -86,7 +85,6 @@ class NodeKernel:
         patch: int | None,
         candidates: Sequence[int] = (),
         pair_rule: bool = False,
-        normalise: bool = False,
         skips: Sequence[int] = (),
     ) -> None:
         self.batch, self.channels, self.height, self.width = op_outputs[0].shape
@@ -96,7 +94,6 @@ class NodeKernel:
         self.grid = (self.batch, -(-self.height // self.patch), -(-self.width // self.patch))
         self.candidates = candidates
         self.pair_rule = pair_rule
-        self.normalise = normalise
         self.skips = skips
 
     def shape(self) -> _Shape:
@@ -115,7 +112,7 @@ class NodeKernel:
         n = len(self.candidates)
         sizes = (n, max(self.candidates), len(projections.query))
         first = (c_long * (n + 1))(0, *accumulate(self.candidates))
-        integers = (*sizes, self.pair_rule, self.normalise, first, (c_long * n)(*self.skips))
+        integers = (*sizes, self.pair_rule, first, (c_long * n)(*self.skips))
         return _Attention(*integers, addresses(inputs), *projections, *weights)
 
     def split(self, values: Sequence[Any]) -> tuple[Sequence[Any], ...]:
@@ -126,11 +123,7 @@ class NodeKernel:
     def grad_outputs(
         self, weights: Tensor, grad_output: Tensor, grad_keys: Tensor | None, needed: Sequence[bool]
     ) -> list[Tensor | None]:
-        """The gradient by each output for which it is needed.
-
-        `grad_output` [B, C, H, W] lies in channels_last memory, `grad_keys` [B, Ph, Pw, E, C] is
-        the gradient by each pixel through the keys, and the weights are those of `mixing`.
-        """
+        """The gradient by each output that needs one, from that by the sum and that by the keys."""
         gradients = [torch.empty_like(grad_output) if need else None for need in needed]
         tensors = (grad_output, grad_keys, addresses(gradients))
         _outputs_backward(self.dtype, self.shape(), self.mixing(weights), *tensors)
@@ -148,11 +141,7 @@ def attended_sum(
     inputs: Sequence[Tensor],
     projections: Projections,
 ) -> tuple[Tensor, KernelWeights]:
-    """Weight the outputs by mosaic attention (`midas.search.attention`) and add them up.
-
-    The outputs are each [B, C, H, W], the patch means of the node's inputs each [B, Ph, Pw, C]. The
-    sum [B, C, H, W] and the weights are differentiable.
-    """
+    """Weight the outputs by mosaic attention on patch means [B, Ph, Pw, C]; add them up."""
     output, *weights = _AttendedSum.apply(node, *op_outputs, *inputs, *projections)
     return output, KernelWeights(*weights)
 

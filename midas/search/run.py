@@ -1,10 +1,8 @@
 """A search from start to end, and its files. Its steps are in `midas.search.bilevel`.
 
-A known cell may stand in place of a search (`search.genotype`), to be trained on other data. The
-stages run as ever; what a search would have written is there and empty.
+Where `search.genotype` names a cell, what a search would have written is there and empty.
 """
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +16,7 @@ from torch.nn import functional as F
 from midas.data.prepared import DataMeta, Split
 from midas.engine import loop, memory, seeding
 from midas.engine.checkpoint import Checkpoint
-from midas.engine.distributed import Distributed
+from midas.engine.distributed import ALONE, Distributed
 from midas.genotype import Genotype, load_genotype
 from midas.io import files
 from midas.io.errors import GenotypeError, MidasError, ParamsError
@@ -56,35 +54,31 @@ def run_search(
     meta: DataMeta,
     seed: int,
     checkpoint: Checkpoint | None = None,
-    distributed: Distributed | None = None,
+    distributed: Distributed = ALONE,
     monitor: Monitor | None = None,
 ) -> SearchResult:
-    """Search one seed.
+    """Search one seed, from which everything random follows; a checkpoint lets a run go on.
 
     `config.exclude` is taken out of `space` here. Half of the images of `train` train the weights,
-    half the architecture. Everything random follows from `seed`. `checkpoint` keeps the state, from
-    which a run goes on. `monitor` adds columns to each epoch's row (`midas.decode.monitor`).
+    half the architecture. `monitor` adds columns to each epoch's row (`midas.decode.monitor`).
 
     Raises:
         ParamsError: the batch cannot be divided among processes and parts.
         MidasError: a step would not fit into memory, or the search was interrupted.
-        ProcessLost: another process of the run has ended.
         TrainingDiverged: a loss is not a number; the checkpoint holds the last good state.
     """
     space = space.without(config.exclude)
-    distributed = distributed or Distributed()
     supernet, method = build_search(space, config, len(meta.classes), seed)
     supernet.to(distributed.device)
     method.to(distributed.device)
     split = BilevelSplit(train, config)
     search = BilevelSearch(supernet, method, config, split, meta, seed, distributed, monitor)
     _check_memory(search)
-    finished = loop.run(search, config.epochs, checkpoint, distributed, best_of="arch_accuracy")
+    finished = loop.run(search, config.epochs, checkpoint, distributed)
     return SearchResult(supernet, method, finished.history)
 
 
 def _check_memory(search: BilevelSearch) -> None:
-    """Raise MidasError where a step would hold more memory than is free."""
     config = search.config
     images = search.split.weights.images
     batch = min(config.batch_size, len(images))
@@ -98,20 +92,14 @@ def _check_memory(search: BilevelSearch) -> None:
 
 
 def search_bytes(supernet: Supernet, method: Method, size: int, batch: int) -> int:
-    """The most bytes that a step holds for `batch` images a pass, `size` pixels wide and high.
-
-    They are estimated from a pass of two images. All weights require gradients afterwards.
-    """
-    weights = list(supernet.requires_grad_(True).parameters())
-    architecture = list(method.requires_grad_(True).parameters())
+    """The most bytes that a step holds; afterwards all weights require gradients."""
+    modules = (supernet.requires_grad_(True), method.requires_grad_(True))
 
     def loss(images: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(supernet(images, method)[0], labels)
 
-    kept = memory.kept_bytes(loss, (3, size, size), [*weights, *architecture])
-    # a weight, its gradient and its momentum; a projection, its gradient and Adam's two
-    states = 3 * sum(w.nbytes for w in weights) + 4 * sum(w.nbytes for w in architecture)
-    return memory.step_bytes(kept, batch, states, weights[0].device)
+    parameters = [weight for module in modules for weight in module.parameters()]
+    return memory.step_bytes(loss, size, batch, parameters)
 
 
 def save_search(path: Path, result: SearchResult) -> None:
@@ -130,41 +118,26 @@ def save_history(folder: Path, history: Sequence[dict[str, Any]]) -> None:
     files.write_csv(folder / "weights.csv", weights)
 
 
-def steps_of(folder: Path) -> int:
-    """How many steps a search made, by its history.csv; MidasError where that names none."""
-    path = folder / "history.csv"
-    try:
-        with path.open(encoding="utf-8", newline="") as table:
-            return int([row["step"] for row in csv.DictReader(table)][-1])
-    except (OSError, IndexError, KeyError, ValueError) as error:
-        raise MidasError(
-            f"{path}: holds no history of a search; run the search stage of this seed again"
-        ) from error
-
-
 def load_search(
     path: Path, space: Space, config: SearchConfig, num_classes: int
 ) -> tuple[Supernet, Method]:
     """Supernet and method as `save_search` left them; MidasError where the file does not fit."""
     supernet, method = build_search(space.without(config.exclude), config, num_classes, seed=0)
+    run = "run the search stage of this seed"
     try:
         tensors = load_file(path)
         head = tensors.get("supernet.classifier.bias")
         if head is not None and len(head) != num_classes:
             raise MidasError(
                 f"{path}: was searched on data of {len(head)} classes, and artifacts/data holds "
-                f"{num_classes} now; run the search stage again"
+                f"{num_classes} now; {run} again"
             )
         _modules(supernet, method).load_state_dict(tensors)
     except FileNotFoundError as error:
-        raise MidasError(
-            f"{path}: there is no such file; run the search stage of this seed first"
-        ) from error
+        raise MidasError(f"{path}: there is no such file; {run} first") from error
     except (SafetensorError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise MidasError(
-            f"{path}: does not hold this search ({reason}); run the search stage again"
-        ) from error
+        text = f"does not hold this search ({str(error).splitlines()[0]})"
+        raise MidasError(f"{path}: {text}; {run} again") from error
     return supernet, method
 
 
@@ -176,11 +149,7 @@ SEEDS_HEADER = "seed,subnetwork_accuracy,patches\n"
 
 
 def fixed_genotype(space: Space, config: SearchConfig, written: Path) -> Genotype | None:
-    """The cell that the parameters name; None where one is searched.
-
-    GenotypeError where it is not a cell of its space; ParamsError where it cannot be read, is of
-    another space, or lies in the folder `written`.
-    """
+    """The cell that the parameters name, or None; ParamsError where it cannot be taken."""
     if config.genotype is None:
         return None
     if Path(config.genotype).resolve().is_relative_to(written.resolve()):

@@ -1,7 +1,6 @@
 """The supernet: every candidate of every edge, stacked as the space's skeleton says.
 
-Batch norm in a supernet has no affine part and no running statistics. A mean over candidates needs
-no scale of its own, and a decoded sub-network uses the statistics of each batch in any case.
+Batch norm has no affine part and no running statistics: a sub-network uses each batch's.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,10 +29,7 @@ MIN_DARTS_CELLS = 3  # a shorter stack has no normal cell
 
 
 class SearchCell(nn.Module):
-    """All candidates of one cell, number `index` of the stack.
-
-    Edges from its first `stride_inputs` states have stride 2: from all inputs of a reduction cell.
-    """
+    """All candidates of one cell; edges from its first `stride_inputs` states have stride 2."""
 
     def __init__(
         self, space: Space, index: int, kind: str, channels: int, stride_inputs: int = 0
@@ -75,11 +71,7 @@ class SearchCell(nn.Module):
     def _op_output(
         self, k: int, j: int, states: Sequence[Tensor], shared: dict[tuple[int, str], Tensor]
     ) -> Tensor:
-        """The output of candidate j on edge k.
-
-        What has no weights depends on the input alone and is computed once for all nodes that read
-        it: whole candidates, and the ReLU that others start with.
-        """
+        """The output of candidate j on edge k; what has no weights is computed once an input."""
         source, _, names = self.edge_specs[k]
         operation = cast(nn.ModuleList, self.edges[k])[j]
 
@@ -106,8 +98,7 @@ def check_depth(space: Space, cells: int, name: str) -> None:
 class Supernet(nn.Module):
     """Stem, cells, classifier. The method, which another optimiser learns, is not part of it.
 
-    The first cells' nodes have `channels`. There are `cells` in all (DARTS), or in each of three
-    stages (NAS-Bench-201).
+    There are `cells` in all (DARTS), or in each of three stages (NAS-Bench-201).
     """
 
     def __init__(self, space: Space, channels: int, cells: int, num_classes: int) -> None:

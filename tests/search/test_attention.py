@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from midas.search.attention import MosaicAttention
 from midas.search.config import SearchConfig
 from midas.search.methods import ArchWeights, NodeSpec
-from midas.search.methods.midas import MidasMethod
+from midas.search.methods.midas import MidasMethod, MosaicAttention
 from midas.search.mixed_op import patch_means, spread
 from midas.spaces import get_space
 from midas.spaces.space import EdgeSpec
@@ -49,8 +48,6 @@ def plain_node(
     ratio = inputs[0].shape[-1] // size
 
     def normal(x: Tensor) -> Tensor:
-        if not attention.normalise:
-            return x
         return (x - x.mean()) / torch.sqrt(x.var(unbiased=False) + 1e-5)
 
     for b in range(len(output)):
@@ -85,14 +82,11 @@ def plain_node(
 
 @pytest.mark.parametrize("patch", [4, 8])
 @pytest.mark.parametrize("size", [5, 8, 12])
-@pytest.mark.parametrize("normalise", [True, False])
 @pytest.mark.parametrize("ratio", [1, 2])
 @pytest.mark.parametrize("native", [True, False])
-def test_a_nodes_output_equals_its_formula(
-    patch: int, size: int, normalise: bool, ratio: int, native: bool
-) -> None:
+def test_a_nodes_output_equals_its_formula(patch: int, size: int, ratio: int, native: bool) -> None:
     torch.manual_seed(size)
-    config = SearchConfig(patch_size=patch, width=5, normalise=normalise)
+    config = SearchConfig(patch_size=patch, width=5)
     node_spec = NodeSpec(0, "normal", 6, 0, tuple(EdgeSpec(i, 3, OPS) for i in range(3)))
     method = MidasMethod(get_space("darts"), [node_spec], config).double()
     inputs = [torch.randn(2, 6, size * ratio, size * ratio, dtype=torch.float64) for _ in range(3)]
@@ -147,9 +141,7 @@ def test_the_gradient_of_a_node_agrees_with_finite_differences() -> None:
 
 def test_extreme_logits_and_equal_inputs_stay_finite() -> None:
     node_spec = NodeSpec(0, "normal", 4, 0, tuple(EdgeSpec(i, 3, OPS[:2]) for i in range(3)))
-    method = MidasMethod(
-        get_space("darts"), [node_spec], SearchConfig(patch_size=4, normalise=False)
-    )
+    method = MidasMethod(get_space("darts"), [node_spec], SearchConfig(patch_size=4))
     for scale in (0.0, 1e4):
         op_outputs = [torch.full((2, 4, 8, 8), scale, requires_grad=True) for _ in range(6)]
         output, _ = node_output(method, node_spec, [torch.ones(2, 4, 8, 8)] * 3, op_outputs)

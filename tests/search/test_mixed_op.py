@@ -94,7 +94,6 @@ def test_the_definition_of_the_weighted_sum_weighs_every_pixel_by_its_patch() ->
     patch=st.sampled_from([None, 2, 4, 8]),
     space=st.sampled_from(["darts", "nasbench201"]),
     channels=st.sampled_from([3, 16]),
-    normalise=st.booleans(),
     channels_last=st.booleans(),
     skips=st.booleans(),
     threads=st.integers(1, 3),
@@ -108,7 +107,6 @@ def test_a_node_of_midas_is_equal_both_ways_in_every_output_and_gradient(
     patch: int | None,
     space: str,
     channels: int,
-    normalise: bool,
     channels_last: bool,
     skips: bool,
     threads: int,
@@ -117,7 +115,7 @@ def test_a_node_of_midas_is_equal_both_ways_in_every_output_and_gradient(
     torch.set_num_threads(threads)
     edges = tuple(EdgeSpec(i, 3, OPS[: count + i % 2]) for i in range(inputs))
     node_spec = NodeSpec(0, "normal", channels, 0, edges)
-    config = SearchConfig(patch_size=patch, width=4, normalise=normalise)
+    config = SearchConfig(patch_size=patch, width=4)
     method = MidasMethod(get_space(space), [node_spec], config).double()
     states = random_maps(inputs, (2, channels, size * ratio, size * ratio), channels_last)
     counts = [len(edge.candidates) for edge in edges]

@@ -1,8 +1,4 @@
-"""What a search method is: it says how the outputs of a node's candidate operations are weighted.
-
-All methods have one interface and run in one search loop. A node asks its method once in a forward
-pass; decoding reads the same answer.
-"""
+"""What a search method is: it says how the outputs of a node's candidates are weighted."""
 
 import math
 from collections.abc import Sequence
@@ -50,20 +46,13 @@ class ArchWeights(NamedTuple):
     """A method's answer for one node of n edges with E active candidates, at most m on an edge.
 
     B is 1 where all samples have the same weights; Ph and Pw are 1 for one patch.
-
-    Attributes:
-        mixing: [B, Ph, Pw, E], of the active candidates' outputs, edge by edge.
-        op_weights: [B, Ph, Pw, n, m], 0 where an edge has fewer than m operations.
-        pair_probs: [B, Ph, Pw, pairs], probabilities of pairs, of a method with a rule for edges.
-        edge_probs: [B, Ph, Pw, n], that an edge is kept; None where every edge counts in full.
-        patch: the side of a patch in pixels of the node's map; None for one patch.
     """
 
-    mixing: Tensor
-    op_weights: Tensor
-    pair_probs: Tensor | None = None
-    edge_probs: Tensor | None = None
-    patch: int | None = None
+    mixing: Tensor  # [B, Ph, Pw, E], of the active candidates' outputs, edge by edge
+    op_weights: Tensor  # [B, Ph, Pw, n, m], 0 where an edge has fewer than m operations
+    pair_probs: Tensor | None = None  # [B, Ph, Pw, pairs], of a method with a rule for edges
+    edge_probs: Tensor | None = None  # [B, Ph, Pw, n], that an edge is kept; None: all are
+    patch: int | None = None  # the side of a patch of the node's map; None for one patch
 
 
 Mixed = tuple[Tensor, ArchWeights]  # a node's output [B, C, H, W], and the weights behind it

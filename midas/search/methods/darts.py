@@ -51,10 +51,7 @@ class DartsPairsMethod(DartsMethod):
 
 
 class BetaDartsMethod(DartsMethod):
-    """beta-DARTS: a penalty on the mean log-sum-exp over edges.
-
-    Its weight grows linearly with the epochs done, from 0 towards `LARGEST`.
-    """
+    """beta-DARTS: a penalty on the mean log-sum-exp over edges, which grows from 0 to `LARGEST`."""
 
     LARGEST = 50.0
     weight = 0.0
@@ -68,13 +65,9 @@ class BetaDartsMethod(DartsMethod):
 
 
 class DrnasMethod(DartsMethod):
-    """DrNAS: theta ~ Dir(elu(alpha) + 1), drawn once a pass for all cells of a type.
+    """DrNAS: theta ~ Dir(elu(alpha) + 1), drawn once a pass; its mean is decoded."""
 
-    Its mean is decoded. `ANCHOR` times the squared distance of the concentration from 1 replaces
-    weight decay.
-    """
-
-    ANCHOR = 1e-3
+    ANCHOR = 1e-3  # weight of the squared distance of the concentration from 1
     decays = False
     repeats = False  # torch reads a Dirichlet distribution's parameters on the host
 
@@ -105,11 +98,7 @@ class DrnasMethod(DartsMethod):
 
 
 class GdasMethod(DartsMethod):
-    """GDAS: one operation an edge, drawn by the straight-through Gumbel softmax, is computed.
-
-    The cells of a type share a draw. The temperature falls linearly from `TAU_MAX` in the first
-    epoch to `TAU_MIN` in the last. The softmax of the parameters is decoded.
-    """
+    """GDAS: one drawn operation an edge is computed; the parameters' softmax is decoded."""
 
     TAU_MAX = 10.0
     TAU_MIN = 0.1

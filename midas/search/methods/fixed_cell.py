@@ -55,10 +55,7 @@ class FixedCell(Method):
 
 
 class RandomMethod(FixedCell):
-    """Random search with weight sharing (arXiv 1902.07638, section 3.2): a random cell each pass.
-
-    In evaluation all candidates count alike; the best of some random cells is decoded.
-    """
+    """Random search with weight sharing (arXiv 1902.07638, 3.2): a random cell each pass."""
 
     repeats = False
 
@@ -86,11 +83,7 @@ class RandomMethod(FixedCell):
 
 
 def random_genotype(space: Space, generator: torch.Generator | None) -> Genotype:
-    """A cell drawn uniformly: for each node a pair of edges, for each edge an operation.
-
-    A space that keeps all edges draws no pairs, and it alone may draw `none`. Without a generator,
-    torch's own draws.
-    """
+    """A cell drawn uniformly; only a space that keeps all edges may draw `none`."""
 
     def below(limit: int) -> int:
         return int(torch.randint(limit, (), generator=generator))

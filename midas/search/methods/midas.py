@@ -3,15 +3,16 @@
 Source: MIDAS, arXiv 2602.17700, as docs/method.md reads it.
 """
 
+import math
 from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from midas.kernels.build import compatible, usable
 from midas.search import node_kernel
-from midas.search.attention import MosaicAttention
 from midas.search.config import SearchConfig
 from midas.search.methods.base import (
     ArchWeights,
@@ -27,6 +28,29 @@ from midas.search.mixed_op import patch_means
 from midas.spaces.space import Space
 
 
+class MosaicAttention(nn.Module):
+    """The query and key projections of a node with n inputs of C channels; keys have width d."""
+
+    def __init__(self, channels: int, inputs: int, width: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.width = width
+        self.query = nn.Linear(inputs * channels, width)
+        self.key = nn.Linear(channels, width, bias=False)  # a bias would cancel in every softmax
+
+    def forward(self, inputs: Sequence[Tensor], candidates: Tensor) -> Tensor:
+        """The logits q . k_e / sqrt(d) of the E candidates, [B, Ph, Pw, E].
+
+        They follow from patch means of inputs [B, Ph, Pw, C] and candidates [B, Ph, Pw, E, C].
+        """
+        pooled = torch.stack(list(inputs), dim=-2)  # [B, Ph, Pw, n, C]
+        pooled = F.layer_norm(pooled, (self.channels,))
+        candidates = F.layer_norm(candidates, (self.channels,))
+        query = self.query(pooled.flatten(-2)) / math.sqrt(self.width)  # [B, Ph, Pw, d]
+        # q . (W k) = (W^T q) . k: one projection of the query replaces one of each key
+        return torch.einsum("bhwc,bhwec->bhwe", query @ self.key.weight, candidates)
+
+
 class MidasMethod(Method):
     """One query and one key projection a node of a cell; every weight follows from the input."""
 
@@ -36,9 +60,8 @@ class MidasMethod(Method):
         self.pair_rule = space.keep is not None
         self.attention = nn.ModuleDict()
         for node in node_specs:
-            self.attention[node.name] = MosaicAttention(
-                node.channels, len(node.edges), config.width, config.normalise
-            )
+            attention = MosaicAttention(node.channels, len(node.edges), config.width)
+            self.attention[node.name] = attention
         # patch means of a cell's inputs: several nodes and skip connections ask for the same ones
         self.pooled: dict[tuple[int, int | None], tuple[Tensor, Tensor]] = {}
 
@@ -50,10 +73,12 @@ class MidasMethod(Method):
 
     def forward(self, node: NodeSpec, inputs: Tensors, op_outputs: Tensors) -> ArchWeights:
         queries, patch = self._pooled_inputs(inputs, op_outputs)
-        keys = torch.stack([self._patch_means(x, patch) for x in op_outputs], dim=3)
+        # a skip connection's output is an input, which is pooled already
+        pooled = [self.pooled.get((id(x), patch)) or (x, patch_means(x, patch)) for x in op_outputs]
+        keys = torch.stack([means for _, means in pooled], dim=3)
         logits = by_edge(self.attention[node.name](queries, keys), node)
-        normalise = softmax_pairs if self.pair_rule else softmax_every_edge
-        return normalise(logits, node, patch)
+        softmax = softmax_pairs if self.pair_rule else softmax_every_edge
+        return softmax(logits, node, patch)
 
     def mixed_op(self, node: NodeSpec, inputs: Tensors, op_outputs: Tensors) -> Mixed:
         """On a CPU one kernel pools the outputs, weighs them and adds them up."""
@@ -68,9 +93,7 @@ class MidasMethod(Method):
         queries, patch = self._pooled_inputs(inputs, op_outputs)
         # a skip connection's output is the input itself: the kernel joins their means' gradients
         skips = [next((e for e, f in enumerate(op_outputs) if f is x), -1) for x in inputs]
-        kernel = node_kernel.NodeKernel(
-            op_outputs, patch, node.op_counts, self.pair_rule, attention.normalise, skips
-        )
+        kernel = node_kernel.NodeKernel(op_outputs, patch, node.op_counts, self.pair_rule, skips)
         output, weights = node_kernel.attended_sum(kernel, op_outputs, queries, projections)
         arch_weights = ArchWeights(*weights, patch)
         if not self.pair_rule:
@@ -93,8 +116,3 @@ class MidasMethod(Method):
                 self.pooled[id(x), input_patch] = (x, patch_means(x, input_patch))
             means.append(self.pooled[id(x), input_patch][1])
         return means, patch
-
-    def _patch_means(self, output: Tensor, patch: int | None) -> Tensor:
-        # a skip connection's output is an input, which is pooled already
-        pooled = self.pooled.get((id(output), patch))
-        return patch_means(output, patch) if pooled is None else pooled[1]
