@@ -1,9 +1,7 @@
 """A table of all 15,625 NAS-Bench-201 cells (arXiv 2001.00326) says how good a found cell is.
 
-A table is a CSV file, gzipped or not. Its column `arch` holds the arch string; for each data set,
-the columns `NAME_valid` and `NAME_test` hold accuracies in percent. Other columns are ignored.
-`import_table` makes it from the official NATS-Bench file, which the package `nats_bench` unpickles:
-import only a file whose source you trust.
+Its column `arch` holds the arch string, the columns `NAME_valid` and `NAME_test` accuracies in
+percent. The official file is a pickle: import only one whose source you trust.
 """
 
 import csv
@@ -12,7 +10,6 @@ import io
 import os
 import zlib
 from collections.abc import Mapping
-from math import comb
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,18 +31,14 @@ Accuracies = NDArray[np.float64]
 
 
 class Judgement(NamedTuple):
-    """A cell's place among all `cells` in one column of the table.
-
-    Accuracy, percentile and regret are in percent. The best cell has rank 1, `percentile` is the
-    share of cells that are worse, and `regret` is the best accuracy minus this one.
-    """
+    """A cell's place among all `cells` in one column; all but rank and cells in percent."""
 
     column: str
     accuracy: float
-    rank: int
+    rank: int  # 1 is the best
     cells: int
-    percentile: float
-    regret: float
+    percentile: float  # the share of cells that are worse
+    regret: float  # the best accuracy minus this one
 
 
 class Table:
@@ -75,28 +68,14 @@ class Table:
     def judge(self, genotype: Genotype) -> list[Judgement]:
         """The cell's place in every column; raises as `row` does."""
         row = self.row(genotype)
-        return [_judge(name, values, row) for name, values in self.columns.items()]
-
-    def best_of_random(self, count: int, data: str = "cifar10") -> float:
-        """The expected test accuracy of the best of `count` different random cells.
-
-        The best is chosen by validation accuracy. The value is exact: the cell of validation rank r
-        (from 0) is the best of a draw where all others rank behind it.
-        """
-        order = np.argsort(-self.columns[f"{data}_valid"], kind="stable")
-        n = len(self)
-        ways = comb(n, count)
-        chances = np.array([comb(n - r - 1, count - 1) / ways for r in range(n - count + 1)])
-        return float((self.columns[f"{data}_test"][order][: len(chances)] * chances).sum())
-
-
-def _judge(column: str, values: Accuracies, row: int) -> Judgement:
-    accuracy = float(values[row])
-    rank = int((values > accuracy).sum()) + 1
-    percentile = 100 * int((values < accuracy).sum()) / len(values)
-    return Judgement(
-        column, accuracy, rank, len(values), percentile, float(values.max()) - accuracy
-    )
+        places = []
+        for name, values in self.columns.items():
+            accuracy = float(values[row])
+            rank = int((values > accuracy).sum()) + 1
+            percentile = 100 * int((values < accuracy).sum()) / len(self)
+            regret = float(values.max()) - accuracy
+            places.append(Judgement(name, accuracy, rank, len(self), percentile, regret))
+        return places
 
 
 def find_table(path: Path | None) -> Path:
@@ -164,7 +143,6 @@ def import_table(source: Path, out: Path) -> list[str]:
     """Write the .csv.gz table of 200-epoch accuracies, averaged over trials; returns its columns.
 
     `source` is ``NATS-tss-v1_0-*.pickle.pbz2``, or the folder of the same name with ``-simple``.
-    MidasError where the package is not installed, or the file is not one of its.
     """
     try:
         import nats_bench

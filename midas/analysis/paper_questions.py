@@ -1,8 +1,7 @@
 """The paper's questions about a trained search, answered in numbers and rows of tables.
 
-Source: MIDAS, arXiv 2602.17700, RQ1, RQ2, RQ3 and RQ5. The answers follow from the weights that a
-search gives to the samples of the decode stage. A static method gives all samples the same weights;
-an answer about samples is then None. `space` is what was searched, without `search.exclude`.
+Source: MIDAS, arXiv 2602.17700, RQ1, RQ2, RQ3 and RQ5. A static method gives all samples the same
+weights; an answer about samples is then None. `space` is without `search.exclude`.
 """
 
 import warnings
@@ -21,14 +20,17 @@ from torch import Tensor
 
 from midas.data.augment import normalise
 from midas.data.prepared import DataMeta, Split
-from midas.decode.decode import NodeWeights, Samples, by_name
+from midas.decode.config import DecodeConfig
+from midas.decode.decode import NodeWeights, Samples, by_name, decode, sample_weights
+from midas.decode.monitor import accuracy, decode_batches
 from midas.genotype import Genotype
-from midas.search.methods import Method
+from midas.search.methods import FixedCell, Method
 from midas.search.supernet import Supernet
 from midas.spaces.space import EdgeSpec, Space
 
 SIGNIFICANCE = 0.05
 FOLDS = 5
+BATCH = 256  # images that pass with those whose patches are shown
 
 
 class Cell(NamedTuple):
@@ -64,26 +66,15 @@ def stack_cells(samples: Samples) -> list[Cell]:
 
 
 def separation(cell: Cell) -> dict[str, float]:
-    """RQ1: how well a cell tells its operations apart, as means over its edges.
-
-    `margin` and `entropy` (in nats) are those of the weights averaged over samples, which are what
-    is decoded. `sample_margin` and `sample_entropy` are averages over the samples' own.
-    """
-    edges = list(cell.edges())
-    averaged = [edge.mean(0, keepdim=True) for edge in edges]
-    return {
-        "margin": fmean(map(_margin, averaged)),
-        "entropy": fmean(map(_entropy, averaged)),
-        "sample_margin": fmean(map(_margin, edges)),
-        "sample_entropy": fmean(map(_entropy, edges)),
-    }
+    """RQ1: margin and entropy (nats) of the weights averaged over samples, as means over edges."""
+    averaged = [edge.mean(0) for edge in cell.edges()]
+    tops = [edge.topk(2).values.tolist() for edge in averaged]
+    entropies = [float(-(edge * edge.clamp_min(1e-12).log()).sum()) for edge in averaged]
+    return {"margin": fmean(a - b for a, b in tops), "entropy": fmean(entropies)}
 
 
 def multimodality(cell: Cell) -> float | None:
-    """RQ5: the share of operation weights whose distribution over samples is not unimodal.
-
-    Hartigan's dip test decides at a level of 5 %, so unimodal weights give 0.05 or less.
-    """
+    """RQ5: the share of weights that are not unimodal over samples (Hartigan's dip test, 5 %)."""
     features = cell.features().numpy()
     if len(features) < 4:  # the test needs as many
         return None
@@ -91,31 +82,8 @@ def multimodality(cell: Cell) -> float | None:
     return fmean(p_value < SIGNIFICANCE for p_value in p_values)
 
 
-def between_classes(cell: Cell, labels: Tensor) -> float | None:
-    """RQ5: the share of the weights' variance over samples that lies between classes.
-
-    It is the mean over the weights that vary, in [0, 1].
-    """
-    features = cell.features()
-    if len(features) == 1:
-        return None
-    total = features.var(0, correction=0)
-    varies = total > 0
-    if not varies.any():
-        return 0.0
-    between = torch.zeros_like(total)
-    for label in labels.unique():
-        group = features[labels == label]
-        between += (group.mean(0) - features.mean(0)).square() * (len(group) / len(features))
-    return float((between[varies] / total[varies]).mean())
-
-
 def class_accuracy(features: Tensor, labels: Tensor) -> float | None:
-    """RQ5: how well the weights predict the class.
-
-    It is the accuracy in [0, 1] of a logistic regression under cross-validation; None also where a
-    class has fewer samples than there are folds.
-    """
+    """RQ5: how well a regression predicts the class from the weights; None for static weights."""
     if len(features) == 1 or int(labels.unique(return_counts=True)[1].min()) < FOLDS:
         return None
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
@@ -129,19 +97,41 @@ def analyse(samples: Samples, labels: Tensor) -> dict[str, Any]:
     cells = stack_cells(samples)
     features = torch.cat([cell.features() for cell in cells], dim=1)
     return {
-        "cells": [_answers(cell, labels) for cell in cells],
+        "cells": [_answers(cell) for cell in cells],
         "class_accuracy": class_accuracy(features, labels),
         "chance": round(float(labels.bincount().max()) / len(labels), 6),
     }
 
 
-def _answers(cell: Cell, labels: Tensor) -> dict[str, Any]:
-    """The answers about one cell, rounded."""
-    answers = {
-        **separation(cell),
-        "multimodal": multimodality(cell),
-        "between_classes": between_classes(cell, labels),
+def analyse_search(
+    supernet: Supernet,
+    method: Method,
+    sample: Split,
+    shown: Split,
+    meta: DataMeta,
+    config: DecodeConfig,
+    space: Space,
+    genotype: Genotype,
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """The answers of one search, as JSON values, and its rows of each table."""
+    size = config.batch_size
+    samples = sample_weights(supernet, method, decode_batches(sample, meta, size))
+    accuracies = {}
+    for rule, weights in (("pairs", samples), ("top-2", without_pairs(samples))):
+        cell = FixedCell(decode(weights, space, config.aggregation).cells)
+        accuracies[rule] = round(accuracy(supernet, cell, sample, meta, size), 6)
+    answers = analyse(samples, sample.labels)
+    batch = Split(sample.images[:BATCH], sample.labels[:BATCH])
+    rows = {
+        "cells": answers["cells"],
+        "weights": weight_rows(samples, space),
+        "patches": patch_rows(supernet, method, batch, shown, meta, genotype),
     }
+    return {"subnetwork_accuracy": accuracies, **answers}, rows
+
+
+def _answers(cell: Cell) -> dict[str, Any]:
+    answers = {**separation(cell), "multimodal": multimodality(cell)}
     rounded = {k: None if value is None else round(value, 6) for k, value in answers.items()}
     return {"cell": cell.name, **rounded}
 
@@ -165,20 +155,6 @@ def without_pairs(samples: Samples) -> Samples:
     }
 
 
-def _margin(edge: Tensor) -> float:
-    """The difference between the two largest weights [N, candidates], averaged over samples."""
-    top = edge.topk(2, dim=1).values
-    return float((top[:, 0] - top[:, 1]).mean())
-
-
-def _entropy(edge: Tensor) -> float:
-    """The entropy of the weights [N, candidates] in nats, averaged over samples."""
-    return float(-(edge * edge.clamp_min(1e-12).log()).sum(1).mean())
-
-
-BINS = 16  # of a histogram
-
-
 def one_of_each_class(sample: Split, count: int) -> Split:
     """The first image of each of the first `count` classes that have one."""
     classes = sample.labels.unique().tolist()[:count]
@@ -198,9 +174,7 @@ def patch_rows(
     """The operation that each patch of each shown image prefers, on the genotype's edges.
 
     Only the first cell of each type is read. Batch norm uses the statistics of `shown` and `sample`
-    together. The rows hold the image's place in `shown`, cell, edge, row and column of the patch,
-    the operation with the largest weight there, and that weight. There are none for a method whose
-    weights are the same for all images.
+    together. There are no rows for a method whose weights are the same for all images.
     """
     images = normalise(torch.cat([shown.images, sample.images]), meta.mean, meta.std)
     was_training = method.training
@@ -236,36 +210,5 @@ def _edge_rows(cell: str, spec: EdgeSpec, weights: Tensor) -> Iterator[dict[str,
         }
 
 
-def spread_rows(samples: Samples, space: Space, genotype: Genotype) -> list[dict[str, Any]]:
-    """How the weight of each operation of the genotype is distributed over samples.
-
-    A histogram of `BINS` rows for each edge: cell, edge, operation, the two ends of the bin and the
-    number of samples in it. There are none for a static method.
-    """
-    rows = []
-    for cell in stack_cells(samples):
-        chosen = {edge[1:]: edge.op for edge in genotype.cells[cell.kind].edges}
-        for specs, node in zip(space.nodes(cell.kind), cell.nodes, strict=True):
-            for i, spec in enumerate(specs):
-                if spec[:2] in chosen and len(node.op_weights) > 1:
-                    op = chosen[spec[:2]]
-                    weights = node.op_weights[:, i, spec.candidates.index(op)]
-                    place = {**_place(cell.name, spec), "operation": op}
-                    rows += [place | row for row in _histogram(weights.double())]
-    return rows
-
-
 def _place(cell: str, spec: EdgeSpec) -> dict[str, Any]:
-    """The columns that name an edge of a cell."""
     return {"cell": cell, "edge": f"{spec.source} to {spec.target}"}
-
-
-def _histogram(values: Tensor) -> Iterator[dict[str, Any]]:
-    """The ends of each bin and the number of values [N] in it."""
-    low = float(values.min())
-    high = float(values.max())
-    width = (high - low) / BINS
-    counts = torch.histc(values, BINS, low, high if high > low else low + 1e-6)
-    for k, count in enumerate(counts.int().tolist()):
-        start = low + k * width
-        yield {"from": round(start, 6), "to": round(start + width, 6), "samples": count}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from midas.analysis.paper_questions import BINS, one_of_each_class, patch_rows, spread_rows
+from midas.analysis.paper_questions import one_of_each_class, patch_rows
 from midas.data.prepared import DataMeta, Split
 from midas.decode.decode import decode, distributions, sample_weights
 from midas.decode.monitor import decode_batches, weight_rows
@@ -76,26 +76,12 @@ def test_patches_are_weighted_as_in_the_batch_they_pass_with(some: tuple[Split, 
     )
 
 
-def test_the_spread_of_a_chosen_operation_counts_every_sample(some: tuple[Split, DataMeta]) -> None:
-    sample, meta = some
-    supernet, method = searched()
-    samples = sample_weights(supernet, method, decode_batches(sample, meta, 32))
-    genotype = decode(samples, SPACE)
-    rows = spread_rows(samples, SPACE, genotype)
-    assert len(rows) == 3 * 8 * BINS
-    for start in range(0, len(rows), BINS):
-        histogram = rows[start : start + BINS]
-        assert sum(row["samples"] for row in histogram) == len(sample)
-        assert all(row["from"] < row["to"] for row in histogram)
-
-
-def test_static_weights_have_neither_patches_nor_a_spread(some: tuple[Split, DataMeta]) -> None:
+def test_static_weights_have_no_patches(some: tuple[Split, DataMeta]) -> None:
     sample, meta = some
     supernet, method = searched("darts")
     samples = sample_weights(supernet, method, decode_batches(sample, meta, 32))
     genotype = decode(samples, SPACE)
     assert patch_rows(supernet, method, sample, sample, meta, genotype) == []
-    assert spread_rows(samples, SPACE, genotype) == []
 
 
 def test_an_epochs_rows_hold_every_operation_weight_and_every_pair(
