@@ -1,17 +1,14 @@
 """Batch norm in training on a CPU, with or without the ReLU behind it, by batch_norm.c.
 
-Torch's kernel takes two to six times as long. The submodules of `Chain` and `Normed` are torch's
-own, so tools that convert, count or export a network know them.
+Torch takes two to six times as long. The submodules of `Chain` and `Normed` are torch's own.
 """
 
-from collections.abc import Sequence
 from ctypes import c_double, c_long, c_void_p
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from midas.kernels.build import Kernel, Struct, compatible, fields, usable
 
@@ -41,24 +38,12 @@ _forward = Kernel(SOURCE, "batch_norm", _Norm, _Forward)
 _backward = Kernel(SOURCE, "batch_norm_backward", _Norm, _Backward)
 
 
-def batch_norm(
-    x: Tensor,
-    scale: Tensor | None,
-    shift: Tensor | None,
-    running: tuple[Tensor | None, Tensor | None],
-    momentum: float,
-    epsilon: float,
-    relu: bool,
-) -> Tensor:
-    """Batch norm of x [B, C, H, W] by its own statistics, and a ReLU if asked for; differentiable.
-
-    `usable(SOURCE, x)` holds, and a channel has several pixels. The running mean and variance [C],
-    where there are any, move by `momentum` towards the batch's.
-    """
-    return cast(Tensor, _BatchNorm.apply(x, scale, shift, running, momentum, epsilon, relu))
-
-
 class _BatchNorm(torch.autograd.Function):
+    """Batch norm of x [B, C, H, W] by its own statistics, and a ReLU if asked for.
+
+    The running mean and variance [C], where there are any, move by `momentum` towards the batch's.
+    """
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -81,15 +66,13 @@ class _BatchNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, scale, shift, mean, inv_std = ctx.saved_tensors
-        needed = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():
-            outputs = _plain_backward(gradients[0], (x, scale, shift), needed, *ctx.settings)
-        else:
-            grad_y = gradients[0].contiguous(memory_format=torch.channels_last)
-            likes = zip((x, mean, mean), needed, strict=True)
-            outputs = [torch.empty_like(like) if need else None for like, need in likes]
-            norm = _norm(x, scale, shift, *ctx.settings)
-            _backward(x.dtype, norm, _Backward(mean, inv_std, grad_y, *outputs))
+            raise RuntimeError("batch norm's kernel has no second derivative: set MIDAS_NATIVE=0")
+        grad_y = gradients[0].contiguous(memory_format=torch.channels_last)
+        likes = zip((x, mean, mean), ctx.needs_input_grad[:3], strict=True)
+        outputs = [torch.empty_like(like) if need else None for like, need in likes]
+        norm = _norm(x, scale, shift, *ctx.settings)
+        _backward(x.dtype, norm, _Backward(mean, inv_std, grad_y, *outputs))
         return *outputs, None, None, None, None
 
 
@@ -98,18 +81,6 @@ def _norm(
 ) -> _Norm:
     sizes = (x.numel() // x.shape[1], x.shape[1])
     return _Norm(*sizes, torch.get_num_threads(), relu, epsilon, x, scale, shift)
-
-
-def _plain_backward(
-    grad_y: Tensor, inputs: Sequence[Tensor], needed: Sequence[bool], epsilon: float, relu: float
-) -> list[Tensor | None]:
-    """The gradients by x, scale and shift in torch, which can differentiate them again."""
-    x, scale, shift = inputs
-    y = F.batch_norm(x, None, None, scale, shift, True, 0.0, epsilon)
-    variables = [variable for variable, need in zip(inputs, needed, strict=True) if need]
-    y = F.relu(y) if relu else y
-    gradients = iter(torch.autograd.grad(y, variables, grad_y, create_graph=True))
-    return [next(gradients) if need else None for need in needed]
 
 
 class Chain(nn.Sequential):
@@ -157,7 +128,7 @@ def apply_norm(module: nn.Module, x: Tensor, relu: nn.Module | None = None) -> T
         module.num_batches_tracked.add_(1)
     running = (module.running_mean, module.running_var) if keeps else (None, None)
     settings = (cast(float, module.momentum), module.eps, relu is not None)
-    return batch_norm(x, module.weight, module.bias, running, *settings)
+    return cast(Tensor, _BatchNorm.apply(x, module.weight, module.bias, running, *settings))
 
 
 def _fits_kernel(norm: nn.BatchNorm2d, x: Tensor, relu: nn.Module | None) -> bool:

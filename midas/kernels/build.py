@@ -1,7 +1,6 @@
 """Build C kernels at first use, for this processor, and keep them in the user's cache folder.
 
-Kernels need Linux and a C compiler (`cc` or `$CC`). Without these, or with `MIDAS_NATIVE=0`, torch
-computes the same results in more passes over the memory.
+Without Linux and a C compiler (`cc` or `$CC`), or with `MIDAS_NATIVE=0`, torch computes instead.
 """
 
 import ctypes
@@ -133,10 +132,7 @@ def without_kernels() -> Iterator[None]:
 
 
 def usable(source: Path, *tensors: Tensor) -> bool:
-    """Whether kernels can compute on these maps: CPU tensors of one shape, the channels last.
-
-    Torch must neither compile nor trace, and not differentiate by `torch.func` or in forward mode.
-    """
+    """Whether kernels can compute on these maps now: CPU tensors of one shape, channels last."""
     if (
         _disabled
         or torch.compiler.is_compiling()
