@@ -1,8 +1,4 @@
-"""Checkpoints under a fingerprint: a killed stage goes on, a changed one starts afresh.
-
-They lie in a git-ignored folder outside the stage's outs, because DVC deletes plain outs before it
-runs a stage again, and `persist: true` would bypass its run cache.
-"""
+"""Checkpoints under a fingerprint: a killed stage goes on, a changed one starts afresh."""
 
 import hashlib
 import io
@@ -22,11 +18,7 @@ LIBRARIES = ("numpy", "pillow", "safetensors", "timm", "torch", "torchvision")
 
 
 def fingerprint(parameters: Mapping[str, Any], paths: Iterable[Path]) -> str:
-    """A hash of everything that a stage's result follows from, versions of `LIBRARIES` included.
-
-    `parameters` are JSON values. `paths` are files and folders of code and data, each hashed by
-    name and content; `__pycache__` is left out.
-    """
+    """A hash of JSON values, files and folders by name and content, and versions of `LIBRARIES`."""
     digest = hashlib.sha256()
     libraries = {name: version(name) for name in LIBRARIES}
     digest.update(json.dumps([libraries, parameters], sort_keys=True).encode())
@@ -40,10 +32,7 @@ def fingerprint(parameters: Mapping[str, Any], paths: Iterable[Path]) -> str:
 
 
 class Checkpoint:
-    """The newest state of one run in `folder`, under the run's fingerprint, `name`.
-
-    Checkpoints under another fingerprint are never read, and the first save removes them.
-    """
+    """The newest state of a run in `folder`; the first save removes other fingerprints' states."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder

@@ -1,8 +1,4 @@
-"""A training pass as a CUDA graph, which starts all kernels at once.
-
-Networks of found cells and supernets have thousands of small kernels, and starting one takes the
-host longer than the GPU takes to run it.
-"""
+"""A training pass as a CUDA graph, which starts its thousands of small kernels at once."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -21,10 +17,7 @@ GraphedStep = Callable[..., Tensor]  # runs a pass, its first argument, on the o
 def graphed_step(
     parameters: Sequence[nn.Parameter], device: torch.device, can_capture: bool
 ) -> GraphedStep:
-    """A function that runs a pass; on a GPU a `Replay`, where all runs start the same kernels.
-
-    `parameters` are those on which the pass may leave gradients.
-    """
+    """A function that runs a pass with gradients on these parameters; a `Replay` on a GPU."""
     return Replay(parameters, device) if device.type == "cuda" and can_capture else call
 
 
@@ -38,9 +31,8 @@ class Replay:
     """Records a forward and backward pass once and then replays its kernels on other inputs.
 
     With inputs of new shapes the pass first runs plainly, because libraries set themselves up at a
-    first use; the next call records it. Random draws go on from torch's generator as in the pass
-    itself. All replays share their memory: a pass's gradients are valid until the next pass of any
-    replay.
+    first use; the next call records it. All replays share their memory: gradients are valid until
+    the next pass of any of them.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], device: torch.device) -> None:

@@ -1,7 +1,6 @@
 """The processes that run one stage together, as torchrun starts them, and their devices.
 
-They share averaged gradients and summed counts. So the state is the same everywhere after each
-step, rank 0 alone writes, and all of them read the same checkpoint.
+They have the same state after each step; rank 0 alone writes.
 """
 
 import multiprocessing
@@ -36,10 +35,7 @@ class Distributed:
         return self.rank == 0
 
     def parts(self, length: int, accumulate: int) -> list[tuple[int, slice]]:
-        """This process's `accumulate` parts of a batch: number in the whole batch, and place.
-
-        `length` is the number of images in the batch, a multiple of `size * accumulate`.
-        """
+        """This process's `accumulate` parts of a batch of `length`: number in all, and place."""
         each = length // (self.size * accumulate)
         numbers = range(self.rank * accumulate, (self.rank + 1) * accumulate)
         return [(number, slice(number * each, (number + 1) * each)) for number in numbers]
@@ -69,12 +65,12 @@ class Distributed:
             tensor.copy_(part.view(tensor.shape))
 
 
+ALONE = Distributed()  # the only process, on the CPU
+
+
 @contextmanager
 def join() -> Iterator[Distributed]:
-    """Join the processes that torchrun's environment names: NCCL between GPUs, gloo between CPUs.
-
-    Raises MidasError where a machine with GPUs has fewer of them than processes.
-    """
+    """Join the processes that torchrun names, by NCCL or gloo; MidasError for too few GPUs."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0

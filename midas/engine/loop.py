@@ -1,16 +1,15 @@
 """The one training loop: epochs of steps with progress, checkpoints, signals and early stopping.
 
-What a step and an epoch do is a `Job`; everything else is here. SIGINT and SIGTERM take effect
-after the step, with a checkpoint; a job that goes on from one ends in the same bytes as one that
-was never stopped.
+SIGINT and SIGTERM take effect after the step. A job that goes on from a checkpoint ends in the
+same bytes as one that was never stopped.
 """
 
 import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -19,11 +18,42 @@ import torch
 from torch import Tensor
 
 from midas.engine.checkpoint import Checkpoint
-from midas.engine.distributed import Distributed
-from midas.engine.progress import Reporter, progress
+from midas.engine.distributed import ALONE, Distributed
 from midas.io.errors import MidasError, TrainingDiverged
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Reporter:
+    """Receives the reports of one computation. This one shows nothing."""
+
+    def step(self, **values: float) -> None:
+        """One step is done; `values` are its loss and accuracy."""
+
+    def skip(self, count: int) -> None:
+        """So many steps needed no work, because an earlier run has done them."""
+
+    def note(self, text: str, row: Mapping[str, Any] | None = None) -> None:
+        """A line of `text` that stays, and the numbers of an epoch."""
+
+
+Show = Callable[[str, int, int], AbstractContextManager[Reporter]]  # of title, total and done steps
+
+
+_show: Show | None = None
+
+
+def show_progress_with(show: Show | None) -> None:
+    """Let `show` make the reporters from now on, in this process."""
+    global _show
+    _show = show
+
+
+def progress(
+    title: str, total: int, done: int = 0, quiet: bool = False
+) -> AbstractContextManager[Reporter]:
+    """Report `total` steps of which an earlier run made `done`; nothing is shown where `quiet`."""
+    return nullcontext(Reporter()) if quiet or _show is None else _show(title, total, done)
 
 
 class Interruption:
@@ -34,10 +64,7 @@ class Interruption:
 
 @contextmanager
 def held_signals() -> Iterator[Interruption]:
-    """Hold signals back within the block; at its end the former handler receives one that arrived.
-
-    Nothing is held outside the main thread, where Python delivers no signals.
-    """
+    """Hold signals back within the block; at its end the former handler receives the last one."""
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption
@@ -70,7 +97,6 @@ class Job:
 
     def begin_epoch(self, epoch: int, step: int) -> None:
         """Prepare an epoch, counted from 0, that goes on from a step."""
-        raise NotImplementedError
 
     def step(self, epoch: int, step: int) -> Tensor:
         """Make a step; returns what this process adds to the epoch's sums, `batch_sums` first."""
@@ -124,21 +150,17 @@ def run(
     job: Job,
     epochs: int,
     checkpoint: Checkpoint | None = None,
-    distributed: Distributed | None = None,
-    best_of: str = "",
+    distributed: Distributed = ALONE,
     quiet: bool = False,
 ) -> Position:
     """Run a job for at most `epochs`, or go on with it where a checkpoint stands.
 
-    `checkpoint` keeps the state after each epoch and minute, and at a signal. `best_of` is the
-    column of the history whose best value is shown.
+    `checkpoint` keeps the state after each epoch and minute, and at a signal.
 
     Raises:
         TrainingDiverged: a loss is not a number; the checkpoint holds the last good state.
-        MidasError: the job was interrupted.
-        ProcessLost: another process of the run has ended.
+        MidasError: the job was interrupted, or another process of the run has ended.
     """
-    distributed = distributed or Distributed()
     position = Position()
     if checkpoint and (saved := checkpoint.load()):
         job.restore(saved["job"])
@@ -151,7 +173,7 @@ def run(
         loop = _Loop(job, position, checkpoint, distributed, report, signals)
         while len(history) < epochs and not job.is_done(history) and loop.epoch():
             row = history[-1]
-            report.note(f"epoch {row['epoch']}/{epochs} {job.describe(row)}", row, best_of)
+            report.note(f"epoch {row['epoch']}/{epochs} {job.describe(row)}", row)
     if signals.number is not None:
         raise MidasError(
             f"{job.title}: interrupted; the checkpoint holds every finished step: run it again to "

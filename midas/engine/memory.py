@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from midas.io.errors import MidasError
 
 FEW = 2  # images of the pass that is counted
 IN_FLIGHT = 1.1  # gradients on their way and gaps between blocks, over what is kept (measured)
+COPIES = 4  # of a parameter: itself, its gradient, at most two states of the optimiser
 KERNELS = 45 * 2**20  # bytes that torch's CPU kernels take at their first use (measured)
 # glibc's mallopt (malloc.h): M_MMAP_THRESHOLD at 32 MiB, its limit, M_TRIM_THRESHOLD, M_TOP_PAD
 _HEAP = ((-3, 32 * 2**20), (-1, 2**31 - 1), (-2, 64 * 2**20))
@@ -25,10 +27,7 @@ _LIMITS = (
 
 
 def keep_freed() -> bool:
-    """Keep freed memory for the next step, in the whole process; returns whether the C library can.
-
-    glibc returns large blocks as soon as they are freed, so that every step asks for them anew.
-    """
+    """Keep freed memory for the next step, where glibc would return it; returns whether it can."""
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
@@ -38,11 +37,7 @@ def keep_freed() -> bool:
 def kept_bytes(
     loss: Callable[[Tensor, Tensor], Tensor], shape: Sequence[int], parameters: Sequence[Tensor]
 ) -> int:
-    """Bytes that a forward pass keeps for each image until its backward pass, parameters left out.
-
-    `loss` is the pass, from images and labels; it is run once. `shape` is of an image, [C, H, W].
-    `parameters` are there in any case, and the pass has their device and type.
-    """
+    """Bytes that the pass `loss` keeps for each image [C, H, W]; it is run once."""
     like = parameters[0]
     images = like.new_zeros(FEW, *shape).to(memory_format=torch.channels_last)
     labels = torch.zeros(FEW, dtype=torch.int64, device=like.device)
@@ -62,14 +57,14 @@ def kept_bytes(
     return count // FEW
 
 
-def step_bytes(kept: int, batch: int, states: int, device: torch.device) -> int:
-    """The most bytes that a step holds.
-
-    `kept` are bytes of each image until the backward pass (`kept_bytes`), `batch` images of a pass,
-    `states` bytes of weights, gradients and optimiser states.
-    """
-    kernels = KERNELS if device.type == "cpu" else 0
-    return round(kept * batch * IN_FLIGHT) + states + kernels
+def step_bytes(
+    loss: Callable[[Tensor, Tensor], Tensor], size: int, batch: int, parameters: Sequence[Tensor]
+) -> int:
+    """The most bytes that a step holds, of `batch` images a pass that are `size` pixels wide."""
+    kept = kept_bytes(loss, (3, size, size), parameters) * batch
+    kernels = KERNELS if parameters[0].device.type == "cpu" else 0
+    states = COPIES * sum(parameter.nbytes for parameter in parameters)
+    return round(kept * IN_FLIGHT) + states + kernels
 
 
 def available(device: torch.device) -> int:
@@ -84,6 +79,15 @@ def available(device: torch.device) -> int:
             continue
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's, on this machine
     return max(0, min(free)) // processes
+
+
+def peak(device: torch.device | None = None) -> int:
+    """The most bytes that this process or one that it started has held, of a GPU or in all."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    processes = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    held = max(resource.getrusage(process).ru_maxrss for process in processes)
+    return held if sys.platform == "darwin" else 1024 * held
 
 
 def check(title: str, needed: int, device: torch.device, advice: str) -> None:

@@ -9,12 +9,7 @@ Precision = Literal["float32", "tf32", "bfloat16"]
 
 
 def lower(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """A context for the forward pass; bfloat16 makes it autocast. TF32 is set for all that follows.
-
-    Weights, gradients and the optimiser stay in float32. `float32` also switches off TF32, which
-    torch leaves on for convolutions. On a CPU, TF32 has no effect, and bfloat16 is many times
-    slower where the processor has no instructions for it.
-    """
+    """A context for the forward pass: bfloat16 makes it autocast, float32 switches TF32 off."""
     allow_tf32 = precision != "float32"
     torch.backends.cudnn.allow_tf32 = allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = allow_tf32

@@ -40,12 +40,9 @@ def restore_random_states(states: Sequence[Tensor], device: torch.device) -> Non
 
 
 def deterministic() -> None:
-    """Ask torch for the same bytes on every run of the same inputs with the same threads.
-
-    New memory is not filled: nothing reads what it has not written, and filling takes time.
-    """
+    """Ask torch for the same bytes on every run of the same inputs with the same threads."""
     # cuBLAS asks for this variable and reads it before its first use
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # a property that torch's stub lacks
+    # nothing reads what it has not written; a property that torch's stub lacks
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -20,7 +20,7 @@ from midas.decode.config import Aggregation
 from midas.decode.decode import Samples, by_name, distributions, is_static
 from midas.engine import seeding
 from midas.engine.checkpoint import Checkpoint
-from midas.engine.progress import progress
+from midas.engine.loop import progress
 from midas.genotype import CellGenotype, Genotype, to_line
 from midas.proxy.config import ProxyConfig
 from midas.proxy.priors import log_size_gap, predict_mean

@@ -93,7 +93,7 @@ def _build_training(cell: str, channels: int, cells: int) -> tuple[Estimate, Seq
         return F.cross_entropy(network(images), labels)
 
     step = partial(_descend, network, None, state.optimiser, loss)
-    return partial(train_bytes, state, config), [step]
+    return partial(train_bytes, state), [step]
 
 
 def _descend(

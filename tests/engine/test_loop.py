@@ -14,7 +14,7 @@ from torch import Tensor
 from midas.engine import loop
 from midas.engine.checkpoint import Checkpoint
 from midas.engine.distributed import Distributed
-from midas.engine.progress import Reporter
+from midas.engine.loop import Reporter
 from midas.io.errors import TrainingDiverged
 
 
@@ -109,13 +109,13 @@ class Recorder(Reporter):
 
     def __init__(self) -> None:
         self.losses: list[float] = []
-        self.notes: list[tuple[str, int, str]] = []
+        self.notes: list[tuple[str, int]] = []
 
     def step(self, **values: float) -> None:
         self.losses.append(values["loss"])
 
-    def note(self, text: str, row: Any = None, best_of: str = "") -> None:
-        self.notes.append((text, row["epoch"], best_of))
+    def note(self, text: str, row: Any = None) -> None:
+        self.notes.append((text, row["epoch"]))
 
 
 def test_steps_and_epochs_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,14 +129,14 @@ def test_steps_and_epochs_are_reported(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(loop, "progress", show)
     checkpoint = Checkpoint(tmp_path, "print")
-    loop.run(Sum(), 1, checkpoint, best_of="accuracy")
-    loop.run(Sum(), 2, checkpoint, best_of="accuracy", quiet=True)
+    loop.run(Sum(), 1, checkpoint)
+    loop.run(Sum(), 2, checkpoint, quiet=True)
     loop.run(Sum(), 1, None, Distributed(1, 1))
     assert calls == [("sum", 4, 0, False), ("sum", 8, 4, True), ("sum", 4, 0, True)]
     assert recorder.losses[:8] == [1.0, 3.0, 6.0, 10.0, 15.0, 21.0, 28.0, 36.0]
     assert recorder.notes[:2] == [
-        ("epoch 1/1 loss 5.000 accuracy 0.500", 1, "accuracy"),
-        ("epoch 2/2 loss 25.000 accuracy 0.500", 2, "accuracy"),
+        ("epoch 1/1 loss 5.000 accuracy 0.500", 1),
+        ("epoch 2/2 loss 25.000 accuracy 0.500", 2),
     ]
 
 

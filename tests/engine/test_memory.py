@@ -104,11 +104,11 @@ def test_what_is_kept_is_counted_for_each_image_with_labels_for_all_of_them() ->
     assert memory.kept_bytes(loss, (3, 5, 10), [weight]) == 2 * image_bytes(3, 5, 10)
 
 
-def test_a_step_holds_the_whole_batch_and_all_states() -> None:
-    gpu = torch.device("cuda")
-    assert memory.step_bytes(100, 8, 1000, gpu) == 880 + 1000
-    on_cpu = memory.step_bytes(100, 8, 1000, torch.device("cpu"))
-    assert on_cpu == 880 + 1000 + memory.KERNELS
+def test_a_step_holds_the_whole_batch_and_the_copies_of_all_weights() -> None:
+    weight = torch.ones(10, 10, requires_grad=True)
+    step = memory.step_bytes(lambda images, labels: (images @ weight).sum(), 10, 8, [weight])
+    kept = round(8 * image_bytes(3, 10, 10) * memory.IN_FLIGHT)
+    assert step == kept + memory.COPIES * weight.nbytes + memory.KERNELS
 
 
 def test_processes_of_one_machine_share_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:

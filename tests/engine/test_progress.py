@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from midas.engine import progress as module
-from midas.engine.progress import Reporter, progress, show_progress_with
+from midas.engine import loop as module
+from midas.engine.loop import Reporter, progress, show_progress_with
 
 
 class Recorder(Reporter):
@@ -45,7 +45,7 @@ def test_without_a_program_that_shows_it_nothing_is_printed(
     with progress("search seed 0", total=4, done=1) as report:
         report.step(loss=1.0)
         report.skip(2)
-        report.note("epoch 1/2", {"accuracy": 0.5}, best_of="accuracy")
+        report.note("epoch 1/2", {"accuracy": 0.5})
     assert capsys.readouterr() == ("", "")
 
 

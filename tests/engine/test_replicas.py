@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from midas.engine.replicas import Modules, Replicas
+from midas.engine.replicas import Replicas
 
 
 def network() -> nn.Module:
@@ -15,7 +15,7 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 2))
 
 
-def loss(modules: Modules, images: Tensor) -> Tensor:
+def loss(modules: nn.ModuleList, images: Tensor) -> Tensor:
     value: Tensor = modules[0](images).square().mean()
     value.backward()
     return value.detach()
@@ -25,12 +25,12 @@ def loss(modules: Modules, images: Tensor) -> Tensor:
 def test_gradients_and_statistics_are_the_mean_over_the_parts(count: int) -> None:
     shared, plain = network(), network()
     parts = torch.randn(count, 5, 3, 6, 6, generator=torch.Generator().manual_seed(1))
-    replicas = Replicas([shared], count)
+    replicas = Replicas(nn.ModuleList([shared]), count)
     losses = replicas.run([partial(loss, images=part) for part in parts])
     replicas.join()
     alone = [copy.deepcopy(plain) for _ in parts]
     for module, part, value in zip(alone, parts, losses, strict=True):
-        torch.testing.assert_close(loss([module], part), value)
+        torch.testing.assert_close(loss(nn.ModuleList([module]), part), value)
     for index, weight in enumerate(shared.parameters()):
         mean = torch.stack([list(module.parameters())[index].grad for module in alone]).mean(0)
         torch.testing.assert_close(weight.grad, mean)
@@ -41,7 +41,7 @@ def test_gradients_and_statistics_are_the_mean_over_the_parts(count: int) -> Non
 
 def test_the_copies_follow_the_weights_when_an_optimiser_steps() -> None:
     shared = network()
-    replicas = Replicas([shared], 2)
+    replicas = Replicas(nn.ModuleList([shared]), 2)
     optimiser = torch.optim.SGD(shared.parameters(), lr=0.1)
     images = torch.randn(4, 3, 6, 6)
     replicas.run([partial(loss, images=images)] * 2)
@@ -54,11 +54,11 @@ def test_the_copies_follow_the_weights_when_an_optimiser_steps() -> None:
 
 def test_the_callers_number_of_threads_stays() -> None:
     threads = torch.get_num_threads()
-    Replicas([network()], 2).run([partial(loss, images=torch.randn(2, 3, 6, 6))] * 2)
+    Replicas(nn.ModuleList([network()]), 2).run([partial(loss, images=torch.randn(2, 3, 6, 6))] * 2)
     assert torch.get_num_threads() == threads
 
 
 def test_an_error_in_one_copy_reaches_the_caller() -> None:
     wrong = [partial(loss, images=torch.randn(2, 3, 6, 6)), partial(loss, images=torch.randn(2, 5))]
     with pytest.raises(RuntimeError):
-        Replicas([network()], 2).run(wrong)
+        Replicas(nn.ModuleList([network()]), 2).run(wrong)

@@ -126,7 +126,7 @@ def test_the_memory_of_a_step_is_estimated() -> None:
     before = torch.cuda.memory_allocated()
     network = initial_network(CELL, config, 2).to(GPU.device)
     training = Training(network, config, split(), split(64), META, "gpu", GPU, seed=0)
-    expected = train_bytes(training.train_state, config, 32, 128)
+    expected = train_bytes(training.train_state, 32, 128)
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     training.begin_epoch(0, 0)
