@@ -73,11 +73,7 @@ def model_card(
     metrics: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> str:
-    """The card's Markdown; equal inputs give equal text.
-
-    `name` is the model folder's, `metrics` has best_val_accuracy, best_epoch and epochs of the
-    training, and `provenance` (hashes, seeds, versions and so on) is printed as JSON.
-    """
+    """The card's Markdown, from a training's `metrics` and JSON of the `provenance`."""
     more = ", ..." if len(meta.classes) > SHOWN_CLASSES else ""
     training = provenance.get("training", {})
     start = "from scratch"

@@ -1,8 +1,6 @@
 """Model folders: a genotype, weights and timm's config.json, which are enough to load the model.
 
-After `import midas`, ``timm.create_model("local-dir:models/NAME", pretrained=True)`` loads a
-folder. One of a timm model has no genotype and needs no import. `open_model_folder` also checks a
-folder, and says in one line what is wrong with it.
+After `import midas`, ``timm.create_model("local-dir:models/NAME", pretrained=True)`` loads one.
 """
 
 import json
@@ -79,10 +77,7 @@ def build_trained(
     cells: int,
     skeleton: str,
 ) -> MidasNet:
-    """The trained network as timm builds it, in evaluation mode, with the data's preprocessing.
-
-    Size and errors are as for `build_network`. Weights of another network are a ModelFolderError.
-    """
+    """The trained network as timm builds it; ModelFolderError for weights of another network."""
     value = json.loads(genotype.to_json())
     size = {"channels": channels, "cells": cells, "skeleton": skeleton}
     classes = len(meta.classes)
@@ -119,9 +114,8 @@ def save_model_folder(
 ) -> None:
     """Write genotype.json, config.json, model.safetensors and README.md, each whole or not at all.
 
-    The model comes from `build_trained`, and `card` is the text of README.md. A timm model has no
-    genotype. `own_normalisation` says that mean and standard deviation came with the weights. Other
-    files stay.
+    A timm model has no genotype. `own_normalisation` says that mean and deviation came with the
+    weights.
     """
     with tempfile.TemporaryDirectory() as name:
         labels = {"label_names": list(meta.classes), "own_normalisation": own_normalisation}
@@ -136,10 +130,7 @@ def save_model_folder(
 
 
 def open_model_folder(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The model of a folder, in evaluation mode, and its config.json.
-
-    Files that are missing, damaged or contradict each other are a ModelFolderError.
-    """
+    """The model of a folder, in evaluation mode, and its config.json; raises ModelFolderError."""
     _need(folder, CONFIG, WEIGHTS)
     config = _read_config(folder)
     try:
@@ -164,10 +155,7 @@ def network_id(folder: Path, config: Mapping[str, Any]) -> str:
 
 
 def check_data(folder: Path, config: Mapping[str, Any], meta: DataMeta) -> DataMeta:
-    """The prepared data with the folder's normalisation, which its weights may have brought.
-
-    Raises ModelFolderError where a folder's config.json differs from the data.
-    """
+    """The prepared data with the folder's normalisation; ModelFolderError where the two differ."""
     image = config["pretrained_cfg"]
     if config.get("own_normalisation"):
         meta = with_normalisation(meta, image)
@@ -217,3 +205,20 @@ def _load_weights(model: nn.Module, weights: Mapping[str, Tensor], name: str) ->
     except RuntimeError as error:
         problem = f"do not fit the network and its size ({reason(error)[:200]})"
         raise ModelFolderError(f"{name} {problem}") from error
+
+
+def push(folder: Path, repo: str) -> str:
+    """Put a model folder on the Hugging Face hub as it is; a new repository is private."""
+    from huggingface_hub import HfApi, get_token
+
+    open_model_folder(folder)  # a broken folder must not be sent
+    if get_token() is None:
+        raise MidasError("push: no Hugging Face token found; run `hf auth login` or set HF_TOKEN")
+    api = HfApi()
+    ignored = ["latency.json", ".*"]
+    try:
+        api.create_repo(repo, private=True, exist_ok=True)
+        return str(api.upload_folder(repo_id=repo, folder_path=folder, ignore_patterns=ignored))
+    except Exception as error:  # those of the hub and of the connection have no common class
+        problem = f"the hub refused or is out of reach ({reason(error)})"
+        raise MidasError(f"push: {repo}: {problem}") from error

@@ -1,8 +1,6 @@
-"""The models that timm knows after `import midas`.
+"""The models that timm knows after `import midas`: a generic one, and the cells of zoo.json.
 
-`midas_network` is the generic model, which takes its genotype from the config.json of a model
-folder: ``timm.create_model("local-dir:models/NAME", pretrained=True)``. The others are the cells of
-`midas/zoo.json`: ``midas_<cell>_cifar``, ``midas_<cell>_imagenet`` and ``midas_nb201_<cell>``.
+`midas_network` takes its genotype from the config.json of a model folder.
 """
 
 from typing import Any
@@ -49,7 +47,6 @@ _IMAGENET: dict[str, Any] = {
 
 
 def _cell_cfg(cell: str, skeleton: str) -> dict[str, Any]:
-    """timm's default configuration of a cell in a skeleton, with the cell's origin."""
     entry = ZOO[cell]
     stride = 32 if skeleton == "imagenet" else 4
     image = _IMAGENET if skeleton == "imagenet" else _CIFAR

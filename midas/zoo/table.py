@@ -1,7 +1,6 @@
 """The zoo as a table: each registered model, what it costs and what accuracy was measured.
 
-`midas/zoo.json` is the only source. The registry and `midas zoo` both read it. This file imports
-only the standard library, because the command line loads it by its path to answer at once.
+It imports only the standard library: the command line loads it by its path to answer at once.
 """
 
 import json
@@ -24,22 +23,15 @@ def model_name(cell: str, skeleton: str) -> str:
     return f"midas_{cell}" if skeleton == "nasbench201" else f"midas_{cell}_{skeleton}"
 
 
-def text() -> str:
-    """The table as aligned text."""
-    lines = [COLUMNS, *_rows()]
+def markdown() -> str:
+    """The table, in Markdown."""
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *_rows()]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = (map(str.ljust, line, widths) for line in lines)
-    return "\n".join("  ".join(line).rstrip() for line in padded)
-
-
-def markdown() -> str:
-    """The table in Markdown."""
-    lines = [COLUMNS, ["---"] * len(COLUMNS), *_rows()]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
 
 
 def _rows() -> Iterator[list[str]]:
-    """One row for each model: our counts, and the number of parameters that its paper prints."""
     for cell, entry in sorted(read().items()):
         for skeleton, costs in sorted(entry["skeletons"].items()):
             published = costs.get("published")

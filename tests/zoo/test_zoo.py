@@ -12,7 +12,7 @@ from test_model_folder import write
 from midas.io.errors import MidasError
 from midas.nets.build import count_macs, count_parameters
 from midas.nets.network import AuxiliaryHead
-from midas.zoo import publish, table
+from midas.zoo import model_folder, table
 from midas.zoo.registry import MODELS, ZOO
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ def test_no_convention_of_counting_gives_darts_v1_the_printed_figure() -> None:
 
 def test_the_documentation_shows_the_table() -> None:
     shown = (ROOT / "docs" / "zoo.md").read_text(encoding="utf-8")
-    assert table.markdown() in shown, "midas zoo --markdown"
+    assert table.markdown() in shown, "midas zoo"
 
 
 def test_the_list_is_printed_without_torch() -> None:
@@ -88,7 +88,7 @@ def test_nothing_is_pushed_without_a_token(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
     write(tmp_path / "bugs")
     with pytest.raises(MidasError, match="no Hugging Face token"):
-        publish.push(tmp_path / "bugs", "someone/bugs")
+        model_folder.push(tmp_path / "bugs", "someone/bugs")
 
 
 def test_a_model_is_loaded_without_search_training_and_dvc(tmp_path: Path) -> None:
