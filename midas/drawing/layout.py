@@ -1,7 +1,6 @@
 """Layout of a cell as a layered graph, from left to right (Sugiyama, Tagawa and Toda, 1981).
 
-Columns of nodes alternate with columns of labels. An edge becomes a chain with one box a column.
-Boxes of a column never overlap, and lines curve only between columns, so no line crosses a box.
+An edge is a chain with one box a column. Lines curve only between columns, so none crosses a box.
 """
 
 from collections import defaultdict
@@ -165,10 +164,8 @@ def _preferred_y(box: Box) -> float:
 
 
 def keep_gaps(preferred: Sequence[float], gaps: Sequence[float]) -> list[float]:
-    """The nearest positions to those preferred (least squares), in this order and with these gaps.
-
-    Without the cumulative gaps, this is isotonic regression, solved by pooling adjacent violators.
-    """
+    """The nearest positions to those preferred (least squares), in order and with these gaps."""
+    # without the cumulative gaps this is isotonic regression, by pooling adjacent violators
     offsets = list(accumulate(gaps, initial=0.0))
     blocks: list[tuple[float, int]] = []  # (mean, number of positions)
     for position, offset in zip(preferred, offsets, strict=True):

@@ -14,11 +14,7 @@ SUFFIXES = (".svg", ".png", ".pdf")
 
 
 def find_genotype(text: str) -> Genotype:
-    """Read an arch string, a genotype as JSON or as printed, a file, a model folder or a name.
-
-    A name is that of a published cell, e.g. ``darts_v2``; MidasError where none has it. A text or a
-    file that is not a genotype raises GenotypeError.
-    """
+    """Read a genotype as text, a file, a model folder, or a published cell's name."""
     # os.path, since Path's methods raise where a genotype's text is too long for a file name
     if os.path.isdir(text):  # noqa: PTH112
         return load_genotype(Path(text) / "genotype.json")
@@ -34,10 +30,7 @@ def find_genotype(text: str) -> Genotype:
 
 
 def write_picture(path: Path, genotype: Genotype) -> None:
-    """Draw a genotype's cells into an .svg, .png or .pdf file, whole or not at all.
-
-    MidasError where the suffix is another one, or vl-convert is not installed.
-    """
+    """Draw a genotype's cells into an .svg, .png or .pdf file; MidasError where that cannot be."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise MidasError(f"{path}: cannot write {suffix!r} files; use {', '.join(SUFFIXES)}")

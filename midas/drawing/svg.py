@@ -54,8 +54,7 @@ def show(genotype: Genotype) -> CellPicture:
 def draw_svg(genotype: Genotype) -> str:
     """Draw all cells of a genotype, one below the other, as an SVG document.
 
-    Inputs stand on the left and the output on the right. Thin grey lines lead from the concatenated
-    nodes to the output. Edges with the operation `none` are dashed.
+    Thin grey lines lead from the concatenated nodes to the output. Edges with `none` are dashed.
     """
     layouts = cell_layouts(genotype)
     width = max(layout.width for layout in layouts.values()) + 2 * MARGIN

@@ -2,14 +2,5 @@
 
 from midas.genotype.cell import CellGenotype, Edge
 from midas.genotype.model import Genotype, load_genotype, save_genotype, to_line
-from midas.io.errors import GenotypeError
 
-__all__ = [
-    "CellGenotype",
-    "Edge",
-    "Genotype",
-    "GenotypeError",
-    "load_genotype",
-    "save_genotype",
-    "to_line",
-]
+__all__ = ["CellGenotype", "Edge", "Genotype", "load_genotype", "save_genotype", "to_line"]

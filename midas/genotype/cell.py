@@ -1,7 +1,4 @@
-"""One type of cell of a genotype, and its forms: JSON, NAS-Bench-201's arch string, DARTS's lists.
-
-All functions raise GenotypeError for a text or a value that is not of their form.
-"""
+"""One type of cell of a genotype, and its text forms; what is not of a form is a GenotypeError."""
 
 import ast
 import re
@@ -65,11 +62,6 @@ _NUMPY = re.compile(r"\b(?:np|numpy)\.(?:u?int\d*|str_)\(([^()]*)\)")  # as NumP
 _PRINTED_KEYS = ("normal", "normal_concat", "reduce", "reduce_concat")
 
 
-def cell_to_value(cell: CellGenotype) -> dict[str, Any]:
-    """The JSON value of a cell."""
-    return {"concat": list(cell.concat), "edges": [list(edge) for edge in cell.edges]}
-
-
 def cell_from_value(kind: str, value: Any) -> CellGenotype:
     """The cell of a JSON value."""
     try:
@@ -102,25 +94,8 @@ def cells_from_lists(inputs: int, lists: Mapping[str, Any]) -> dict[str, CellGen
     return cells
 
 
-def cells_to_lists(cells: Mapping[str, CellGenotype]) -> dict[str, list[Any]]:
-    """The list form of cells with two edges into each node."""
-    lists: dict[str, list[Any]] = {}
-    for kind, cell in cells.items():
-        targets = [edge.target for edge in cell.edges]
-        if any(targets.count(node) != 2 for node in targets):
-            raise GenotypeError(
-                f"genotype: cell {kind}: the list form needs exactly two edges into each node"
-            )
-        lists[kind] = [(edge.op, edge.source) for edge in cell.edges]
-        lists[f"{kind}_concat"] = list(cell.concat)
-    return lists
-
-
 def parse_printed(text: str) -> dict[str, Any]:
-    """The lists in ``Genotype(normal=[...], normal_concat=range(2, 6), ...)``; nothing is run.
-
-    What stands before it on the line, as in ``01/02 10:00 genotype = Genotype(...)``, is ignored.
-    """
+    """The lists in ``... Genotype(normal=[...], normal_concat=range(2, 6), ...)``, not run."""
     check_length(text, "genotype")
     if (copies := text.count("Genotype(")) > 1:
         raise GenotypeError(f"genotype: the text has {copies} printed genotypes; take one line")

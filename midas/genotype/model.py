@@ -1,7 +1,4 @@
-"""A found architecture, as a value with one canonical JSON form and a hash.
-
-It holds what defines the network and nothing else: its bytes change exactly when the network does.
-"""
+"""A found architecture: what defines the network, with one canonical JSON form and a hash."""
 
 import hashlib
 import json
@@ -20,15 +17,10 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Genotype:
-    """A found architecture. Whatever is not valid raises GenotypeError, here and in each method.
+    """A found architecture. Whatever is not valid raises GenotypeError, here and in each method."""
 
-    Attributes:
-        space: the name of the search space, e.g. ``darts``; its `check` knows the operations.
-        cells: the cells by type, e.g. ``normal`` and ``reduce``.
-    """
-
-    space: str
-    cells: Mapping[str, CellGenotype]
+    space: str  # the search space's name, e.g. ``darts``; its `check` knows the operations
+    cells: Mapping[str, CellGenotype]  # by type, e.g. ``normal`` and ``reduce``
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.space):
@@ -49,7 +41,7 @@ class Genotype:
 
     def to_json(self) -> str:
         """The canonical JSON form: equal genotypes have equal bytes."""
-        cells = {kind: forms.cell_to_value(cell) for kind, cell in self.cells.items()}
+        cells = {kind: vars(cell) for kind, cell in self.cells.items()}
         value = {"cells": cells, "schema": SCHEMA, "space": self.space}
         return json.dumps(value, indent=1, sort_keys=True) + "\n"
 
@@ -76,16 +68,10 @@ class Genotype:
 
     @staticmethod
     def from_lists(space: str, inputs: int = 2, **lists: Any) -> "Genotype":
-        """Read the list form that papers print, for cells with that number of input nodes.
-
-        E.g. ``normal=[("sep_conv_3x3", 0), ...], normal_concat=[2, 3, 4, 5]``: the (operation,
-        source) pairs, two for each intermediate node in turn, and the joined nodes.
+        """Read the list form that papers print, e.g. ``normal=[("sep_conv_3x3", 0), ...]`` and
+        ``normal_concat=[2, 3, 4, 5]``: two (operation, source) pairs for each node in turn.
         """
         return Genotype(space, forms.cells_from_lists(inputs, lists))
-
-    def to_lists(self) -> dict[str, list[Any]]:
-        """The list form, for cells with exactly two edges into each node."""
-        return forms.cells_to_lists(self.cells)
 
     @staticmethod
     def from_arch(arch: str) -> "Genotype":

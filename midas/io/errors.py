@@ -1,7 +1,4 @@
-"""Errors that a user can repair: each is one line that says what was wrong, where, what to do.
-
-The command line prints it and exits with 1. Any other exception is a bug with a traceback.
-"""
+"""Errors that a user can repair: each is one line that says what was wrong, where, what to do."""
 
 from collections.abc import Iterable
 

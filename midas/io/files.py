@@ -1,7 +1,6 @@
-"""Files that are written whole or not at all.
+"""Files that are written whole or not at all: under a temporary name first, synced, then renamed.
 
-A file is written under a temporary name beside its target, synced to the disk, and renamed. The
-name holds the process's number, so that the next write can remove what a killed process left.
+That name holds the process's number: the next write can remove what a killed process left.
 """
 
 import codecs
@@ -12,10 +11,12 @@ import hashlib
 import io
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
+
+import psutil
 
 from midas.io.errors import MidasError
 
@@ -33,13 +34,12 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
-        handle, name = tempfile.mkstemp(".part", f".{path.name}.{os.getpid()}.", path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "w+b") as file:
+        name = f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part"
+        with (path.parent / name).open("x+b") as file:
+            temporary = path.parent / name
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -52,10 +52,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def reserve(file: IO[bytes], size: int) -> None:
-    """Fill a file with zeros from its end to `size` bytes; raises OSError where the disk is full.
-
-    macOS and Windows have no call for this; there the disk may fill up later, with the file.
-    """
+    """Fill a file with zeros from its end to `size` bytes; OSError where the disk is full."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file.fileno(), 0, size)
     else:
@@ -91,24 +88,9 @@ def _remove_leftovers(path: Path) -> None:
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         number = leftover.name.removeprefix(f".{path.name}.").partition(".")[0]
         # in a container, a process that has ended may have had the number of this one
-        if number.isdecimal() and (int(number) == os.getpid() or _has_ended(int(number))):
+        is_own = number == str(os.getpid())
+        if number.isdecimal() and (is_own or not psutil.pid_exists(int(number))):
             leftover.unlink(missing_ok=True)
-
-
-def _has_ended(process: int) -> bool:
-    if os.name == "nt":  # there, os.kill would end the process
-        return False
-    try:
-        os.kill(process, 0)
-    except OSError as error:  # a PermissionError for another user's process
-        return isinstance(error, ProcessLookupError)
-    return False
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)  # it can only be read by setting it
-    os.umask(mask)
-    return mask
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
@@ -146,10 +128,7 @@ def read_text(path: Path, limit: int = MAX_TEXT) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read a list, one entry a line, without line ends; raises as `read_text` does.
-
-    Blanks within the list and at the ends of entries stay; empty lines at the end are no entries.
-    """
+    """Read a list, one entry a line, without empty lines at the end; raises as `read_text`."""
     text = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
     return text.rstrip("\n").split("\n")
 

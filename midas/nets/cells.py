@@ -13,17 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from midas.genotype import CellGenotype
-from midas.spaces.operations import (
-    FactorizedReduce,
-    ResidualReduction,
-    build_operation,
-    lift_relu,
-    relu_conv_norm,
-)
+from midas.spaces import operations
 
 norm = nn.BatchNorm2d  # with learned scale and shift, which supernets lack
 # timm's feature extraction takes this module as a leaf: FX cannot trace its test for odd maps
-register_notrace_module(FactorizedReduce)
+register_notrace_module(operations.FactorizedReduce)
 
 
 class Edge(nn.Module):
@@ -31,7 +25,7 @@ class Edge(nn.Module):
 
     def __init__(self, name: str, channels: int, stride: int) -> None:
         super().__init__()
-        self.operation = build_operation(name, channels, stride, norm, pool_norm=False)
+        self.operation = operations.build_operation(name, channels, stride, norm, pool_norm=False)
         is_identity = isinstance(self.operation, nn.Identity)
         self.drop_path: nn.Module = nn.Identity() if is_identity else DropPath()
 
@@ -42,10 +36,7 @@ class Edge(nn.Module):
 
 
 class CellGraph(nn.Module):
-    """The graph of a genotype: nodes add up their edges, and the cell joins nodes over channels.
-
-    Every node has equal channels; the stride is that of the edges that leave an input.
-    """
+    """The graph of a genotype; the stride is that of the edges that leave an input."""
 
     def __init__(self, genotype: CellGenotype, inputs: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -56,7 +47,7 @@ class CellGraph(nn.Module):
             Edge(edge.op, channels, stride if edge.source < inputs else 1)
             for edge in genotype.edges
         )
-        self.lifted = [lift_relu(cast(Edge, edge).operation) for edge in self.edges]
+        self.lifted = [operations.lift_relu(cast(Edge, edge).operation) for edge in self.edges]
 
     def forward(self, inputs: list[Tensor]) -> Tensor:
         """Map inputs [B, C, H, W] to [B, len(concat) * C, H / stride, W / stride]."""
@@ -81,8 +72,7 @@ class CellGraph(nn.Module):
 class DartsCell(nn.Module):
     """A DARTS cell: two inputs brought to the same channels and size, then the graph.
 
-    Both adaptations lack their first ReLU: two cells read each output, so `MidasNet` rectifies it
-    once for both. Where the previous block `reduced` the map, the one before it is larger.
+    `MidasNet` rectifies both inputs. Where the last block `reduced` the map, `before` is larger.
     """
 
     def __init__(
@@ -96,13 +86,13 @@ class DartsCell(nn.Module):
     ) -> None:
         super().__init__()
         self.preprocess_before: nn.Module = (
-            FactorizedReduce(c_before, channels, norm)
+            operations.FactorizedReduce(c_before, channels, norm)
             if reduced
-            else relu_conv_norm(norm, c_before, channels, 1)
+            else operations.relu_conv_norm(norm, c_before, channels, 1)
         )
-        self.preprocess_previous = relu_conv_norm(norm, c_previous, channels, 1)
-        lift_relu(self.preprocess_before)
-        lift_relu(self.preprocess_previous)
+        self.preprocess_previous = operations.relu_conv_norm(norm, c_previous, channels, 1)
+        operations.lift_relu(self.preprocess_before)
+        operations.lift_relu(self.preprocess_previous)
         self.graph = CellGraph(genotype, 2, channels, stride=2 if reduction else 1)
 
     def forward(self, before: Tensor, previous: Tensor) -> Tensor:
@@ -129,7 +119,7 @@ class BenchReduction(nn.Module):
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.block = ResidualReduction(c_in, c_out, norm)
+        self.block = operations.ResidualReduction(c_in, c_out, norm)
 
     def forward(self, before: Tensor, previous: Tensor) -> Tensor:
         """Map [B, c_in, H, W] to [B, c_out, ceil(H / 2), ceil(W / 2)]."""

@@ -1,7 +1,6 @@
 """`MidasNet`: the network of a genotype, which behaves as timm expects of a model.
 
-The auxiliary head, which is thrown away after the training, is a separate module, because a
-registered model holds only what its logits use.
+The auxiliary head is a separate module: a registered model holds only what its logits use.
 """
 
 from typing import Any, cast
@@ -24,9 +23,8 @@ POOL = 5  # side of the pooling window
 class AuxiliaryHead(nn.Module):
     """A second classifier after two thirds of the cells (DARTS, arXiv 1806.09055, appendix).
 
-    It reads `MidasNet.auxiliary_channels`. ``cifar`` pools with stride 3. ``imagenet`` pools with
-    stride 2, and its second convolution has no batch norm, as in the public code whose parameters
-    are the reference.
+    ``imagenet`` has no batch norm after its second convolution, as in the public code whose
+    parameters are the reference.
     """
 
     def __init__(self, channels: int, num_classes: int, skeleton: str = "cifar") -> None:
@@ -44,13 +42,9 @@ class AuxiliaryHead(nn.Module):
         self.classifier = nn.Linear(768, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute logits [B, num_classes] from features [B, channels, H, W] of any size.
-
-        Maps of the published sizes (8x8, 7x7) and smaller ones are pooled to 2x2, which the second
-        convolution makes 1x1. Larger maps leave several pixels, which are averaged.
-        """
+        """Compute logits [B, num_classes] from features [B, channels, H, W] of any size."""
         x = F.relu(x)
-        if min(x.shape[-2:]) < POOL + self.stride:
+        if min(x.shape[-2:]) < POOL + self.stride:  # as those of the published sizes
             x = F.adaptive_avg_pool2d(x, 2)
         else:
             x = F.avg_pool2d(x, POOL, self.stride, count_include_pad=False)
@@ -61,9 +55,8 @@ class AuxiliaryHead(nn.Module):
 class MidasNet(nn.Module):
     """A stack of a genotype's cells and a classifier, with arguments as in `build_network`.
 
-    `global_pool` is timm's name of a pooling, ``avg`` as published, or empty for none. `drop_rate`
-    is the probability of dropout before the classifier, `drop_path_rate` that of drop path, the
-    same for every operation.
+    `global_pool` is timm's name of a pooling, or empty for none. `drop_rate` is dropout before the
+    classifier, `drop_path_rate` drop path, the same for every operation.
     """
 
     def __init__(
@@ -151,10 +144,7 @@ class MidasNet(nn.Module):
         self.classifier.train(self.training)
 
     def forward_cells(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the last features, and those for an auxiliary head, from normalised images.
-
-        Maps [B, in_chans, H, W] to [B, num_features, H', W'] and [B, auxiliary_channels, H'', W''].
-        """
+        """Compute the last features, and those for an auxiliary head, each [B, C, H', W']."""
         auxiliary = self.auxiliary_index + 2
         last, kept = self._forward_blocks(x, [auxiliary], len(self.cells))
         return self.norm(last), kept[auxiliary if auxiliary in kept else 1]
@@ -189,11 +179,10 @@ class MidasNet(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> Any:
-        """Compute the last feature map of each size, from normalised images [B, in_chans, H, W].
+        """The last feature map of each size, from images [B, in_chans, H, W], and the features.
 
         `indices` are entries of `feature_info`, or how many of the last; None takes all. `norm`
-        applies the network's last norm to the last map, `stop_early` skips the blocks behind it,
-        and `intermediates_only` returns the maps [B, C, H', W'] without the last features.
+        applies the last norm to the last map, `stop_early` skips the blocks behind it.
         """
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt: {output_fmt!r} is unknown; these maps are 'NCHW'")
@@ -230,11 +219,8 @@ class MidasNet(nn.Module):
         return x if pre_logits else self.classifier(x)
 
     def compile_cells(self) -> None:
-        """Compile each cell by itself, so that equal cells are compiled once.
-
-        Torch keeps 8 compiled versions of a method; that limit is raised to what the cells need.
-        """
-        dynamo = torch._dynamo.config  # loaded on demand
+        """Compile each cell by itself, so that equal cells are compiled once."""
+        dynamo = torch._dynamo.config  # by default it keeps 8 compiled versions of a method
         dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * len(self.cells))
         for cell in self.cells:
             cell.compile()

@@ -2,15 +2,50 @@
 
 from typing import NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from midas.genotype import Genotype
 from midas.kernels.batch_norm import Chain
 from midas.nets.cells import BenchCell, BenchReduction, DartsCell, norm
-from midas.nets.whitening import Whitening
 
 STEM_MULTIPLIER = 3  # channels of the CIFAR stem, over those of the cells' nodes (DARTS)
 SKELETONS = ("cifar", "imagenet", "fast")
+SIDE = 2  # of a whitened patch in pixels
+EPSILON = 5e-4  # added to the variances, so that noise is not blown up
+
+
+class Whitening(nn.Module):
+    """A convolution with outputs uncorrelated over 2x2 patches, then a ReLU; it is not trained.
+
+    Each filter stands twice, with both signs, because the ReLU keeps one of them: maps
+    [B, in_chans, H, W] to [B, 8 in_chans, H, W]. Sources: hlb-CIFAR10 (T. Hayes, 2022), and
+    airbench, arXiv 2404.00498, section 3.2.
+    """
+
+    filters: Tensor
+
+    def __init__(self, in_chans: int) -> None:
+        super().__init__()
+        size = in_chans * SIDE**2
+        self.out_chans = 2 * size
+        pixels = torch.eye(size).view(size, in_chans, SIDE, SIDE)
+        self.register_buffer("filters", torch.cat([pixels, -pixels]))
+
+    @torch.no_grad()
+    def fit(self, images: Tensor) -> None:
+        """Set the filters to scaled eigenvectors of the patches' second moments."""
+        size = self.out_chans // 2
+        patches = F.unfold(images.float(), SIDE).transpose(1, 2).reshape(-1, size).double()
+        variances, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+        # columns to filters: [size, size] -> [size, in_chans, 2, 2]
+        filters = (vectors / (variances + EPSILON).sqrt()).T.reshape(-1, *self.filters.shape[1:])
+        self.filters.copy_(torch.cat([filters, -filters]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class. A row and a column of zeros at the end keep height and width."""
+        return F.relu(F.conv2d(F.pad(x, (0, 1, 0, 1)), self.filters))
 
 
 class Block(NamedTuple):
@@ -58,10 +93,7 @@ def _fast_stem(in_chans: int, channels: int) -> tuple[Block, Block]:
 
 
 def darts(genotype: Genotype, channels: int, cells: int, skeleton: str, in_chans: int) -> Skeleton:
-    """The ``cifar`` or ``imagenet`` skeleton of DARTS, or ``cifar`` with the fast stem.
-
-    The cells after one and two thirds are reductions: they halve the map and double the channels.
-    """
+    """The skeletons of DARTS, with reductions after one and two thirds of the cells."""
     if skeleton == "imagenet":
         stems = _imagenet_stem(in_chans, channels)
     else:
@@ -84,10 +116,7 @@ def darts(genotype: Genotype, channels: int, cells: int, skeleton: str, in_chans
 def nasbench201(
     genotype: Genotype, channels: int, cells: int, skeleton: str, in_chans: int
 ) -> Skeleton:
-    """The NAS-Bench-201 skeleton: three stages of `cells` cells with reductions between them.
-
-    It begins with its published stem, ``cifar``, or with the fast one.
-    """
+    """The skeleton of NAS-Bench-201: three stages of `cells` cells with reductions between them."""
     stems = (_fast_stem if skeleton == "fast" else _cifar_stem)(in_chans, channels)
     blocks: list[Block] = []
     for stage in range(3):

@@ -10,12 +10,11 @@ from timm.models import load_model_config_from_hf, load_state_dict
 from torch import Tensor, nn
 
 from midas.io import files
-from midas.io.errors import MidasError, ParamsError, reason
+from midas.io.errors import MidasError, ParamsError, listed, reason
 
 Weights = dict[str, Tensor]
 CONFIG = "config.json"  # of a model folder, in timm's layout
 WEIGHTS = "model.safetensors"
-SHOWN = 3  # tensors that an error names
 
 
 def check_name(name: str) -> None:
@@ -30,8 +29,7 @@ def check_name(name: str) -> None:
 def create(name: str, num_classes: int, size: int, source: str = "", **options: Any) -> nn.Module:
     """A model of timm for square RGB images of `size` pixels, weights from torch's generator.
 
-    `options` are more arguments of `timm.create_model`, which `source` may call by a hub's name.
-    Raises ParamsError where the name is unknown, or the model cannot be built so.
+    `source` may name one of the hub. Raises ParamsError for an unknown name or unfit options.
     """
     check_name(name)
     if timm.get_pretrained_cfg(name).fixed_input_size:  # e.g. of a transformer's positions
@@ -49,12 +47,9 @@ def create_pretrained(
 ) -> nn.Module:
     """A model of timm with weights; a classifier of another number of classes is left new.
 
-    The `mean` and `std` of its `pretrained_cfg` are those of the weights. `source` is as for
-    `read_weights`, or what alone downloads: ``timm`` for timm's weights, or ``hf-hub:USER/NAME``.
-
-    Raises:
-        ParamsError: as `create` does.
-        MidasError: the weights are missing, out of reach, unreadable or of another architecture.
+    Its `pretrained_cfg` has the `mean` and `std` of the weights. `source` is as for `read_weights`,
+    or what alone downloads: ``timm`` or ``hf-hub:USER/NAME``. Raises ParamsError as `create` does,
+    and MidasError for weights that are missing, unreadable or of another architecture.
     """
     try:
         if source == "timm" or source.startswith("hf-hub:"):
@@ -81,7 +76,6 @@ def create_pretrained(
 
 
 def _download(name: str, source: str, num_classes: int, size: int, **options: Any) -> nn.Module:
-    """A model with weights from the hub, or from its cache on this machine."""
     hub = "" if source == "timm" else source
     try:
         architecture = load_model_config_from_hf(hub.removeprefix("hf-hub:"))[1] if hub else name
@@ -99,8 +93,7 @@ def _download(name: str, source: str, num_classes: int, size: int, **options: An
 def read_weights(path: Path) -> tuple[Weights, dict[str, Any]]:
     """The tensors of a model folder or a file, and the `mean` and `std` that a folder names.
 
-    A file is one of safetensors, or a PyTorch file of tensors alone. Raises MidasError where it is
-    missing or damaged, or unpickling it could run code.
+    Raises MidasError where they are missing or damaged, or unpickling them could run code.
     """
     image = {}
     try:
@@ -126,15 +119,11 @@ def read_weights(path: Path) -> tuple[Weights, dict[str, Any]]:
 def check_names(
     source: str, weights: Mapping[str, Tensor], state: Mapping[str, Tensor], heads: tuple[str, ...]
 ) -> None:
-    """Raise MidasError, naming tensors, where weights lack some of a network or have others.
-
-    The classifiers named by `heads` need not be there, nor what batch norm counts.
-    """
+    """Raise MidasError where weights lack tensors, other than those of `heads`, or have others."""
     free = tuple(f"{head}." for head in heads)
     differing = {"lacks": state.keys() - weights.keys(), "has": weights.keys() - state.keys()}
     for text, keys in differing.items():
         names = [k for k in keys if not k.startswith(free) and not k.endswith("batches_tracked")]
         if names:
-            shown = ", ".join(sorted(names)[:SHOWN])
-            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            raise MidasError(f"weights: {source}: is of another architecture: {text} {shown}{more}")
+            shown = listed(sorted(names))
+            raise MidasError(f"weights: {source}: is of another architecture: {text} {shown}")

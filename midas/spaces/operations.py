@@ -23,9 +23,9 @@ def relu_conv_norm(norm: Norm, c_in: int, c_out: int, kernel: int, stride: int =
 
 
 def lift_relu(operation: nn.Module) -> bool:
-    """Replace an operation's first ReLU by an identity, so that weights keep their names.
+    """Replace an operation's first ReLU by an identity; returns whether it had one.
 
-    Returns whether the operation now needs a rectified input, which other readers can share.
+    If so it needs a rectified input, which other readers can share.
     """
     if isinstance(operation, FactorizedReduce):
         operation.relu = nn.Identity()
@@ -39,7 +39,6 @@ def lift_relu(operation: nn.Module) -> bool:
 def _depthwise(
     norm: Norm, c: int, kernel: int, stride: int = 1, dilation: int = 1, inplace: bool = False
 ) -> list[nn.Module]:
-    """ReLU, depthwise convolution, 1x1 convolution, batch norm."""
     return [
         nn.ReLU(inplace),
         DepthwiseConv2d(c, kernel, stride, dilation),
@@ -59,10 +58,7 @@ def dilated_conv(c: int, stride: int, norm: Norm, kernel: int) -> nn.Module:
 
 
 class FactorizedReduce(Normed):
-    """Halve the map by two 1x1 convolutions of stride 2, the second from one pixel further on.
-
-    Their outputs are joined over channels. A row or column of zeros makes height and width even.
-    """
+    """Halve the map by two 1x1 convolutions of stride 2, the second from one pixel further on."""
 
     def __init__(self, c_in: int, c_out: int, norm: Norm) -> None:
         super().__init__()
@@ -113,10 +109,7 @@ class Zero(nn.Module):
 
 
 class Noise(Zero):
-    """N(0, 1) without a gradient in training; its mean, 0, in evaluation.
-
-    Source: RDARTS, space S4, which draws in evaluation, too: no such network could be deployed.
-    """
+    """N(0, 1) without a gradient in training (RDARTS, space S4); its mean, 0, in evaluation."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, c, H, W] to noise or zeros [B, c, ceil(H / stride), ceil(W / stride)]."""
@@ -144,10 +137,7 @@ OPERATIONS: dict[str, Callable[[int, int, Norm], nn.Module]] = {
 def build_operation(
     name: str, channels: int, stride: int, norm: Norm, pool_norm: bool
 ) -> nn.Module:
-    """Build an operation of `OPERATIONS` with stride 1 or 2.
-
-    `pool_norm` says whether a batch norm follows a pooling, as in the DARTS supernet only.
-    """
+    """An operation of `OPERATIONS`; only DARTS supernets norm their poolings (`pool_norm`)."""
     if name in ("max_pool_3x3", "avg_pool_3x3") and not pool_norm:
         return Pool(channels, stride, None, name[:3])
     return OPERATIONS[name](channels, stride, norm)

@@ -20,23 +20,14 @@ class EdgeSpec(NamedTuple):
 
 @dataclass(frozen=True)
 class Space:
-    """A cell-based search space. An edge with unknown or no candidates raises ParamsError.
+    """A cell-based search space. An edge with unknown or no candidates raises ParamsError."""
 
-    Attributes:
-        name: the name in parameters and genotypes.
-        skeleton: how cells are stacked, ``darts`` or ``nasbench201``.
-        inputs: the number of input nodes of a cell; the intermediate nodes have the next numbers.
-        edges: for each type of cell its edges, ordered by target, then source.
-        concat: the nodes whose outputs a cell joins.
-        keep: how many edges into a node a decoded cell keeps; None keeps all.
-    """
-
-    name: str
-    skeleton: str
-    inputs: int
-    edges: Mapping[str, tuple[EdgeSpec, ...]]
-    concat: tuple[int, ...]
-    keep: int | None
+    name: str  # in parameters and genotypes
+    skeleton: str  # how cells are stacked, ``darts`` or ``nasbench201``
+    inputs: int  # input nodes of a cell; the intermediate nodes have the next numbers
+    edges: Mapping[str, tuple[EdgeSpec, ...]]  # of each cell type, by target, then source
+    concat: tuple[int, ...]  # the nodes whose outputs a cell joins
+    keep: int | None  # edges into a node that a decoded cell keeps; None: all
 
     def __post_init__(self) -> None:
         for edge in (edge for edges in self.edges.values() for edge in edges):

@@ -4,7 +4,7 @@ import torch
 
 from midas.genotype import Genotype
 from midas.nets.build import build_network
-from midas.nets.whitening import Whitening
+from midas.nets.skeletons import Whitening
 from midas.zoo.registry import ZOO
 
 ARCH = "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|skip_connect~0|avg_pool_3x3~1|none~2|"

@@ -74,7 +74,7 @@ def arch(data: bytes) -> None:
 def _use(value: Genotype) -> None:
     """What a reader does next with a genotype."""
     assert Genotype.from_json(value.to_json()) == value
-    for use in (value.to_lists, value.to_arch, lambda: get_space(value.space).check(value)):
+    for use in (value.to_arch, lambda: get_space(value.space).check(value)):
         try:
             use()
         except (GenotypeError, ParamsError):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from midas.engine.checkpoint import LIBRARIES, Checkpoint
-from pipeline import checkpoints, versions
+from pipeline import checkpoints, run_stage
 
 ROOT = Path(__file__).parents[2]
 CODE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -110,9 +110,9 @@ def install(library: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_every_stage_that_computes_depends_on_the_pinned_libraries() -> None:
     assert [
-        name for name, definition in CODE.items() if versions.PINS.name not in definition["deps"]
+        name for name, definition in CODE.items() if run_stage.PINS.name not in definition["deps"]
     ] == ["report"]
-    pinned = {line.partition("==")[0] for line in (ROOT / versions.PINS).read_text().splitlines()}
+    pinned = {line.partition("==")[0] for line in (ROOT / run_stage.PINS).read_text().splitlines()}
     assert set(LIBRARIES) <= pinned
 
 
@@ -122,6 +122,6 @@ def test_libraries_that_are_not_the_pinned_ones_are_named(
     pins = clone / "versions.txt"
     lines = [f"{name}=={version(name).partition('+')[0]}" for name in ("timm", "torch")]
     pins.write_text("\n".join(["# pins", *lines, "not-installed==1", ""]))
-    assert versions.warning() == ""
+    assert run_stage.version_warning() == ""
     install("timm", clone, monkeypatch)
-    assert versions.warning().startswith("warning: timm 99.0 (versions.txt: ")
+    assert run_stage.version_warning().startswith("warning: timm 99.0 (versions.txt: ")

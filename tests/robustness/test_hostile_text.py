@@ -13,13 +13,13 @@ from tiny_onnx import SIDE, tiny_onnx
 from midas.data.prepared import DataMeta
 from midas.deploy import predict
 from midas.deploy.serving import write_triton, write_web
-from midas.genotype import Genotype, GenotypeError
+from midas.genotype import Genotype
 from midas.io import files
-from midas.io.errors import MidasError
+from midas.io.errors import GenotypeError, MidasError
 from midas.nets.build import build_network
 from midas.zoo.card import model_card
 from midas.zoo.registry import ZOO
-from pipeline.report import pixels
+from pipeline.report import charts
 from pipeline.report.values import Sources
 
 ROOT = Path(__file__).parents[2]
@@ -134,9 +134,9 @@ def test_names_in_the_pictures_and_numbers_of_the_report_are_text(tmp_path: Path
     cell = [{"row": "0", "column": "0", "operation": "skip_connect", "weight": "0.5"}]
     colours = {"skip_connect": "var(--x)"}
     for text in (
-        pixels.thumbnail(image, evil),
+        charts.thumbnail(image, evil),
         sources.count("p.csv", actual=evil),
-        pixels.patch_map(image, cell, colours, evil, Markup("")),
+        charts.patch_map(image, cell, colours, evil, Markup("")),
     ):
         assert "script" not in Tags(str(text)).found
     assert 'value="1"' in sources.count("p.csv", actual=CONTROL), (

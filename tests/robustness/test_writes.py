@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def test_another_file_system_and_a_name_with_spaces_and_letters_of_the_world(
     if not Path("/dev/shm").is_dir() or Path("/dev/shm").stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("/dev/shm is not another file system here")
     link = tmp_path / "Größe — 大小"
-    with files.tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
         link.symlink_to(other)
         checkpoint = Checkpoint(link / "search 0", "print")
         checkpoint.save({"weights": torch.ones(3)})
