@@ -94,7 +94,7 @@ def fit_minutes(
     def hours(channels: int) -> float:
         narrowed = config.model_copy(update={"channels": channels})
         network = initial_network(genotype, narrowed, len(meta.classes), meta.size)
-        return estimate(network, narrowed, train, meta, teacher=teacher).hours
+        return estimate(network, narrowed, train, meta, ALONE, teacher).hours
 
     widths = range(min(WIDTH_STEP, config.channels), config.channels + 1, WIDTH_STEP)
     width = widths[max(0, bisect_right(widths, limit, key=hours) - 1)]

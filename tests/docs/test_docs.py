@@ -104,6 +104,7 @@ def test_every_message_that_troubleshooting_explains_is_one_that_the_code_has() 
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     )
+    constants += (ROOT / "pipeline/report/templates/report.html.j2").read_text(encoding="utf-8")
     differing = r"\.\.\.|\b[NM]\b|search@0|\btorch\b|node_kernel\.c|versions\.txt|`dvc repro"
     parts = {
         part.strip(" ,:()'`")

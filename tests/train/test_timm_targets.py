@@ -96,7 +96,7 @@ def test_weights_of_another_architecture_are_refused_by_their_tensors(
     tmp_path: Path, weights: dict[str, torch.Tensor]
 ) -> None:
     path = saved(tmp_path, weights)
-    with pytest.raises(MidasError, match=r"another .*: lacks conv1\.weight, .* 93 more$"):
+    with pytest.raises(MidasError, match=r"another .*: lacks conv1\.weight, .*, \.\.\.$"):
         start(model="resnet18", weights=path)
     with pytest.raises(MidasError, match=r"do not fit mobilenetv3_small_075 \(.*size mismatch"):
         start(model="mobilenetv3_small_075", weights=path)

@@ -211,8 +211,8 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_good_epoch
     saved = Checkpoint(tmp_path, "print").load()
     assert saved is not None
     assert [row["epoch"] for row in saved["position"]["history"]] == [1]
-    network = saved["job"]["modules"]["network"]
-    assert all(tensor.isfinite().all() for tensor in network.values())
+    weights = saved["job"]["modules"]
+    assert all(tensor.isfinite().all() for tensor in weights.values())
 
 
 def test_too_few_images_for_a_batch_are_named() -> None:
