@@ -32,13 +32,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "preset": {},
     "published stem, half the width": {"skeleton": "cifar", "channels": 32},
     "SGD": SGD,
-    "no label smoothing": {"label_smoothing": 0.0},
+    "label smoothing": {"label_smoothing": 0.1},
     "random flips": {"alternate_flip": False},
     "full size from the start": {"start_size": None},
     "no average of weights": {"ema": None},
     "float32": {"precision": "float32"},
     "one replica": {"replicas": 1},
-    "cutout 8": {"augment": {"pad": 2, "flip": True, "cutout": 8}},
+    "padding of 2, no cutout": {"augment": {"pad": 2, "reflect": True, "flip": True}},
 }
 
 

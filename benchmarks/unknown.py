@@ -3,7 +3,7 @@
 python benchmarks/unknown.py --model models/cifar10 --root CIFAR --cifar100 DIR reads
 cifar-10-batches-py in CIFAR and cifar100_test.npz in DIR. Temperature and threshold are those of
 model.onnx, which come from validation images; all figures are of CIFAR-10's test images. `predict`
-answers "unknown" by the first signal.
+answers "unknown" by the first signal, of logits that shrink where features are unfamiliar.
 """
 
 import argparse
@@ -21,7 +21,8 @@ from midas.data.config import DataConfig
 from midas.data.pictures import to_rgb
 from midas.data.prepare import open_source, original_images
 from midas.deploy.calibration import answered, calibration_error, certainty
-from midas.deploy.export import read_calibration
+from midas.deploy.export import read_calibration, read_metadata
+from midas.deploy.familiarity import read_familiarity
 from midas.deploy.runtimes import run_torch
 from midas.zoo.model_folder import open_model_folder
 
@@ -49,12 +50,14 @@ def main() -> None:
     options = parser.parse_args()
     network, config = open_model_folder(options.model)
     mean, std = config["pretrained_cfg"]["mean"], config["pretrained_cfg"]["std"]
-    answers = read_calibration(options.model / "model.onnx")
+    metadata = read_metadata(options.model / "model.onnx")
+    shipped = read_familiarity(network, metadata)
+    answers = read_calibration(metadata)
     temperature = answers["temperature"]
     data = DataConfig(source="cifar10", root=str(options.root))
     pixels = np.stack([np.asarray(to_rgb(image)) for image in original_images(data, "test", [])])
     images = normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2), mean, std)
-    known = run_torch(network, images, 64)
+    known = run_torch(shipped, images, 64)
     source = open_source(data)
     labels = source.labels[source.splits["test"]]
     probabilities = (known / temperature).softmax(1)
@@ -69,7 +72,7 @@ def main() -> None:
         "energy": lambda logits: logits.logsumexp(1),
     }
     for name, images in foreign_images(options.cifar100).items():
-        foreign = run_torch(network, normalise(images, mean, std), 64)
+        foreign = run_torch(shipped, normalise(images, mean, std), 64)
         for signal, value in signals.items():
             inside, outside = value(known), value(foreign)
             truth = np.repeat([1, 0], [len(inside), len(outside)])

@@ -26,8 +26,9 @@ def command(target: Target) -> Summary:
     from midas.data.config import DataConfig
     from midas.data.prepare import original_images
     from midas.data.prepared import Split, load_meta, load_split, save_split
-    from midas.deploy.export import ExportConfig, read_calibration
+    from midas.deploy.export import ExportConfig, read_calibration, read_metadata
     from midas.deploy.export_folder import MODEL, find_variants
+    from midas.deploy.familiarity import read_familiarity
     from midas.deploy.onnx_evaluation import compare_originals, evaluate, worst_mistakes
     from midas.io import files
     from midas.nets.build import count_macs, count_parameters
@@ -42,11 +43,13 @@ def command(target: Target) -> Summary:
     model, description = open_model_folder(folder)
     meta = check_data(folder, description, meta)
     path = folder / MODEL
-    answers = read_calibration(path)
+    metadata = read_metadata(path)
+    answers = read_calibration(metadata)
+    shipped = read_familiarity(model, metadata)
     interface = config.interface(meta.mean, meta.std, answers["temperature"])
     variants = find_variants(folder)
     threshold = answers.get("threshold")
-    result = evaluate(model, path, split, meta, config.tolerance, interface, variants, threshold)
+    result = evaluate(shipped, path, split, meta, config.tolerance, interface, variants, threshold)
     details = result.metrics
     if config.input == "image":
         data = params.section("data", DataConfig)

@@ -44,7 +44,7 @@ def command(
     split = load_split(paths.DATA / "val.safetensors")
     meta = load_meta(paths.DATA / "meta.json")
     calibration = None
-    if "int8" in config.variants:
+    if config.needs_training:
         calibration = load_split(paths.DATA / "train.safetensors").images
     parity = ship(folder, config, split, meta, version("midas-nas"), calibration)
     first = measure_latency(folder)["results"][0]

@@ -48,6 +48,11 @@ class ExportConfig(BaseModel):
             raise ValueError("dynamic_size has no use with input image, which takes any size")
         return self
 
+    @property
+    def needs_training(self) -> bool:
+        """Whether an export reads training images."""
+        return "int8" in self.variants or self.reject is not None
+
     def interface(self, mean: Triple, std: Triple, temperature: float = 1.0) -> Interface:
         """The file's interface for data with these statistics."""
         return Interface(mean, std, self.input, self.output, self.dynamic_size, temperature)
@@ -119,21 +124,19 @@ def write_model(path: Path, proto: Any, metadata: Mapping[str, str]) -> None:
     files.write_bytes(path, proto.SerializeToString(deterministic=True))
 
 
-def read_calibration(path: Path) -> dict[str, float]:
-    """Temperature, and threshold if there is one, from the metadata of a file; 1 without any.
-
-    Raises ExportError where there is no valid file.
-    """
-    known = {}
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a file; raises ExportError where there is no valid one."""
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf's errors and those of the disk have no common class
         problem = f"is not there or not valid ONNX ({reason(error)})"
         raise ExportError(f"{path}: {problem}; run the export stage") from error
-    for entry in proto.metadata_props:
-        if entry.key == "midas_calibration":
-            known = json.loads(entry.value)
-    return {"temperature": 1.0, **known}
+    return {entry.key: entry.value for entry in proto.metadata_props}
+
+
+def read_calibration(metadata: Mapping[str, str]) -> dict[str, float]:
+    """Temperature, 1 without any, and threshold if there is one."""
+    return {"temperature": 1.0, **json.loads(metadata.get("midas_calibration", "{}"))}
 
 
 def describe(

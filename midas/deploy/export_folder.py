@@ -13,6 +13,7 @@ from midas.data.prepared import DataMeta, Split
 from midas.deploy import predict
 from midas.deploy.calibration import calibrate
 from midas.deploy.export import ExportConfig, describe, export_onnx
+from midas.deploy.familiarity import IMAGES, fit_familiarity
 from midas.deploy.onnx_evaluation import measure_loss
 from midas.deploy.parity import BATCH, verify
 from midas.deploy.runtimes import run_torch
@@ -42,24 +43,31 @@ def ship(
     """Write model.onnx, parity.json, variants/ and predict.py into a model folder.
 
     A file that fails its verification does not stay there, nor does one of an earlier export.
-    Network and files are compared on `split`; `training`, uint8 [N, 3, H, W], calibrates int8. The
-    returned value is that of parity.json.
+    Network and files are compared on `split`; `training`, uint8 [N, 3, H, W], is for int8 and
+    `reject`, which ships the network as `Familiar`. The returned value is that of parity.json.
 
     Raises:
         ModelFolderError: the folder is incomplete, contradicts itself, or belongs to other data.
         ExportError: the network cannot be exported, or the file does not agree with it.
     """
-    if "int8" in config.variants and (training is None or len(training) == 0):
-        raise ExportError(f"{folder}: int8 needs training images; run the data stage again")
+    if config.needs_training and (training is None or len(training) == 0):
+        needed_for = "int8" if "int8" in config.variants else "reject"
+        raise ExportError(f"{folder}: {needed_for} needs training images; run the data stage again")
     model, description = open_model_folder(folder)
     meta = check_data(folder, description, meta)
     _remove_earlier(folder)
     images = normalise(split.images, meta.mean, meta.std)
+    learned = {}
+    if config.reject is not None and training is not None:
+        batches = evenly_spaced(training, IMAGES).split(BATCH)
+        normalised = (normalise(batch, meta.mean, meta.std) for batch in batches)
+        model = fit_familiarity(model, normalised, images.split(BATCH))
+        learned = model.metadata()
     logits = run_torch(model, images, BATCH)
     calibration = calibrate(logits, split.labels, config.reject)
     interface = config.interface(meta.mean, meta.std, calibration["temperature"])
     network = network_id(folder, description)
-    metadata = describe(description, network, version, interface, calibration)
+    metadata = describe(description, network, version, interface, calibration) | learned
     size = tuple(description["pretrained_cfg"]["input_size"])
     export = partial(
         export_onnx, input_size=size, metadata=metadata, interface=interface, opset=config.opset

@@ -9,7 +9,7 @@ from PIL import Image
 
 from midas.data import pictures
 from midas.data.prepared import split_of_arrays
-from midas.deploy.export import ExportConfig, read_calibration
+from midas.deploy.export import ExportConfig, read_calibration, read_metadata
 from midas.deploy.export_folder import ship
 from midas.deploy.onnx_evaluation import compare_originals, evaluate
 from midas.deploy.runtimes import ParityError
@@ -30,7 +30,9 @@ def test_original_images_get_the_class_that_they_get_after_pillow(tmp_path: Path
     squares = [np.asarray(pictures.fit(image, META.size)) for image in originals]
     split = split_of_arrays(np.stack(squares), np.zeros(20, np.int64))
     path = folder / "model.onnx"
-    interface = config.interface(META.mean, META.std, read_calibration(path)["temperature"])
+    interface = config.interface(
+        META.mean, META.std, read_calibration(read_metadata(path))["temperature"]
+    )
     network = open_model_folder(folder)[0]
     tested = evaluate(network, path, split, META, 1e-4, interface, threshold=0.3)
     assert 0 <= tested.metrics["coverage"] <= 1
