@@ -2,9 +2,9 @@
 
 A network may be sure of an image of mere noise; its features tell more. The familiarity of an image
 is the largest cosine between its features and the mean features of a class, both seen from the mean
-of all. Logits are multiplied by it over `usual`, which nine in ten validation images exceed, and by
-one above that: no class changes, and the probabilities of few known images do. Source: distances to
-class means in feature space, Lee et al., 2018, arXiv 1807.03888; the cosine is our choice.
+of all. Where it is below `usual`, which 19 in 20 validation images exceed, the logits shrink by the
+square of their ratio: no class changes, and the probabilities of few known images do. Source: distances to class means in feature space, Lee et al., 2018, arXiv 1807.03888; cosine and
+square are our choice.
 """
 
 import base64
@@ -18,16 +18,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 KEY = "midas_familiarity"  # in the metadata of a file
-KNOWN_SHARE = 0.1  # of the validation images whose logits shrink
-LEAST = 0.05  # factor, so that no probability loses its order
+KNOWN_SHARE = 0.05  # of the validation images whose logits shrink
+LEAST = 0.05  # ratio, so that no probability loses its order
 IMAGES = 5000  # training images that the means are taken over
 
 
 class Familiar(nn.Module):
-    """A network whose logits are multiplied by the familiarity of the image.
+    """A network whose logits shrink with the familiarity of the image.
 
-    `means` float [1 + classes, features] holds the mean features and the unit vector from it to the
-    mean of each class.
+    `means` float [1 + classes, features] holds the mean features, and unit vectors from there to
+    the mean of each class.
     """
 
     means: Tensor
@@ -44,9 +44,9 @@ class Familiar(nn.Module):
         network: Any = self.network
         maps = network.forward_features(images)
         features = network.forward_head(maps, pre_logits=True).flatten(1)
-        factor = (_cosines(features, self.means) / self.usual).clamp(LEAST, 1.0)
+        ratio = (_cosines(features, self.means) / self.usual).clamp(LEAST, 1.0)
         logits: Tensor = network.forward_head(maps)
-        return logits * factor[:, None]
+        return logits * ratio[:, None] ** 2
 
     def metadata(self) -> dict[str, str]:
         """The form in a file's metadata, from which `read_familiarity` makes it again."""
