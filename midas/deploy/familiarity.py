@@ -3,7 +3,9 @@
 A network may be sure of an image of mere noise; its features tell more. The familiarity of an image
 is the largest cosine between its features and the mean features of a class, both seen from the mean
 of all. Where it is below `usual`, which 19 in 20 validation images exceed, the logits shrink by the
-square of their ratio: no class changes, and the probabilities of few known images do. Source: distances to class means in feature space, Lee et al., 2018, arXiv 1807.03888; cosine and
+square of their ratio: no class changes, and the probabilities of few known images do.
+
+Source: distances to class means in feature space, Lee et al., 2018, arXiv 1807.03888; cosine and
 square are our choice.
 """
 
